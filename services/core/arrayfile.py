@@ -1,0 +1,106 @@
+"""Array files: voxel arrays of several channels on one grid, as one compressed run of bytes.
+
+An array file is a contiguous Blosc2 frame of shape (channel, k, j, i) with lz4 and no filter (bit shuffling makes these
+arrays larger and slower), cut into chunks of one channel and 32 slices, so that a reader takes slab by slab. Geometry
+and channel names travel in the frame's metadata. Writing the same array twice gives the same bytes.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import blosc2
+import numpy as np
+import numpy.typing as npt
+
+from services.core.errors import AtlasError, Reason
+from services.core.geometry import Geometry
+
+SLAB = 32
+MAX_CHANNELS = 256
+_FORMAT = 1
+_DTYPES = ("uint8", "int16", "uint16")
+Voxels = npt.NDArray[np.uint8] | npt.NDArray[np.int16] | npt.NDArray[np.uint16]
+
+
+@dataclass(frozen=True)
+class ArrayFile:
+    """An opened array file. Voxels are decompressed when they are asked for."""
+
+    geometry: Geometry
+    channels: tuple[str, ...]
+    dtype: np.dtype[np.generic]
+    _frame: blosc2.NDArray
+
+    def channel(self, name: str) -> Voxels:
+        """One whole channel, shape (k, j, i)."""
+        return self.slab(name, 0, self.geometry.array_shape[0])
+
+    def slab(self, name: str, start: int, stop: int) -> Voxels:
+        """Slices [start, stop) along k of one channel, shape (stop - start, j, i). Raises ARRAY_FILE_CORRUPT."""
+        try:
+            return cast(Voxels, self._frame[self.channels.index(name), start:stop])
+        except (RuntimeError, ValueError) as error:
+            raise _corrupt(f"Channel {name!r} cannot be decompressed.") from error
+
+    def slabs(self, name: str) -> Iterator[tuple[int, Voxels]]:
+        """(first slice, slab) for the slabs of one channel, in order, each one chunk of the file."""
+        depth = self.geometry.array_shape[0]
+        for start in range(0, depth, SLAB):
+            yield start, self.slab(name, start, min(start + SLAB, depth))
+
+
+def encode(channels: Sequence[str], arrays: Sequence[Voxels] | Voxels, geometry: Geometry) -> bytes:
+    """Array file of `arrays` (one (k, j, i) array per channel, all uint8, int16 or uint16) on `geometry`.
+
+    Raises GEOMETRY_MISMATCH if a shape differs from the geometry's.
+    """
+    dtype = np.asarray(arrays[0]).dtype
+    if dtype.name not in _DTYPES or len(channels) != len(arrays) or len(set(channels)) != len(channels):
+        raise ValueError(f"{len(channels)} distinct channels of {_DTYPES} expected, got {len(arrays)} of {dtype}")
+    for name, array in zip(channels, arrays, strict=True):
+        if array.shape != geometry.array_shape:
+            raise AtlasError(
+                Reason.GEOMETRY_MISMATCH,
+                f"Channel {name} has shape {array.shape}, its geometry {geometry.array_shape}.",
+                field=name,
+            )
+    frame = blosc2.empty(
+        (len(channels), *geometry.array_shape),
+        dtype=dtype,
+        chunks=(1, min(SLAB, geometry.array_shape[0]), *geometry.array_shape[1:]),
+        cparams=blosc2.CParams(codec=blosc2.Codec.LZ4, clevel=5, filters=[blosc2.Filter.NOFILTER], nthreads=1),
+        contiguous=True,
+    )
+    for index, array in enumerate(arrays):
+        for start in range(0, geometry.array_shape[0], SLAB):
+            frame[index, start : start + SLAB] = np.ascontiguousarray(array[start : start + SLAB])
+    frame.schunk.vlmeta["atlas"] = json.dumps(
+        {"format": _FORMAT, "channels": list(channels), "geometry": json.loads(geometry.to_json())}
+    )
+    return cast(bytes, frame.to_cframe())
+
+
+def decode(data: bytes | memoryview) -> ArrayFile:
+    """Open an array file. Raises ARRAY_FILE_CORRUPT if it is not one or contradicts itself."""
+    try:
+        frame = blosc2.ndarray_from_cframe(data, copy=False)
+        meta = json.loads(frame.schunk.vlmeta["atlas"])
+        channels = tuple(str(name) for name in meta["channels"])
+        geometry = Geometry.from_json(json.dumps(meta["geometry"]))
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise _corrupt("These bytes are not an array file.") from error
+    if (
+        meta.get("format") != _FORMAT
+        or frame.dtype.name not in _DTYPES
+        or frame.shape != (len(channels), *geometry.array_shape)
+        or not 0 < len(channels) <= MAX_CHANNELS
+    ):
+        raise _corrupt("The array file's metadata contradicts its contents.")
+    frame.schunk.dparams = blosc2.DParams(nthreads=1)
+    return ArrayFile(geometry, channels, frame.dtype, frame)
+
+
+def _corrupt(message: str) -> AtlasError:
+    return AtlasError(Reason.ARRAY_FILE_CORRUPT, message, field="array", remedy="Fetch or compute it again.")
