@@ -1,0 +1,1 @@
+"""What more than one service stands on. Imports no service."""

@@ -51,14 +51,60 @@ class ArrayFile:
             yield start, self.slab(name, start, min(start + SLAB, depth))
 
 
+class Writer:
+    """Builds an array file piece by piece, so that only the piece at hand is in memory. What is not written is 0."""
+
+    def __init__(self, channels: Sequence[str], dtype: npt.DTypeLike, geometry: Geometry) -> None:
+        """An array file of uint8, int16 or uint16 with these channels on `geometry`."""
+        if np.dtype(dtype).name not in _DTYPES or not channels or len(set(channels)) != len(channels):
+            raise ValueError(f"distinct channels of {_DTYPES} expected, got {list(channels)} of {np.dtype(dtype)}")
+        self._channels = list(channels)
+        self._geometry = geometry
+        self._frame = blosc2.zeros(
+            (len(channels), *geometry.array_shape),
+            dtype=np.dtype(dtype),
+            chunks=(1, min(SLAB, geometry.array_shape[0]), *geometry.array_shape[1:]),
+            cparams=blosc2.CParams(codec=blosc2.Codec.LZ4, clevel=5, filters=[blosc2.Filter.NOFILTER], nthreads=1),
+            contiguous=True,
+        )
+
+    def write(self, channel: str, voxels: Voxels, corner: tuple[int, int, int] = (0, 0, 0)) -> None:
+        """Put a box of one channel, shape (k, j, i), its first voxel at `corner`. Every slab of 32 slices at most once.
+
+        The bytes of the file depend on the order of the calls. Raises GEOMETRY_MISMATCH if the box leaves the grid.
+        """
+        index, shape = self._channels.index(channel), self._geometry.array_shape
+        first, last = corner[0], corner[0] + voxels.shape[0]
+        if voxels.ndim != 3 or any(c < 0 or c + n > m for c, n, m in zip(corner, voxels.shape, shape, strict=True)):
+            raise AtlasError(
+                Reason.GEOMETRY_MISMATCH,
+                f"A box of {voxels.shape} voxels at {corner} leaves the grid of {shape}.",
+                field=channel,
+            )
+        _, j, i = (slice(c, c + n) for c, n in zip(corner, voxels.shape, strict=True))
+        for start in range(first // SLAB * SLAB, last, SLAB):
+            stop = min(start + SLAB, shape[0])
+            slab = np.zeros((stop - start, *shape[1:]), self._frame.dtype)
+            low, high = max(start, first), min(stop, last)
+            slab[low - start : high - start, j, i] = voxels[low - first : high - first]
+            self._frame[index, start:stop] = slab
+
+    def finish(self) -> bytes:
+        """The array file."""
+        self._frame.schunk.vlmeta["atlas"] = json.dumps(
+            {"format": _FORMAT, "channels": self._channels, "geometry": json.loads(self._geometry.to_json())}
+        )
+        return cast(bytes, self._frame.to_cframe())
+
+
 def encode(channels: Sequence[str], arrays: Sequence[Voxels] | Voxels, geometry: Geometry) -> bytes:
     """Array file of `arrays` (one (k, j, i) array per channel, all uint8, int16 or uint16) on `geometry`.
 
     Raises GEOMETRY_MISMATCH if a shape differs from the geometry's.
     """
-    dtype = np.asarray(arrays[0]).dtype
-    if dtype.name not in _DTYPES or len(channels) != len(arrays) or len(set(channels)) != len(channels):
-        raise ValueError(f"{len(channels)} distinct channels of {_DTYPES} expected, got {len(arrays)} of {dtype}")
+    if len(channels) != len(arrays):
+        raise ValueError(f"{len(channels)} channels are named, {len(arrays)} given")
+    writer = Writer(channels, arrays[0].dtype, geometry)
     for name, array in zip(channels, arrays, strict=True):
         if array.shape != geometry.array_shape:
             raise AtlasError(
@@ -66,20 +112,8 @@ def encode(channels: Sequence[str], arrays: Sequence[Voxels] | Voxels, geometry:
                 f"Channel {name} has shape {array.shape}, its geometry {geometry.array_shape}.",
                 field=name,
             )
-    frame = blosc2.empty(
-        (len(channels), *geometry.array_shape),
-        dtype=dtype,
-        chunks=(1, min(SLAB, geometry.array_shape[0]), *geometry.array_shape[1:]),
-        cparams=blosc2.CParams(codec=blosc2.Codec.LZ4, clevel=5, filters=[blosc2.Filter.NOFILTER], nthreads=1),
-        contiguous=True,
-    )
-    for index, array in enumerate(arrays):
-        for start in range(0, geometry.array_shape[0], SLAB):
-            frame[index, start : start + SLAB] = np.ascontiguousarray(array[start : start + SLAB])
-    frame.schunk.vlmeta["atlas"] = json.dumps(
-        {"format": _FORMAT, "channels": list(channels), "geometry": json.loads(geometry.to_json())}
-    )
-    return cast(bytes, frame.to_cframe())
+        writer.write(name, array)
+    return writer.finish()
 
 
 def decode(data: bytes | memoryview) -> ArrayFile:

@@ -82,9 +82,7 @@ class Geometry:
     @property
     def orientation(self) -> str:
         """The nearest axis code, for example "LPS": where i, j and k grow to."""
-        return "".join(
-            "RAS"[axis] if sign > 0 else "LPI"[axis] for axis, sign in zip(*self._nearest_axes, strict=True)
-        )
+        return "".join("RAS"[axis] if sign > 0 else "LPI"[axis] for axis, sign in zip(*self._nearest_axes, strict=True))
 
     @property
     def _nearest_axes(self) -> tuple[list[int], list[int]]:
@@ -115,9 +113,7 @@ class Geometry:
 
     def is_close(self, other: "Geometry", tolerance_mm: float = CLOSE_MM) -> bool:
         """Whether the shapes agree and no corner of the two grids lies further apart than `tolerance_mm`."""
-        return self.shape == other.shape and bool(
-            np.abs(self.corners_mm() - other.corners_mm()).max() <= tolerance_mm
-        )
+        return self.shape == other.shape and bool(np.abs(self.corners_mm() - other.corners_mm()).max() <= tolerance_mm)
 
     def __str__(self) -> str:
         """For messages: shape, spacing, orientation and origin."""

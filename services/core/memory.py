@@ -1,0 +1,59 @@
+"""Memory is known beforehand: work says how much it needs, waits for it, or is refused before it starts."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from services.core.errors import AtlasError, Reason
+
+_CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+
+
+def total_bytes() -> int:
+    """Memory of this machine, or of this container if it has a lower limit."""
+    total = int(psutil.virtual_memory().total)
+    for path in _CGROUP_LIMITS:
+        try:
+            total = min(total, int(path.read_text()))
+        except (OSError, ValueError):  # not there, or "max"
+            continue
+    return total
+
+
+class MemoryGate:
+    """Lets work in while the sum of what it declared stays within a budget."""
+
+    def __init__(self, budget_bytes: int) -> None:
+        self.budget_bytes = budget_bytes
+        self._held = 0
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def hold(self, needed_bytes: int, *, what: str) -> Iterator[None]:
+        """Hold `needed_bytes`, waiting for others to give theirs back. Raises VOLUME_TOO_LARGE if it can never fit.
+
+        `what` names the volume or file in the message.
+        """
+        if needed_bytes > self.budget_bytes:
+            raise AtlasError(
+                Reason.VOLUME_TOO_LARGE,
+                f"{what} needs {_mib(needed_bytes)} of memory, this service may use {_mib(self.budget_bytes)}.",
+                field=what,
+                remedy="Run it on a larger machine, raise the service's memory budget, or crop the volume.",
+            )
+        with self._changed:
+            self._changed.wait_for(lambda: self._held + needed_bytes <= self.budget_bytes)
+            self._held += needed_bytes
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._held -= needed_bytes
+                self._changed.notify_all()
+
+
+def _mib(count: int) -> str:
+    return f"{count / 2**20:,.0f} MiB"

@@ -1,0 +1,1 @@
+"""gRPC, the same for every service: server, client, errors, logs, metrics."""

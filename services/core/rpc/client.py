@@ -1,0 +1,132 @@
+"""Synchronous channels to the product's services: calls carry the request id and fail with `AtlasError`."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import grpc
+
+from services.core.rpc import request_id
+from services.core.rpc.errors import from_rpc_error
+
+DEFAULT_DEADLINE_SECONDS = 60.0
+MAX_MESSAGE_BYTES = 64 * 2**20
+
+# Only methods whose repetition is harmless may be repeated blindly; in this product that is every one of them.
+_RETRY = {
+    "methodConfig": [
+        {
+            "name": [{}],
+            "retryPolicy": {
+                "maxAttempts": 4,
+                "initialBackoff": "0.1s",
+                "maxBackoff": "2s",
+                "backoffMultiplier": 3,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ],
+    "loadBalancingConfig": [{"round_robin": {}}],
+}
+
+
+def connect(address: str) -> grpc.Channel:
+    """A channel to `address` ("host:port"). It connects when it is first used.
+
+    A unary call without a timeout gets one of 60 s; streams go on for as long as the caller listens. Every failure is
+    raised as an `AtlasError`, by the call itself or, for streams, by the iteration.
+    """
+    channel = grpc.insecure_channel(
+        address,
+        options=[
+            ("grpc.service_config", json.dumps(_RETRY)),
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.keepalive_time_ms", 60_000),
+            ("grpc.max_reconnect_backoff_ms", 2_000),
+        ],
+    )
+    return grpc.intercept_channel(channel, _Errors())
+
+
+class _Errors(
+    grpc.UnaryUnaryClientInterceptor,
+    grpc.UnaryStreamClientInterceptor,
+    grpc.StreamUnaryClientInterceptor,
+    grpc.StreamStreamClientInterceptor,
+):
+    """Adds deadline and request id, and turns what comes back into a result or an `AtlasError`."""
+
+    def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        """One request, one response."""
+        return _Single(
+            continuation(_prepare(client_call_details, DEFAULT_DEADLINE_SECONDS), request), client_call_details
+        )
+
+    def intercept_stream_unary(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
+        """Many requests, one response."""
+        return _Single(continuation(_prepare(client_call_details, None), request_iterator), client_call_details)
+
+    def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        """One request, many responses."""
+        return _Stream(continuation(_prepare(client_call_details, None), request), client_call_details)
+
+    def intercept_stream_stream(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
+        """Many requests, many responses."""
+        return _Stream(continuation(_prepare(client_call_details, None), request_iterator), client_call_details)
+
+
+class _CallDetails(grpc.ClientCallDetails):
+    def __init__(self, given: Any, timeout: float | None) -> None:
+        self.method = given.method
+        self.timeout = timeout if given.timeout is None else given.timeout
+        current = request_id.current()
+        self.metadata = (*(given.metadata or ()), *(((request_id.METADATA_KEY, current),) if current else ()))
+        self.credentials = given.credentials
+        self.wait_for_ready = given.wait_for_ready
+        self.compression = given.compression
+
+
+def _prepare(given: Any, timeout: float | None) -> _CallDetails:
+    return _CallDetails(given, timeout)
+
+
+def _service(details: Any) -> str:
+    """ "storage" of "/abdomenatlas.storage.v1.StorageService/GetVolume"."""
+    parts = str(details.method).strip("/").split(".")
+    return parts[1] if len(parts) > 2 else parts[0]
+
+
+class _Single:
+    """A finished or running call with one response; gRPC asks it for `result`."""
+
+    def __init__(self, call: Any, details: Any) -> None:
+        self._call, self._details = call, details
+
+    def result(self, timeout: float | None = None) -> Any:
+        return _raising(lambda: self._call.result(timeout), self._details)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._call, name)
+
+
+class _Stream:
+    """A call with many responses."""
+
+    def __init__(self, call: Any, details: Any) -> None:
+        self._call, self._details = call, details
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        return _raising(lambda: next(self._call), self._details)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._call, name)
+
+
+def _raising(action: Callable[[], Any], details: Any) -> Any:
+    try:
+        return action()
+    except grpc.RpcError as error:
+        raise from_rpc_error(error, _service(details)) from error

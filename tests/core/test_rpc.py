@@ -1,0 +1,171 @@
+"""One interceptor, one client: what every service and every caller gets for nothing."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from abdomenatlas.uncertainty.v1 import uncertainty_pb2 as pb
+from abdomenatlas.uncertainty.v1.uncertainty_pb2_grpc import UncertaintyServiceStub
+from services.core.errors import AtlasError, Reason
+from services.core.rpc import request_id
+from services.core.rpc.client import connect
+from services.core.rpc.progress import stream
+
+# A real service process whose methods succeed, refuse, break, and take their time, as the request says.
+SERVICE = textwrap.dedent(
+    """
+    import asyncio
+    from pydantic_settings import SettingsConfigDict
+    from abdomenatlas.uncertainty.v1 import uncertainty_pb2 as pb
+    from abdomenatlas.uncertainty.v1 import uncertainty_pb2_grpc as rpc
+    from services.core.errors import AtlasError, Reason
+    from services.core.rpc import request_id
+    from services.core.rpc.server import run
+    from services.core.rpc.settings import ServiceSettings
+
+    class Settings(ServiceSettings):
+        model_config = SettingsConfigDict(env_prefix="ATLAS_TRIAL_", frozen=True)
+        port: int = 0
+        metrics_port: int = 0
+
+    class Servicer(rpc.UncertaintyServiceServicer):
+        async def ListProfiles(self, request, context):
+            await asyncio.sleep(0.5)
+            return pb.ListProfilesResponse(profiles=[pb.Profile(name=request_id.current())])
+
+        async def Score(self, request, context):
+            yield pb.ScoreResponse()
+            if request.profile == "refuse":
+                raise AtlasError(Reason.PROFILE_UNKNOWN, "No such profile.", field="profile", remedy="Use parity.")
+            if request.profile == "break":
+                raise RuntimeError("a secret")
+            yield pb.ScoreResponse()
+
+    run(Settings(), "abdomenatlas.uncertainty.v1.UncertaintyService", rpc.add_UncertaintyServiceServicer_to_server,
+        Servicer())
+    """
+)
+
+
+class Service:
+    def __init__(self, folder: Path) -> None:
+        self.log = folder / "log"
+        root = Path(__file__).parents[2]
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", SERVICE],
+            stderr=self.log.open("w"),
+            env={**os.environ, "PYTHONPATH": f"{root}:{root / 'gen'}"},
+        )
+        while not (line := next((x for x in self.lines() if x["event"] == "serving"), None)):
+            assert self.process.poll() is None, self.log.read_text()
+        self.address = f"127.0.0.1:{line['port']}"
+        self.metrics_port = line["metrics_port"]
+
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.log.read_text().splitlines() if line.endswith("}")]
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    running = Service(tmp_path)
+    yield running
+    running.process.kill()
+    running.process.wait()
+
+
+def test_a_refusal_arrives_as_the_error_it_was_raised_as(service: Service) -> None:
+    """Reason, message, field and remedy survive the way through gRPC, after the messages that came before."""
+    responses = UncertaintyServiceStub(connect(service.address)).Score(pb.ScoreRequest(profile="refuse"))
+    next(responses)
+    with pytest.raises(AtlasError) as caught:
+        next(responses)
+    error = caught.value
+    assert (error.reason, error.field, error.remedy) == (Reason.PROFILE_UNKNOWN, "profile", "Use parity.")
+
+
+def test_an_unforeseen_error_hides_its_text_and_is_found_by_its_request_id(service: Service) -> None:
+    """What broke stands in the log under the id that the caller is told."""
+    with request_id.bound("trial-7"), pytest.raises(AtlasError) as caught:
+        list(UncertaintyServiceStub(connect(service.address)).Score(pb.ScoreRequest(profile="break")))
+    assert caught.value.reason == Reason.INTERNAL
+    assert "secret" not in str(caught.value)
+    assert "trial-7" in caught.value.remedy
+    line = next(x for x in service.lines() if x.get("reason") == "INTERNAL")
+    assert line["request_id"] == "trial-7"
+    assert "a secret" in line["exception"]
+
+
+def test_a_request_id_travels_with_the_call(service: Service) -> None:
+    with request_id.bound("from-the-client"):
+        response = UncertaintyServiceStub(connect(service.address)).ListProfiles(pb.ListProfilesRequest())
+    assert response.profiles[0].name == "from-the-client"
+
+
+def test_a_malformed_request_id_is_replaced(service: Service) -> None:
+    with grpc.insecure_channel(service.address) as channel:
+        response = UncertaintyServiceStub(channel).ListProfiles(
+            pb.ListProfilesRequest(), metadata=((request_id.METADATA_KEY, "x" * 65),)
+        )
+    assert response.profiles[0].name not in ("", "x" * 65)
+
+
+def test_sigterm_lets_the_call_in_flight_end(service: Service) -> None:
+    """Health turns first, the running call gets its answer, then the process ends with 0."""
+    channel = grpc.insecure_channel(service.address)
+    health = health_pb2_grpc.HealthStub(channel)
+    assert health.Check(health_pb2.HealthCheckRequest()).status == health_pb2.HealthCheckResponse.SERVING
+    call = UncertaintyServiceStub(channel).ListProfiles.future(pb.ListProfilesRequest())
+    while not any(x.startswith("atlas_rpc_in_flight") and x.endswith(" 1.0") for x in _metrics(service)):
+        pass
+    service.process.send_signal(signal.SIGTERM)
+    assert call.result(timeout=10).profiles
+    assert service.process.wait(10) == 0
+
+
+def test_nobody_listening_is_a_passing_error() -> None:
+    with pytest.raises(AtlasError) as caught:
+        UncertaintyServiceStub(connect("127.0.0.1:1")).ListProfiles(pb.ListProfilesRequest(), timeout=5)
+    assert caught.value.is_passing
+    assert caught.value.field == "uncertainty"
+
+
+def test_it_refuses_to_listen_off_loopback_in_the_open() -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", SERVICE],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "ATLAS_TRIAL_HOST": "0.0.0.0"},
+        check=False,
+    )
+    assert result.returncode != 0
+    assert "without TLS" in result.stderr
+
+
+def test_progress_is_streamed_while_the_work_runs_and_ends_with_the_result() -> None:
+    async def collect() -> list[Any]:
+        def work(report: Any) -> str:
+            report("reading", 0.25)
+            report("scoring", 0.75)
+            return "result"
+
+        return [m async for m in stream(work, wrap_progress=lambda p: (p.stage, p.fraction), wrap_result=lambda r: r)]
+
+    assert asyncio.run(collect()) == [("reading", 0.25), ("scoring", 0.75), "result"]
+
+
+def _metrics(service: Service) -> list[str]:
+    from urllib.request import urlopen
+
+    with urlopen(f"http://127.0.0.1:{service.metrics_port}/metrics") as response:
+        return str(response.read().decode()).splitlines()
