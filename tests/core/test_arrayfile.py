@@ -1,0 +1,53 @@
+"""An array file keeps voxels, names and geometry together, says when it is damaged, and is the same every time."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from services.core import arrayfile
+from services.core.errors import AtlasError, Reason
+from services.core.geometry import Geometry
+
+AFFINE = (1.5, 0.0, 0.0, -9.0, 0.0, 1.5, 0.0, 4.0, 0.0, 0.0, 1.5, 0.0)
+
+
+@given(
+    hnp.arrays(
+        st.sampled_from([np.uint8, np.int16, np.uint16]),
+        st.tuples(st.integers(1, 4), st.integers(1, 70), st.integers(1, 9), st.integers(1, 9)),
+    )
+)
+def test_what_goes_in_comes_out_whole_and_slab_by_slab(arrays: np.ndarray) -> None:  # type: ignore[type-arg]
+    channels = [f"organ{n}" for n in range(len(arrays))]
+    geometry = Geometry((arrays.shape[3], arrays.shape[2], arrays.shape[1]), AFFINE)
+    opened = arrayfile.decode(arrayfile.encode(channels, arrays, geometry))
+    assert (opened.geometry, opened.channels, opened.dtype) == (geometry, tuple(channels), arrays.dtype)
+    for name, array in zip(channels, arrays, strict=True):
+        assert np.array_equal(opened.channel(name), array)
+        assert np.array_equal(np.concatenate([slab for _, slab in opened.slabs(name)]), array)
+
+
+def noise() -> tuple[np.ndarray, Geometry]:  # type: ignore[type-arg]
+    array = np.random.default_rng(0).integers(0, 255, (2, 40, 30, 20), np.uint8)
+    return array, Geometry((20, 30, 40), AFFINE)
+
+
+def test_the_same_array_gives_the_same_bytes() -> None:
+    array, geometry = noise()
+    assert arrayfile.encode("ab", array, geometry) == arrayfile.encode("ab", array.copy(), geometry)
+
+
+def test_an_array_of_another_shape_than_its_geometry_is_refused() -> None:
+    array, geometry = noise()
+    with pytest.raises(AtlasError) as caught:
+        arrayfile.encode("ab", array.transpose(0, 3, 2, 1), geometry)
+    assert caught.value.reason == Reason.GEOMETRY_MISMATCH
+
+
+@pytest.mark.parametrize("damage", [lambda d: d[:-100], lambda d: d[:40], lambda d: b"", lambda d: b"x" * len(d)])
+def test_what_is_no_array_file_is_refused(damage) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(AtlasError) as caught:
+        arrayfile.decode(damage(arrayfile.encode("ab", *noise())))
+    assert caught.value.reason == Reason.ARRAY_FILE_CORRUPT
