@@ -1,0 +1,62 @@
+"""Whole cases: a CT, its geometry and the true mask of every organ."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from services.core.geometry import Geometry
+from services.synthetic.patients import Patient
+from services.synthetic.render import hounsfield, paint
+from services.synthetic.scans import PROFILES, scan_geometry
+from services.synthetic.tissues import ORGAN_TISSUES, Phase, organ_mask
+
+
+@dataclass(frozen=True)
+class SyntheticCase:
+    """`ct` int16 HU (z, y, x) on `geometry`; `masks` by organ, boolean and disjoint, all zero if the patient lacks it."""
+
+    seed: int
+    phase: Phase
+    geometry: Geometry
+    ct: NDArray[np.int16]
+    masks: dict[str, NDArray[np.bool_]]
+
+
+def make_case(seed: int, *, profile: str = "clinical", geometry: Geometry | None = None) -> SyntheticCase:
+    """Draw the patient `seed` and scan it by a profile of `scans.PROFILES`, or on a given grid.
+
+    The patient depends on the seed alone: another profile or geometry shows the same anatomy.
+    """
+    patient = Patient.draw(np.random.default_rng([seed, 0]))
+    scan = PROFILES[profile]
+    rng = np.random.default_rng([seed, 1])
+    drawn = scan_geometry(patient, scan, rng)
+    grid = drawn if geometry is None else geometry
+    tissues = paint(patient, grid)
+    plane, through = rng.uniform(*scan.blur), rng.uniform(*scan.blur)
+    slice_axis = int(np.argmax(np.abs(grid.matrix[2, :3])))
+    blur = [plane, plane, plane]
+    blur[2 - slice_axis] = through
+    ct = hounsfield(patient, tissues, rng, noise_hu=rng.uniform(*scan.noise_hu), blur=(blur[0], blur[1], blur[2]))
+    masks = {organ: organ_mask(tissues, organ) for organ in ORGAN_TISSUES}
+    return SyntheticCase(seed, patient.phase, grid, ct, masks)
+
+
+def write_case(case: SyntheticCase, folder: Path, organs: Iterable[str] | None = None) -> None:
+    """Write `ct.nii.gz` and `segmentations/<organ>.nii.gz` of the given organs (all if None), as partial sources do."""
+    (folder / "segmentations").mkdir(parents=True, exist_ok=True)
+    _write(folder / "ct.nii.gz", case.ct, case.geometry)
+    for organ in case.masks if organs is None else organs:
+        _write(folder / "segmentations" / f"{organ}.nii.gz", case.masks[organ].astype(np.uint8), case.geometry)
+
+
+def _write(path: Path, array: NDArray[np.generic], geometry: Geometry) -> None:
+    image = nib.Nifti1Image(array.T, geometry.matrix)
+    image.set_qform(geometry.matrix, code=1)
+    image.set_sform(geometry.matrix, code=1)
+    image.header.set_xyzt_units("mm")
+    nib.save(image, path)
