@@ -1,0 +1,1 @@
+"""Says where an ensemble is probably wrong."""
