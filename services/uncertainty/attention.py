@@ -11,28 +11,28 @@ from services.core.ensemble import Ensemble
 
 
 @dataclass(frozen=True)
-class OrganAttention:
-    """Where one organ is probably wrong.
+class OrganScore:
+    """One organ's attention in numbers.
 
-    `heat` is uint8 on the grid of the predictions; a voxel asks for attention where it is above 0. The counts say which
-    of the three signs flagged how many voxels; a voxel may have several.
+    `voxels` ask for attention, `heat_sum` and `heat_max` are of the stored heat (0 to 255 a voxel). The other counts
+    say how many voxels each of the three signs flagged; a voxel may have several.
     """
 
     organ: str
-    heat: Boxed
+    voxels: int
+    heat_sum: int
+    heat_max: int
     inconsistency_voxels: int
     uncertainty_voxels: int
     overlap_voxels: int
 
-    @property
-    def voxels(self) -> int:
-        """Number of voxels that ask for attention."""
-        return self.heat.count
 
-    @property
-    def heat_sum(self) -> int:
-        """Sum of the stored heat, 0 to 255 a voxel."""
-        return int(self.heat.voxels.sum(dtype="int64"))
+@dataclass(frozen=True)
+class OrganAttention:
+    """Where one organ is probably wrong: uint8 heat on the grid of the predictions, above 0 where it asks to look."""
+
+    heat: Boxed
+    score: OrganScore
 
 
 Attend = Callable[[Ensemble, Sequence[str]], Iterator[OrganAttention]]
@@ -49,19 +49,19 @@ class Profile:
     attend: Attend
 
 
-def priority(organs: Sequence[OrganAttention]) -> int:
+def priority(scores: Sequence[OrganScore]) -> int:
     """(organ, voxel) pairs that ask for attention; cases with more of them come first. 0 if there are none."""
-    return sum(organ.voxels for organ in organs)
+    return sum(score.voxels for score in scores)
 
 
-def ranked(organs: Sequence[OrganAttention]) -> list[OrganAttention]:
+def ranked(scores: Sequence[OrganScore]) -> list[OrganScore]:
     """The organs that ask for attention, the largest sum of stored heat first; equal ones stay in their order."""
-    return sorted((o for o in organs if o.heat_sum > 0), key=lambda organ: -organ.heat_sum)
+    return sorted((score for score in scores if score.heat_sum > 0), key=lambda score: -score.heat_sum)
 
 
-def attention_size(organs: Sequence[OrganAttention], slices: int) -> float:
+def attention_size(scores: Sequence[OrganScore], slices: int) -> float:
     """Sum over organs of the heat divided by that organ's own maximum, divided by the number of slices.
 
-    An organ with no attention adds 0, where the original divided by zero and got NaN.
+    An organ without attention adds 0, where the original divided by zero and got NaN.
     """
-    return sum(organ.heat_sum / int(organ.heat.voxels.max()) for organ in organs if organ.heat_sum > 0) / slices
+    return sum(score.heat_sum / score.heat_max for score in scores if score.heat_sum > 0) / slices

@@ -13,7 +13,7 @@ from services.core.boxes import Boxed, Region, common, crop
 from services.core.components import largest_component
 from services.core.ensemble import Ensemble
 from services.uncertainty import kernels
-from services.uncertainty.attention import OrganAttention, Profile
+from services.uncertainty.attention import OrganAttention, OrganScore, Profile
 from services.uncertainty.kernels import INCONSISTENT, OVERLAPPING, UNCERTAIN, Values
 from services.uncertainty.opening import open_box
 
@@ -74,11 +74,17 @@ def _attention(ensemble: Ensemble, organ: str, masks: Mapping[str, Boxed]) -> Or
         if part:
             flags[part] |= (masks[organ].within(part) & masks[other].within(part)) * np.uint8(OVERLAPPING)
     flagged = crop(flags)
-    return OrganAttention(
-        organ,
-        _heat(ensemble, organ, flagged),
-        *(int(np.count_nonzero(flagged.voxels & bit)) for bit in (INCONSISTENT, UNCERTAIN, OVERLAPPING)),
+    heat = _heat(ensemble, organ, flagged)
+    score = OrganScore(
+        organ=organ,
+        voxels=heat.count,
+        heat_sum=int(heat.voxels.sum(dtype=np.int64)),
+        heat_max=int(heat.voxels.max(initial=0)),
+        inconsistency_voxels=int(np.count_nonzero(flagged.voxels & INCONSISTENT)),
+        uncertainty_voxels=int(np.count_nonzero(flagged.voxels & UNCERTAIN)),
+        overlap_voxels=int(np.count_nonzero(flagged.voxels & OVERLAPPING)),
     )
+    return OrganAttention(heat, score)
 
 
 def _heat(ensemble: Ensemble, organ: str, flagged: Boxed) -> Boxed:

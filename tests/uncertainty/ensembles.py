@@ -16,9 +16,10 @@ Array = npt.NDArray[Any]
 Model = Mapping[str, Array]
 
 
-def grid(shape: tuple[int, int, int], spacing_mm: float = 1.5) -> Geometry:
+def grid(shape: tuple[int, ...], spacing_mm: float = 1.5) -> Geometry:
     """The grid of an array of `shape` (k, j, i)."""
-    return Geometry.from_matrix(shape[::-1], np.diag([spacing_mm, spacing_mm, spacing_mm, 1.0]))
+    k, j, i = shape
+    return Geometry.from_matrix((i, j, k), np.diag([spacing_mm, spacing_mm, spacing_mm, 1.0]))
 
 
 def ensemble(models: Sequence[Model]) -> Ensemble:
@@ -48,7 +49,7 @@ def blobs(
 
     def smooth(sigma: float) -> Array:
         field: Array = ndimage.gaussian_filter(rng.normal(size=shape), sigma)
-        return field / field.std()
+        return field / float(field.std())
 
     shapes = {organ: smooth(4.0) - 1.2 for organ in organs}
     return [

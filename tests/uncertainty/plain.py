@@ -11,10 +11,28 @@ from scipy.special import entr
 
 Array = npt.NDArray[Any]
 
-OTHERS = (
-    "spleen kidney_left kidney_right gall_bladder liver stomach pancreas esophagus adrenal_gland_left "
-    "adrenal_gland_right duodenum lung_left lung_right colon intestine rectum bladder prostate femur_left femur_right"
-).split()
+OTHERS = [
+    "spleen",
+    "kidney_left",
+    "kidney_right",
+    "gall_bladder",
+    "liver",
+    "stomach",
+    "pancreas",
+    "esophagus",
+    "adrenal_gland_left",
+    "adrenal_gland_right",
+    "duodenum",
+    "lung_left",
+    "lung_right",
+    "colon",
+    "intestine",
+    "rectum",
+    "bladder",
+    "prostate",
+    "femur_left",
+    "femur_right",
+]
 CUBE = np.ones((3, 3, 3), bool)
 
 
@@ -42,7 +60,7 @@ def entropy(stack: Array) -> Array:
 
 
 def ensemble_mask(stack: Array) -> Array:
-    mask = np.mean(stack / 255, axis=0) > 0.5
+    mask: Array = np.mean(stack / 255, axis=0) > 0.5
     # The arrays of the original have the axes (x, y, z).
     labels, count = ndimage.label(mask.transpose(2, 1, 0), CUBE)
     if count == 0:

@@ -21,22 +21,22 @@ def attend(models: list[dict[str, Array]], organs: tuple[str, ...] | None = None
 
 def assert_equal_to_plain(models: list[dict[str, Array]], organs: tuple[str, ...] | None = None) -> None:
     for found in attend(models, organs):
-        expected = plain.attend(models, found.organ)
+        expected = plain.attend(models, found.score.organ)
         heat = whole(found, expected.heat.shape)
         np.testing.assert_array_equal(heat > 0, expected.attention)
         np.testing.assert_array_equal(heat, expected.heat)
-        assert found.voxels == np.count_nonzero(expected.attention)
-        assert found.inconsistency_voxels == np.count_nonzero(expected.inconsistency)
-        assert found.uncertainty_voxels == np.count_nonzero(expected.uncertainty)
-        assert found.overlap_voxels == np.count_nonzero(expected.overlap)
-        assert found.heat_sum == expected.heat.sum()
+        assert found.score.voxels == np.count_nonzero(expected.attention)
+        assert found.score.inconsistency_voxels == np.count_nonzero(expected.inconsistency)
+        assert found.score.uncertainty_voxels == np.count_nonzero(expected.uncertainty)
+        assert found.score.overlap_voxels == np.count_nonzero(expected.overlap)
+        assert found.score.heat_sum == expected.heat.sum()
 
 
 @pytest.mark.parametrize("models", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_random_ensembles(models: int, seed: int) -> None:
     cases = blobs(seed, ORGANS, models=models)
-    assert any(organ.overlap_voxels for organ in attend(cases))
+    assert any(organ.score.overlap_voxels for organ in attend(cases))
     assert_equal_to_plain(cases)
 
 
@@ -66,8 +66,8 @@ def test_organs_that_are_not_scored_take_part_in_overlap() -> None:
     """What the source labelled is not scored, but its AI mask still tells where another organ trespasses."""
     models = blobs(0, ORGANS, models=3)
     alone, together = attend(models, ("spleen",)), attend(models)
-    assert alone[0].overlap_voxels > 0
-    assert alone[0].overlap_voxels == next(o for o in together if o.organ == "spleen").overlap_voxels
+    assert alone[0].score.overlap_voxels > 0
+    assert alone[0].score.overlap_voxels == {o.score.organ: o.score.overlap_voxels for o in together}["spleen"]
     assert_equal_to_plain(models, ("spleen",))
 
 
@@ -75,13 +75,13 @@ def test_vessels_receive_overlap_and_never_cause_it() -> None:
     block = np.zeros((12, 12, 12), np.uint8)
     block[2:10, 2:10, 2:10] = 255
     vessels = attend([{"aorta": block, "postcava": block}])
-    assert [organ.voxels for organ in vessels] == [0, 0]
-    mixed = {organ.organ: organ.overlap_voxels for organ in attend([{"aorta": block, "liver": block}])}
+    assert [organ.score.voxels for organ in vessels] == [0, 0]
+    mixed = {organ.score.organ: organ.score.overlap_voxels for organ in attend([{"aorta": block, "liver": block}])}
     assert mixed == {"aorta": 512, "liver": 0}
 
 
 def test_twenty_organs_may_be_overlapped_with() -> None:
-    assert OVERLAPPED_BY == set(plain.OTHERS)
+    assert set(plain.OTHERS) == OVERLAPPED_BY
     assert len(OVERLAPPED_BY) == 20
 
 
@@ -90,29 +90,33 @@ def test_overlap_is_not_opened_and_strays_outside_the_largest_component_do_not_c
     liver[1:9, 1:9, 1:9] = spleen[8:15, 8:15, 8:15] = 255  # one common voxel
     liver[14, 14, 14] = 255  # a stray inside the spleen
     found = attend([{"liver": liver, "spleen": spleen}])
-    assert [(organ.voxels, organ.heat_sum) for organ in found] == [(1, 255), (1, 255)]
+    assert [(organ.score.voxels, organ.score.heat_sum) for organ in found] == [(1, 255), (1, 255)]
 
 
 def test_nothing_predicted_gives_empty_maps() -> None:
     for found in attend([{"liver": np.zeros((9, 9, 9), np.uint8)}] * 3):
-        assert (found.voxels, found.heat_sum, found.heat.voxels.size) == (0, 0, 0)
+        assert (found.score.voxels, found.score.heat_sum, found.heat.voxels.size) == (0, 0, 0)
 
 
 def test_certain_and_agreeing_models_ask_for_nothing() -> None:
     block = np.zeros((12, 12, 12), np.uint8)
     block[2:10, 2:10, 2:10] = 255
-    assert [organ.voxels for organ in attend([{"liver": block}] * 3)] == [0]
+    assert [organ.score.voxels for organ in attend([{"liver": block}] * 3)] == [0]
 
 
 def test_order_of_three_models_changes_no_map() -> None:
     first, second, third = blobs(2, ORGANS, models=3)
     for a, b in zip(attend([first, second, third]), attend([third, first, second]), strict=True):
-        assert (a.organ, a.voxels, a.overlap_voxels) == (b.organ, b.voxels, b.overlap_voxels)
+        assert (a.score.organ, a.score.voxels, a.score.overlap_voxels) == (
+            b.score.organ,
+            b.score.voxels,
+            b.score.overlap_voxels,
+        )
         np.testing.assert_array_equal(a.heat.voxels > 0, b.heat.voxels > 0)
 
 
 def test_a_subset_of_organs_scores_as_within_all() -> None:
     models = blobs(4, ORGANS, models=3)
-    everything = {organ.organ: organ for organ in attend(models)}
+    everything = {organ.score.organ: organ for organ in attend(models)}
     for organ in attend(models, ("liver", "aorta")):
-        assert organ.heat_sum == everything[organ.organ].heat_sum
+        assert organ.score.heat_sum == everything[organ.score.organ].score.heat_sum

@@ -81,7 +81,7 @@ def test_random_probabilities(models: int) -> None:
 
 @pytest.mark.parametrize("models", [4, 6, 8])
 def test_ties_follow_float64(models: int) -> None:
-    """Half of the models at a, half at a + 51: exactly 0.10; entropies that add up to exactly 0.05; mean exactly 0.5."""
+    """Half of the models at a, half at a + 51: exactly 0.10; entropies that add up to 0.05; means of 0.5."""
     rng, half = np.random.default_rng(0), models // 2
     columns = [[a] * half + [a + 51] * half for a in range(205)]
     columns += [rng.permutation(column).tolist() for column in columns for _ in range(20)]

@@ -1,0 +1,25 @@
+"""Starts the uncertainty service: `python -m services.uncertainty`."""
+
+from abdomenatlas.uncertainty.v1.uncertainty_pb2_grpc import add_UncertaintyServiceServicer_to_server
+from services.core.memory import MemoryGate
+from services.core.rpc.server import run
+from services.core.storage import Storage
+from services.uncertainty import kernels
+from services.uncertainty.servicer import UncertaintyServicer
+from services.uncertainty.settings import Settings
+
+
+def main() -> None:
+    """Serve until SIGTERM."""
+    settings = Settings()
+    run(
+        settings,
+        "abdomenatlas.uncertainty.v1.UncertaintyService",
+        add_UncertaintyServiceServicer_to_server,
+        UncertaintyServicer(Storage(settings.storage), MemoryGate(settings.memory_bytes)),
+        startup=kernels.warm,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""Scores one volume: predictions out of storage, an attention map into it."""
+
+from collections.abc import Sequence
+
+from abdomenatlas.storage.v1 import storage_pb2 as pb
+from abdomenatlas.uncertainty.v1.uncertainty_pb2 import ScoreRequest
+from services.core import arrayfile, predictions
+from services.core.errors import AtlasError, Reason
+from services.core.geometry import Geometry
+from services.core.memory import MemoryGate
+from services.core.names import content_id, parse
+from services.core.predictions import PredictionSet
+from services.core.rpc.convert import array_ref
+from services.core.rpc.progress import Report
+from services.core.storage import Storage
+from services.uncertainty import profiles
+from services.uncertainty.attention import OrganScore, Profile, attention_size, priority, ranked
+from services.uncertainty.memory import needed_bytes
+
+
+def score(storage: Storage, gate: MemoryGate, request: ScoreRequest, report: Report) -> pb.AttentionMap:
+    """The attention map of a request; one that is in storage already is not made again. Blocks.
+
+    Whatever is wrong with the request is found before a voxel is read, and nothing is written unless all organs were
+    scored.
+    """
+    report("queued", 0.0)
+    parse(request.volume, "volumes/*", "volume")
+    profile = profiles.find(request.profile)
+    volume = storage.rpc.GetVolume(pb.GetVolumeRequest(name=request.volume)).volume
+    inputs = predictions.find(storage, volume, request.predictions)
+    organs = _organs(request.organs, inputs)
+    map_id = _id(volume, profile, inputs, organs)
+    existing = _existing(storage, f"{volume.name}/attentionMaps/{map_id}")
+    if existing:
+        return existing
+    needed = needed_bytes(
+        inputs.geometry,
+        models=len(inputs.records),
+        organs=len(inputs.organs),
+        compressed_bytes=inputs.compressed_bytes,
+    )
+    with gate.hold(needed, what=volume.name):
+        attention_map = _make(storage, profile, inputs, organs, report)
+    request_ = pb.CreateAttentionMapRequest(parent=volume.name, attention_map_id=map_id, attention_map=attention_map)
+    return storage.rpc.CreateAttentionMap(request_).attention_map
+
+
+def _make(
+    storage: Storage, profile: Profile, inputs: PredictionSet, organs: Sequence[str], report: Report
+) -> pb.AttentionMap:
+    report("reading", 0.05)
+    ensemble = inputs.open(storage)
+    report("scoring", 0.2)
+    heat = arrayfile.Writer(organs, "uint8", inputs.geometry)
+    scores: list[OrganScore] = []
+    for attention in profile.attend(ensemble, organs):
+        heat.write(attention.score.organ, attention.heat.voxels, attention.heat.corner)
+        scores.append(attention.score)
+        report("scoring", 0.2 + 0.7 * len(scores) / len(organs))
+    report("storing", 0.9)
+    data = heat.finish()
+    return pb.AttentionMap(
+        profile=profile.name,
+        predictions=inputs.names,
+        heat=array_ref(storage.put(data), arrayfile.decode(data)),
+        organs=[_organ_score(organ, inputs.geometry) for organ in ranked(scores)],
+        priority=priority(scores),
+        attention_size=attention_size(scores, inputs.geometry.array_shape[0]),
+    )
+
+
+def _organs(asked: Sequence[str], inputs: PredictionSet) -> tuple[str, ...]:
+    """The organs to score, in order of the class map. Raises ORGAN_UNKNOWN or FIELD_INVALID."""
+    inputs.class_map.require(tuple(asked))
+    missing = sorted(set(asked) - set(inputs.organs))
+    if missing:
+        raise AtlasError(
+            Reason.FIELD_INVALID,
+            f"None of the predictions has {', '.join(missing)}.",
+            field="organs",
+            remedy=f"Leave it out; they have {', '.join(inputs.organs)}.",
+        )
+    return tuple(organ for organ in inputs.organs if organ in asked or not asked)
+
+
+def _id(volume: pb.Volume, profile: Profile, inputs: PredictionSet, organs: Sequence[str]) -> str:
+    return content_id(
+        "attention", profile.name, str(profile.version), volume.name, "predictions", *inputs.names, "organs", *organs
+    )
+
+
+def _existing(storage: Storage, name: str) -> pb.AttentionMap | None:
+    try:
+        return storage.rpc.GetAttentionMap(pb.GetAttentionMapRequest(name=name)).attention_map
+    except AtlasError as error:
+        if error.reason != Reason.RESOURCE_NOT_FOUND:
+            raise
+        return None
+
+
+def _organ_score(score: OrganScore, grid: Geometry) -> pb.OrganScore:
+    return pb.OrganScore(
+        organ=score.organ,
+        attention_voxels=score.voxels,
+        attention_mm3=score.voxels * grid.voxel_volume_mm3,
+        heat_sum=score.heat_sum,
+        inconsistency_voxels=score.inconsistency_voxels,
+        uncertainty_voxels=score.uncertainty_voxels,
+        overlap_voxels=score.overlap_voxels,
+    )
