@@ -16,7 +16,7 @@ import numpy.typing as npt
 from numba import njit
 
 from services.core.errors import AtlasError, Reason
-from services.core.geometry import Geometry, Matrix, mismatch
+from services.core.geometry import Geometry, Matrix, mismatch, network_grid
 
 PARALLEL_VOXELS = 1e-3
 """Grids count as parallel if treating them so moves no position by more than this, in voxels."""
@@ -99,6 +99,14 @@ def to_ct_mask(sums: Uint16Volume, grid: Geometry, ct: Geometry, models: int) ->
         x.low, x.high, x.weight, begin, end, ranges, aligned.offset, aligned.strides, flat,
     )  # fmt: skip
     return mask
+
+
+def warm() -> None:
+    """Compile or load every kernel, so that no volume waits for the compiler."""
+    for tilt in (0.0, 0.5):
+        ct = Geometry((2, 2, 2), (1.0, 0.0, tilt, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0))
+        to_grid(np.zeros((2, 2, 2), np.int16), ct, network_grid(ct))
+        to_ct_mask(np.full(network_grid(ct).array_shape, 255, np.uint16), network_grid(ct), ct, 1)
 
 
 @dataclass(frozen=True)

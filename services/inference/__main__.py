@@ -1,0 +1,36 @@
+"""`python -m services.inference`: wiring."""
+
+from abdomenatlas.inference.v1.inference_pb2_grpc import add_InferenceServiceServicer_to_server
+from services.core.memory import MemoryGate
+from services.core.resample import warm
+from services.core.rpc.server import run
+from services.core.storage import Storage
+from services.inference.cache import GridCache
+from services.inference.prediction import Predictor
+from services.inference.servicer import InferenceServicer
+from services.inference.settings import Settings
+from services.inference.triton import Triton
+
+
+def main() -> None:
+    """Serve until told to stop."""
+    settings = Settings()
+    triton = Triton(settings.triton)
+    predictor = Predictor(
+        Storage(settings.storage),
+        triton,
+        MemoryGate(settings.memory_bytes),
+        GridCache(settings.cache_bytes),
+        model_seconds=settings.model_seconds,
+    )
+    run(
+        settings,
+        "abdomenatlas.inference.v1.InferenceService",
+        add_InferenceServiceServicer_to_server,
+        InferenceServicer(triton, predictor, settings.concurrent_predictions),
+        startup=warm,
+    )
+
+
+if __name__ == "__main__":
+    main()

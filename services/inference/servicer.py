@@ -1,0 +1,83 @@
+"""InferenceService: convert, call, convert."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from abdomenatlas.inference.v1 import inference_pb2 as pb
+from abdomenatlas.inference.v1.inference_pb2_grpc import InferenceServiceServicer
+from abdomenatlas.storage.v1.storage_pb2 import Prediction
+from abdomenatlas.type.v1.array_pb2 import Progress
+from abdomenatlas.type.v1.geometry_pb2 import GridSpec
+from services.core.names import parse
+from services.core.rpc import progress
+from services.core.rpc.interceptor import Context
+from services.inference import paging
+from services.inference.model import Model
+from services.inference.prediction import Predictor
+from services.inference.triton import Triton
+
+MODEL = "models/*/versions/*"
+
+
+class InferenceServicer(InferenceServiceServicer):
+    """Models as Triton has them, and predictions, at most `concurrent` of them at once."""
+
+    def __init__(self, triton: Triton, predictor: Predictor, concurrent: int) -> None:
+        self._triton, self._predictor = triton, predictor
+        self._slots = asyncio.Semaphore(concurrent)
+
+    async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
+        """Models ordered by name."""
+        size, after = paging.parse(request.page_size, request.page_token)
+        models = await asyncio.to_thread(self._triton.models)
+        page, token = paging.cut(models, size, after)
+        return pb.ListModelsResponse(models=map(_message, page), next_page_token=token)
+
+    async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:
+        """One model."""
+        model, version = parse(request.name, MODEL, "name")
+        return pb.GetModelResponse(model=_message(await asyncio.to_thread(self._triton.model, model, version)))
+
+    async def Predict(self, request: pb.PredictRequest, context: Context) -> AsyncIterator[pb.PredictResponse]:
+        """Progress, then the prediction."""
+        parse(request.volume, "volumes/*", "volume")
+        parse(request.model, MODEL, "model")
+        while not await self._has_slot():
+            yield _progress(Progress(stage="queued"))
+        loop = asyncio.get_running_loop()
+
+        def work(report: progress.Report) -> Prediction:
+            # The slot is the work's, not the call's: the work goes on if the caller goes away.
+            try:
+                return self._predictor.predict(request.volume, request.model, report)
+            finally:
+                loop.call_soon_threadsafe(self._slots.release)
+
+        async for message in progress.stream(work, wrap_progress=_progress, wrap_result=_result):
+            yield message
+
+    async def _has_slot(self) -> bool:
+        try:
+            await asyncio.wait_for(self._slots.acquire(), progress.HEARTBEAT_SECONDS)
+        except TimeoutError:
+            return False
+        return True
+
+
+def _progress(message: Progress) -> pb.PredictResponse:
+    return pb.PredictResponse(progress=message)
+
+
+def _result(message: Prediction) -> pb.PredictResponse:
+    return pb.PredictResponse(prediction=message)
+
+
+def _message(model: Model) -> pb.Model:
+    message = pb.Model(name=model.name, ready=model.fault is None, not_ready_reason=str(model.fault or ""))
+    if model.card:
+        message.architecture = model.card.architecture
+        message.organs.extend(model.card.organs)
+        message.class_map = model.card.class_map
+        message.grid.CopyFrom(GridSpec(spacing_mm=model.card.spacing_mm))
+        message.weights_sha256 = model.card.weights_sha256
+    return message

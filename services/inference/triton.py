@@ -1,0 +1,136 @@
+"""The one module that talks to NVIDIA Triton (KServe v2 over gRPC)."""
+
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from tritonclient import grpc as triton
+from tritonclient.utils import InferenceServerException
+
+from services.core.errors import AtlasError, Reason
+from services.core.geometry import Geometry
+from services.inference.model import Card, Model, card
+
+ASK_SECONDS = 10.0
+"""Deadline of everything but inference."""
+MAX_MESSAGE_BYTES = 2**31 - 1
+"""What gRPC can carry; the volume and a small header must fit."""
+
+Result = TypeVar("Result")
+
+_OPTIONS = [
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    # The default lets two minutes pass before a restarted Triton is found again.
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+]
+
+
+class Triton:
+    """The models of one Triton server. Thread-safe."""
+
+    def __init__(self, address: str) -> None:
+        self._client = triton.InferenceServerClient(address, channel_args=_OPTIONS)
+
+    def models(self) -> list[Model]:
+        """All models of the repository of which Triton has a version, by name; those that do not answer say why."""
+        index = [entry for entry in self._index() if entry.version]
+        return sorted((self._describe(entry) for entry in index), key=lambda model: model.name)
+
+    def model(self, name: str, version: str) -> Model:
+        """One model. Raises MODEL_NOT_FOUND if it is not in the repository, and MODEL_NOT_READY if it never loaded."""
+        entries = [entry for entry in self._index() if entry.name == name]
+        for entry in entries:
+            if entry.version == version:
+                return self._describe(entry)
+        if any(not entry.version for entry in entries):
+            raise _not_ready(f"Triton has not loaded the model {name}.")
+        raise _not_found(name, version)
+
+    def card(self, name: str, version: str) -> Card:
+        """What a model that is ready says about itself. Raises MODEL_CARD_INVALID or MODEL_NOT_FOUND."""
+        config = _asking(lambda: self._client.get_model_config(name, version, client_timeout=ASK_SECONDS)).config
+        return card({key: value.string_value for key, value in config.parameters.items()}, name)
+
+    def infer(self, model: Model, ct: npt.NDArray[np.int16], geometry: Geometry, *, seconds: float) -> bytes:
+        """The model's answer to a CT (HU, (z, y, x) on `geometry`): bytes that should be an array file, unchecked.
+
+        Raises DEADLINE_EXCEEDED, DEPENDENCY_UNAVAILABLE, MODEL_NOT_READY, MODEL_NOT_FOUND or, if the model itself
+        failed, MODEL_ANSWER_INVALID.
+        """
+        voxels = triton.InferInput("ct", list(ct.shape), "INT16")
+        voxels.set_data_from_numpy(ct)
+        where = triton.InferInput("geometry", [1], "BYTES")
+        where.set_data_from_numpy(np.array([geometry.to_json().encode()], np.object_))
+        wanted = [triton.InferRequestedOutput("array")]
+        answer = _asking(
+            lambda: self._client.infer(
+                model.model, [voxels, where], model_version=model.version, outputs=wanted, client_timeout=seconds
+            )
+        )
+        # as_numpy trusts the declared shape; under NumPy 2 in the server there are no bytes behind it.
+        contents = answer.get_response().raw_output_contents
+        return bytes(contents[0]) if contents else b""
+
+    def _index(self) -> list[Any]:
+        return list(_asking(lambda: self._client.get_model_repository_index(client_timeout=ASK_SECONDS)).models)
+
+    def _describe(self, entry: Any) -> Model:
+        if entry.state != "READY":
+            state = f"{entry.state or 'UNAVAILABLE'}, {entry.reason or 'not loaded'}"
+            fault = _not_ready(f"Triton says of {entry.name} version {entry.version}: {state[:500]}.")
+            return Model(entry.name, entry.version, fault=fault)
+        try:
+            return Model(entry.name, entry.version, self.card(entry.name, entry.version))
+        except AtlasError as error:
+            if error.reason not in (Reason.MODEL_CARD_INVALID, Reason.MODEL_NOT_FOUND, Reason.MODEL_NOT_READY):
+                raise
+            return Model(entry.name, entry.version, fault=error)
+
+
+def _asking(call: Callable[[], Result]) -> Result:
+    try:
+        return call()
+    except InferenceServerException as error:
+        _refuse(str(error.status()), str(error.message() or ""), error)
+
+
+def _refuse(status: str, message: str, cause: InferenceServerException) -> NoReturn:
+    text = message[:500]
+    if status == "StatusCode.DEADLINE_EXCEEDED":
+        raise AtlasError(
+            Reason.DEADLINE_EXCEEDED,
+            "Triton did not answer in time.",
+            field="triton",
+            remedy="Ask again, give it more time or more GPUs, or take a smaller volume.",
+        ) from cause
+    # A stub that died is started again by Triton.
+    if "Stub process" in message or "is not ready" in message:
+        raise _not_ready(f"The model is not ready: {text}") from cause
+    if status in ("StatusCode.UNAVAILABLE", "StatusCode.CANCELLED"):
+        raise AtlasError(
+            Reason.DEPENDENCY_UNAVAILABLE, f"Triton does not answer: {text}", field="triton", remedy="Is it running?"
+        ) from cause
+    if status == "StatusCode.NOT_FOUND" or "unknown model" in message:
+        raise AtlasError(Reason.MODEL_NOT_FOUND, f"Triton does not serve it: {text}", field="model") from cause
+    raise AtlasError(
+        Reason.MODEL_ANSWER_INVALID,
+        f"The model failed: {text}",
+        field="model",
+        remedy="Read Triton's log, mend the model and load it again.",
+    ) from cause
+
+
+def _not_ready(message: str) -> AtlasError:
+    return AtlasError(Reason.MODEL_NOT_READY, message, field="model", remedy="Wait until it is loaded, then ask again.")
+
+
+def _not_found(name: str, version: str) -> AtlasError:
+    return AtlasError(
+        Reason.MODEL_NOT_FOUND,
+        f"Triton has no version {version} of a model {name}.",
+        field="model",
+        remedy="ListModels tells which there are.",
+    )
