@@ -1,4 +1,4 @@
-"""What lies around the organs and looks like them: bowel, mesenteric and renal vessels, heart, adrenals, lung vessels."""
+"""What lies around the organs and looks like them: bowel, vessels, heart, adrenals."""
 
 import numpy as np
 
@@ -29,7 +29,7 @@ def colon(rng: np.random.Generator) -> list[Layer]:
 
 
 def small_bowel(rng: np.random.Generator) -> list[Layer]:
-    """Random loops in the lower abdomen and some in the left upper one, where they are mistaken for stomach and pancreas."""
+    """Random loops in the lower abdomen and some in the left upper one, where they pass for stomach or pancreas."""
     layers = []
     for _ in range(rng.integers(20, 30)):
         home = (-45, 30, 0) if rng.random() < 0.25 else (0, 36, -85)
@@ -75,13 +75,16 @@ def chest_and_glands(rng: np.random.Generator) -> list[Layer]:
     heart = ellipsoid(rng, (-22, 38, 128), (58, 42, 42), (0, 25, 20))
     gullet = tube(rng, [(-6, -14, 260), (-8, -12, 130), (-14, 0, 90), (-34, 4, 76)], [7, 7, 7, 8])
     not_abdomen = (Tissue.LUNG, Tissue.MESENTERY, Tissue.MUSCLE)
-    layers = [Layer(heart, ((0, Tissue.MUSCLE), (7, Tissue.HEART)), 2.0, 1.0, only_over=(Tissue.LUNG, Tissue.MESENTERY))]
+    layers = [
+        Layer(heart, ((0, Tissue.MUSCLE), (7, Tissue.HEART)), 2.0, 1.0, only_over=(Tissue.LUNG, Tissue.MESENTERY))
+    ]
     layers.append(Layer(gullet, ((0, Tissue.BOWEL_WALL),), 1.0, only_over=not_abdomen))
     for sign in (-1, 1):
         for _ in range(12):
             end = near(rng, (sign * 78, -8, 110), 34)
             root = (sign * 34.0, 0.0, 165.0)
-            vessel = Tube.through([root, ((np.asarray(root) + end) / 2 + rng.normal(0, 8, 3)).tolist(), end.tolist()], [5, 3, 1.2], 24.0)
+            bend = (np.asarray(root) + end) / 2 + rng.normal(0, 8, 3)
+            vessel = Tube.through([root, bend.tolist(), end.tolist()], [5, 3, 1.2], 24.0)
             layers.append(Layer(vessel, ((0, Tissue.LUNG_VESSEL),), only_over=(Tissue.LUNG,)))
         gland = [(sign * 30, -22, 30), (sign * 36, -16, 40), (sign * 44, -26, 26)]
         layers.append(Layer(tube(rng, gland, [2.6, 3.4, 2.6]), ((0, Tissue.ADRENAL),)))

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from services.core import nifti
 from services.core.geometry import Geometry
 from services.synthetic.patients import Patient
 from services.synthetic.render import hounsfield, paint
@@ -17,7 +17,7 @@ from services.synthetic.tissues import ORGAN_TISSUES, Phase, organ_mask
 
 @dataclass(frozen=True)
 class SyntheticCase:
-    """`ct` int16 HU (z, y, x) on `geometry`; `masks` by organ, boolean and disjoint, all zero if the patient lacks it."""
+    """`ct` int16 HU (z, y, x) on `geometry`, boolean disjoint `masks` by organ, all zero if the patient lacks it."""
 
     seed: int
     phase: Phase
@@ -49,14 +49,7 @@ def make_case(seed: int, *, profile: str = "clinical", geometry: Geometry | None
 def write_case(case: SyntheticCase, folder: Path, organs: Iterable[str] | None = None) -> None:
     """Write `ct.nii.gz` and `segmentations/<organ>.nii.gz` of the given organs (all if None), as partial sources do."""
     (folder / "segmentations").mkdir(parents=True, exist_ok=True)
-    _write(folder / "ct.nii.gz", case.ct, case.geometry)
+    nifti.write_ct(folder / "ct.nii.gz", case.ct, case.geometry)
     for organ in case.masks if organs is None else organs:
-        _write(folder / "segmentations" / f"{organ}.nii.gz", case.masks[organ].astype(np.uint8), case.geometry)
-
-
-def _write(path: Path, array: NDArray[np.generic], geometry: Geometry) -> None:
-    image = nib.Nifti1Image(array.T, geometry.matrix)
-    image.set_qform(geometry.matrix, code=1)
-    image.set_sform(geometry.matrix, code=1)
-    image.header.set_xyzt_units("mm")
-    nib.save(image, path)
+        path = folder / "segmentations" / f"{organ}.nii.gz"
+        nifti.write_mask(path, case.masks[organ].view(np.uint8), case.geometry)

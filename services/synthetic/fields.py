@@ -34,7 +34,9 @@ class SmoothField:
 
     def at(self, x: Array, y: Array, z: Array) -> Array:
         """Values at patient coordinates in mm; beyond the patient's box the border value holds."""
-        index = [(axis - np.float32(low)) / np.float32(self.step_mm) for axis, low in zip((x, y, z), LOW_MM, strict=True)]
+        index = [
+            (axis - np.float32(low)) / np.float32(self.step_mm) for axis, low in zip((x, y, z), LOW_MM, strict=True)
+        ]
         values = np.empty(x.shape, np.float32)
         ndimage.map_coordinates(self.lattice, index, output=values, order=1, mode="nearest")
         return values

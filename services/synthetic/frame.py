@@ -112,7 +112,9 @@ def paint_frame(frame: Frame, x: Array, y: Array, z: Array, bumps: Array) -> tup
     return tissues, inside & (height < -1.5)
 
 
-def _paint_ribs(frame: Frame, tissues: NDArray[np.uint8], x: Array, y: Array, z: Array, inner: Array, outer: Array) -> None:
+def _paint_ribs(
+    frame: Frame, tissues: NDArray[np.uint8], x: Array, y: Array, z: Array, inner: Array, outer: Array
+) -> None:
     shell = (inner > 0.97) & (outer < 1.02)
     level = z + 0.55 * (y + 60)
     margin = 0.95 * np.maximum(y, -60) + 30

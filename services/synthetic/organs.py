@@ -17,7 +17,9 @@ def liver(rng: np.random.Generator) -> list[Layer]:
     caudate = ellipsoid(rng, (22, 2, 48), (18, 18, 26), scale=0.12)
     hollow = ellipsoid(rng, (10, 12, -26), (44, 62, 46), scale=0.06)
     fossa = ellipsoid(rng, (50, -48, -22), (34, 34, 52), scale=0.05)
-    layers = [Layer(Blend((right, tip, left, caudate), 16, (hollow, fossa)), ((0, Tissue.LIVER),), 1.2, 1.2, in_cavity=True)]
+    layers = [
+        Layer(Blend((right, tip, left, caudate), 16, (hollow, fossa)), ((0, Tissue.LIVER),), 1.2, 1.2, in_cavity=True)
+    ]
     confluence = near(rng, (30, -6, 84), 3)
     for tip_at in ((95, 10, 55), (60, 45, 60), (5, 50, 62), (100, -25, 40)):
         end = near(rng, tip_at, 7)
@@ -52,7 +54,9 @@ def kidney(rng: np.random.Generator, side: str) -> list[Layer]:
     cortex, medulla, cyst = ORGAN_TISSUES[f"kidney_{side}"]
     centre = near(rng, (sign * 60, -36, -4 if left else -24), 4)
     size = float(np.exp(rng.normal(0, 0.06)))
-    axes = ellipsoid(rng, (0, 0, 0), (27 * size, 25 * size, 53 * size), (12, sign * 12, sign * -22), move_mm=0, scale=0.05)
+    axes = ellipsoid(
+        rng, (0, 0, 0), (27 * size, 25 * size, 53 * size), (12, sign * 12, sign * -22), move_mm=0, scale=0.05
+    )
     body = Ellipsoid(centre, axes.radii, axes.axes)
     inwards = centre + np.array([-sign * 22, 9, 0])
     hilum = ellipsoid(rng, tuple(inwards), (15, 9, 15), move_mm=2, scale=0.12)
@@ -64,7 +68,9 @@ def kidney(rng: np.random.Generator, side: str) -> list[Layer]:
         layers.append(Layer(ellipsoid(rng, tuple(spot), (9, 7, 9), move_mm=1), ((0, medulla),), only_over=(cortex,)))
     sinus = Blend((ellipsoid(rng, tuple(centre - np.array([sign * 8, -3, 0])), (13, 8, 24), move_mm=1.5), hilum), 4)
     layers.append(Layer(sinus, ((0, Tissue.RENAL_SINUS),), only_over=(cortex, medulla)))
-    ureter = tube(rng, [tuple(inwards), (sign * 42, -24, -60), (sign * 36, -18, -110), (sign * 34, -18, -180)], [6, 3.5, 3, 3])
+    ureter = tube(
+        rng, [tuple(inwards), (sign * 42, -24, -60), (sign * 36, -18, -110), (sign * 34, -18, -180)], [6, 3.5, 3, 3]
+    )
     layers.append(Layer(ureter, ((0, Tissue.CANAL),)))
     if rng.random() < 0.25:
         radius = rng.uniform(4, 16)
@@ -99,7 +105,9 @@ def gall_bladder(rng: np.random.Generator) -> list[Layer]:
     if rng.random() < 0.05:
         return []
     fill = float(np.exp(rng.normal(0, 0.16)))
-    pear = tube(rng, [(60, 60, -18), (52, 46, 0), (44, 32, 14), (38, 26, 20)], [13 * fill, 14 * fill, 9 * fill, 4], move_mm=4)
+    pear = tube(
+        rng, [(60, 60, -18), (52, 46, 0), (44, 32, 14), (38, 26, 20)], [13 * fill, 14 * fill, 9 * fill, 4], move_mm=4
+    )
     return [Layer(pear, ((0, Tissue.GALL_BLADDER),), 0.8, 0.8)]
 
 
@@ -111,11 +119,14 @@ def aorta(rng: np.random.Generator) -> list[Layer]:
     fork = trunk.points[-1]
     layers = [Layer(trunk, ((0, Tissue.AORTA),), 1.2)]
     for sign in (-1, 1):
-        iliac = Tube.through([fork.tolist(), (fork + (sign * 16, 2, -30)).tolist(), (fork + (sign * 42, -4, -95)).tolist()], [6, 6, 5.5])
+        bend, end = fork + np.array([sign * 16, 2, -30]), fork + np.array([sign * 42, -4, -95])
+        iliac = Tube.through([fork.tolist(), bend.tolist(), end.tolist()], [6, 6, 5.5])
         layers.insert(0, Layer(iliac, ((0, Tissue.ARTERY),), 0.5))
     for _ in range(rng.choice([0, 4], p=[0.6, 0.4])):
         at = trunk.points[rng.integers(len(trunk.points))] + rng.normal(0, 1, 3) * (radius * 0.7, radius * 0.7, 10)
-        layers.append(Layer(ellipsoid(rng, tuple(at), (3, 3, 5)), ((0, Tissue.AORTA_PLAQUE),), only_over=(Tissue.AORTA,)))
+        layers.append(
+            Layer(ellipsoid(rng, tuple(at), (3, 3, 5)), ((0, Tissue.AORTA_PLAQUE),), only_over=(Tissue.AORTA,))
+        )
     return layers
 
 
@@ -129,6 +140,7 @@ def postcava(rng: np.random.Generator) -> list[Layer]:
     layers = [Layer(twin, ((0, Tissue.POSTCAVA),), 1.0)]
     fork = trunk.points[0]
     for sign in (-1, 1):
-        end, bend = fork + (sign * 42 - 8, -8, -90), fork + (sign * 16 - 6, -2, -28)
-        layers.insert(0, Layer(Tube.through([fork.tolist(), bend.tolist(), end.tolist()], [7, 7, 6]), ((0, Tissue.VEIN),), 0.5))
+        bend, end = fork + np.array([sign * 16 - 6, -2, -28]), fork + np.array([sign * 42 - 8, -8, -90])
+        iliac = Tube.through([fork.tolist(), bend.tolist(), end.tolist()], [7, 7, 6])
+        layers.insert(0, Layer(iliac, ((0, Tissue.VEIN),), 0.5))
     return layers

@@ -20,8 +20,8 @@ _MOST_BENDS = 4.0
 class Patient:
     """A body in patient space and how it lies in the world.
 
-    World RAS mm = `turn` @ (`size` * patient mm), bent by three smooth fields of `BEND_MM` standard deviation. `mean` and
-    `texture` are HU by tissue value; `bumps` roughens the surfaces.
+    World RAS mm = `turn` @ (`size` * patient mm), bent by three smooth fields of standard deviation `BEND_MM`. `mean`
+    and `texture` are HU by tissue value; `bumps` roughens the surfaces.
     """
 
     frame: Frame

@@ -34,11 +34,13 @@ class Space:
         to_patient[:3, :3] = np.diag(1 / patient.size) @ patient.turn.T
         to_patient = to_patient @ geometry.matrix
         k, j, i = np.ogrid[tuple(slice(n) for n in geometry.array_shape)]
-        straight = [
-            np.asarray(row[0] * i + row[1] * j + row[2] * k + row[3], np.float32) for row in to_patient[:3]
+        straight = [np.asarray(row[0] * i + row[1] * j + row[2] * k + row[3], np.float32) for row in to_patient[:3]]
+        bent = [
+            axis + np.float32(BEND_MM) * field.at(*straight)
+            for axis, field in zip(straight, patient.bends, strict=True)
         ]
-        bent = [axis + np.float32(BEND_MM) * field.at(*straight) for axis, field in zip(straight, patient.bends, strict=True)]
-        return Space(*bent, patient.bumps.at(*straight), np.linalg.inv(to_patient), patient.reach_mm)
+        x, y, z = bent
+        return Space(x, y, z, patient.bumps.at(*straight), np.linalg.inv(to_patient), patient.reach_mm)
 
     def crop(self, shape: Shape, margin_mm: float) -> Crop | None:
         """The sub-grid that can hold a shape, or None if it lies outside."""
@@ -98,9 +100,14 @@ def _paint_layer(layer: Layer, space: Space, tissues: NDArray[np.uint8], cavity:
 
 
 def hounsfield(
-    patient: Patient, tissues: NDArray[np.uint8], rng: np.random.Generator, *, noise_hu: float, blur: tuple[float, float, float]
+    patient: Patient,
+    tissues: NDArray[np.uint8],
+    rng: np.random.Generator,
+    *,
+    noise_hu: float,
+    blur: tuple[float, float, float],
 ) -> NDArray[np.int16]:
-    """HU int16 (z, y, x): tissue means and texture, blurred by the scanner (standard deviations in voxels), and noise."""
+    """HU int16 (z, y, x): tissue means and texture, blurred (standard deviations in voxels), and noise."""
     image = patient.mean[tissues]
     image += patient.texture[tissues] * rng.standard_normal(tissues.shape, np.float32)
     image = ndimage.gaussian_filter(image, blur, truncate=2.5)

@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from services.core.geometry import Geometry
 from services.synthetic.patients import Patient
 from services.synthetic.shapes import rotation
 
 Range = tuple[float, float]
+Vector = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -32,9 +34,19 @@ class Profile:
 PROFILES: dict[str, Profile] = {
     "training": Profile((3, 3), (3, 3), ("RAS",), 0, (60, 165), (-160, -55), (-10, 20), (2, 16), (0.25, 0.6)),
     "clinical": Profile(
-        (0.8, 3), (1, 5), ("LPS", "RAS", "LAS", "RPS", "LPI", "PSR"), 4, (85, 150), (-140, -60), (-5, 20), (6, 28), (0.4, 0.9)
+        (0.8, 3),
+        (1, 5),
+        ("LPS", "RAS", "LAS", "RPS", "LPI", "PSR"),
+        4,
+        (85, 150),
+        (-140, -60),
+        (-5, 20),
+        (6, 28),
+        (0.4, 0.9),
     ),
-    "demo": Profile((1.6, 2.0), (2.0, 3.0), ("LPS", "RAS", "LAS"), 2, (105, 130), (-110, -80), (0, 10), (8, 20), (0.4, 0.7)),
+    "demo": Profile(
+        (1.6, 2.0), (2.0, 3.0), ("LPS", "RAS", "LAS"), 2, (105, 130), (-110, -80), (0, 10), (8, 20), (0.4, 0.7)
+    ),
 }
 
 
@@ -52,7 +64,7 @@ def scan_geometry(patient: Patient, profile: Profile, rng: np.random.Generator) 
     return _grid(low, high, (plane, plane, thickness), str(rng.choice(profile.orientations)), tilt)
 
 
-def _grid(low: np.ndarray, high: np.ndarray, spacing: tuple[float, float, float], code: str, tilt: np.ndarray) -> Geometry:
+def _grid(low: Vector, high: Vector, spacing: tuple[float, float, float], code: str, tilt: Vector) -> Geometry:
     """A grid over the box (RAS mm); `spacing` belongs to the world axes, `code` orders and flips the index axes."""
     step = np.round(spacing, 4)
     count = np.maximum(np.round((high - low) / step), 1).astype(int)

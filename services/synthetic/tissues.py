@@ -136,7 +136,10 @@ LOOKS: dict[Tissue, Look] = {
     Tissue.POSTCAVA: Look(41, 75, 140, 116, 15, 6),
 }
 
-_TWINS = {Tissue.KIDNEY_RIGHT_CORTEX: Tissue.KIDNEY_LEFT_CORTEX, Tissue.KIDNEY_RIGHT_MEDULLA: Tissue.KIDNEY_LEFT_MEDULLA}
+_TWINS = {
+    Tissue.KIDNEY_RIGHT_CORTEX: Tissue.KIDNEY_LEFT_CORTEX,
+    Tissue.KIDNEY_RIGHT_MEDULLA: Tissue.KIDNEY_LEFT_MEDULLA,
+}
 
 
 def draw_hounsfield(rng: np.random.Generator) -> tuple[Phase, NDArray[np.float32], NDArray[np.float32]]:
@@ -152,7 +155,9 @@ def draw_hounsfield(rng: np.random.Generator) -> tuple[Phase, NDArray[np.float32
     mean = np.zeros(len(Tissue), np.float32)
     texture = np.zeros(len(Tissue), np.float32)
     for tissue, look in LOOKS.items():
-        mean[tissue] = (1 - share) * getattr(look, phase) + share * getattr(look, towards) + look.between * shifts[tissue]
+        mean[tissue] = (
+            (1 - share) * getattr(look, phase) + share * getattr(look, towards) + look.between * shifts[tissue]
+        )
         texture[tissue] = look.texture
     if rng.random() < 0.2:  # a fatty liver: darker than the spleen, its vessels stay bright
         mean[Tissue.LIVER] -= rng.uniform(10, 45)

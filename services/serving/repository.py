@@ -1,0 +1,85 @@
+"""Write each model's config.pbtxt from its card, or check that it follows: `python -m services.serving.repository`."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from services.serving.card import CARD_FILE, Card, load_card, weights_path
+
+CONFIG_FILE = "config.pbtxt"
+CPU_THREADS = 2
+"""Threads a model computes with on a CPU. Fixed, because another number may round otherwise and change the bytes."""
+
+_TEMPLATE = """\
+# Written by `python -m services.serving.repository models` from the card; edit model.yaml instead.
+name: "{name}"
+backend: "python"
+max_batch_size: 0
+input [
+  {{ name: "ct" data_type: TYPE_INT16 dims: [ -1, -1, -1 ] }},
+  {{ name: "geometry" data_type: TYPE_STRING dims: [ 1 ] }}
+]
+output [
+  {{ name: "array" data_type: TYPE_UINT8 dims: [ -1 ] }}
+]
+"""
+
+
+def config_text(card: Card) -> str:
+    """The model's config.pbtxt: its tensors and, as parameters, what a caller must know of the card."""
+    parameters = {
+        "architecture": card.network.architecture,
+        "class_map": card.class_map,
+        "cpu_threads": str(CPU_THREADS),
+        "grid_spacing_mm": f"{card.grid_spacing_mm:g}",
+        "hu_window": ",".join(f"{value:g}" for value in card.hu_window),
+        "model_version": card.label,
+        "organs": ",".join(card.organs),
+        "weights_sha256": card.weights.sha256 if card.weights else "",
+    }
+    lines = [
+        f'parameters {{ key: "{key}" value {{ string_value: "{value}" }} }}\n' for key, value in parameters.items()
+    ]
+    return _TEMPLATE.format(name=card.name) + "".join(lines)
+
+
+def model_folders(repository: Path) -> list[Path]:
+    """The folders of a Triton repository that hold a card, by name."""
+    return sorted(path.parent for path in repository.glob(f"*/{CARD_FILE}"))
+
+
+def differing(repository: Path) -> list[str]:
+    """Names of the models whose config.pbtxt does not follow from their card. Raises MODEL_CARD_INVALID."""
+    names = []
+    for folder in model_folders(repository):
+        card = load_card(folder)
+        weights_path(folder, card)
+        path = folder / CONFIG_FILE
+        if not path.is_file() or path.read_text() != config_text(card):
+            names.append(folder.name)
+    return names
+
+
+def write_configs(repository: Path) -> None:
+    """Write the config.pbtxt of every model. Raises MODEL_CARD_INVALID."""
+    for folder in model_folders(repository):
+        (folder / CONFIG_FILE).write_text(config_text(load_card(folder)))
+
+
+def main() -> int:
+    """Run the command; 1 if `--check` finds a difference."""
+    parser = argparse.ArgumentParser(prog="python -m services.serving.repository", description=__doc__)
+    parser.add_argument("repository", type=Path)
+    parser.add_argument("--check", action="store_true", help="change nothing, fail if something would change")
+    arguments = parser.parse_args()
+    if not arguments.check:
+        write_configs(arguments.repository)
+        return 0
+    stale = differing(arguments.repository)
+    for name in stale:
+        print(f"{name}/{CONFIG_FILE} does not follow from its card: run this command without --check.", file=sys.stderr)
+    return int(bool(stale))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
