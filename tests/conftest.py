@@ -1,0 +1,45 @@
+"""Real components and real data, started or found once per test session."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.components.require import require
+
+
+@pytest.fixture(scope="session")
+def ceph() -> Iterator["S3Server"]:
+    """Yield a real S3 server (Ceph RGW)."""
+    from tests.components import ceph as starter
+
+    require(not starter.missing(), f"Ceph is not installed: apt-get install {' '.join(starter.PACKAGES)}")
+    with starter.ceph() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """Yield the SQLAlchemy URL of a real PostgreSQL server."""
+    from tests.components.postgres import postgres
+
+    with postgres() as url:
+        yield url
+
+
+@pytest.fixture
+def postgres_url(postgres_server: str) -> Iterator[str]:
+    """Yield the SQLAlchemy URL of an empty PostgreSQL database of the test's own."""
+    from tests.components.postgres import fresh_database
+
+    with fresh_database(postgres_server) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Return the folder of real CTs that ATLAS_REAL_DATA names."""
+    folder = os.environ.get("ATLAS_REAL_DATA", "")
+    require(bool(folder) and Path(folder).is_dir(), "real CTs are not at hand: ATLAS_REAL_DATA names no folder")
+    return Path(folder)
