@@ -1,0 +1,1 @@
+"""Makes one label version out of source labels, revisions and predictions."""
