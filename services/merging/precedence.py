@@ -38,11 +38,10 @@ def choose(organs: Sequence[str], given: Sequence[Given], predictions: Mapping[s
     The lowest origin wins, among label versions of one origin the one named last. `predictions` holds, per organ, the
     predictions that have it. An organ that nobody looked for and no model has is unknown and left out.
     """
-    # The last of equals is the first in reverse, and sorting keeps it there.
-    by_precedence = sorted(given[::-1], key=lambda version: version.origin)
+    by_precedence = sorted(enumerate(given), key=lambda item: (item[1].origin, -item[0]))
     choices = []
     for organ in organs:
-        version = next((version for version in by_precedence if organ in version.organs), None)
+        version = next((version for _, version in by_precedence if organ in version.organs), None)
         if version:
             choices.append(Choice(organ, version.origin, label_version=version.name))
         elif predictions.get(organ):
