@@ -1,6 +1,6 @@
 """One mask out of several models: soft average, on the CT's own grid."""
 
-from services.core.boxes import Boxed, crop
+from services.core.boxes import Boxed
 from services.core.components import largest_component
 from services.core.ensemble import Ensemble
 from services.core.geometry import Geometry
@@ -12,4 +12,4 @@ def fuse(ensemble: Ensemble, organ: str, ct: Geometry) -> Boxed:
     models that have the organ, interpolated, is above one half. Empty if it is nowhere.
     """
     mask = to_ct_mask(ensemble.sums(organ), ensemble.geometry, ct, len(ensemble.having(organ)))
-    return largest_component(crop(mask), ct.orientation)
+    return largest_component(mask, ct.orientation)

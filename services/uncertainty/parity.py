@@ -60,7 +60,7 @@ def ensemble_mask(ensemble: Ensemble, organ: str) -> Boxed:
     mask = np.empty(ensemble.geometry.array_shape, np.uint8)
     for start, stack in ensemble.slabs(organ):
         mask[start : start + stack.shape[1]] = kernels.majority(stack)
-    return largest_component(crop(mask))
+    return largest_component(mask)
 
 
 def _attention(ensemble: Ensemble, organ: str, masks: Mapping[str, Boxed]) -> OrganAttention:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -18,6 +18,7 @@ def assert_opens_like_scipy(bits: Array) -> None:
         np.testing.assert_array_equal((result & bit) != 0, opened((bits & bit) != 0))
 
 
+@settings(deadline=None)
 @given(arrays(np.uint8, SIDES, elements=st.sampled_from([0, 1, 2, 3, 3, 3, 3, 3])))
 def test_small_arrays(bits: Array) -> None:
     assert_opens_like_scipy(bits)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.special import entr
@@ -92,11 +92,13 @@ def test_ties_follow_float64(models: int) -> None:
     assert_equal_to_numpy(stack(*np.transpose(columns).tolist()))
 
 
+@settings(deadline=None)
 @given(arrays(np.uint8, st.tuples(st.integers(1, 7), st.integers(1, 30), st.just(1), st.just(1))))
 def test_any_probabilities(probabilities: plain.Array) -> None:
     assert_equal_to_numpy(probabilities)
 
 
+@settings(deadline=None)
 @given(arrays(np.uint8, st.tuples(st.sampled_from([1, 3, 5]), st.just(40), st.just(1), st.just(1))), st.randoms())
 def test_order_of_an_odd_number_of_models_changes_nothing(probabilities: plain.Array, random) -> None:  # type: ignore[no-untyped-def]
     order = list(range(len(probabilities)))
