@@ -6,34 +6,30 @@ from pathlib import Path
 
 import pytest
 
+from tests.components import ceph as ceph_starter
+from tests.components import postgres as postgres_starter
 from tests.components.require import require
 
 
 @pytest.fixture(scope="session")
-def ceph() -> Iterator["S3Server"]:
+def ceph() -> Iterator[ceph_starter.S3Server]:
     """Yield a real S3 server (Ceph RGW)."""
-    from tests.components import ceph as starter
-
-    require(not starter.missing(), f"Ceph is not installed: apt-get install {' '.join(starter.PACKAGES)}")
-    with starter.ceph() as server:
+    require(not ceph_starter.missing(), f"Ceph is not installed: apt-get install {' '.join(ceph_starter.PACKAGES)}")
+    with ceph_starter.ceph() as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
     """Yield the SQLAlchemy URL of a real PostgreSQL server."""
-    from tests.components.postgres import postgres
-
-    with postgres() as url:
+    with postgres_starter.postgres() as url:
         yield url
 
 
 @pytest.fixture
 def postgres_url(postgres_server: str) -> Iterator[str]:
     """Yield the SQLAlchemy URL of an empty PostgreSQL database of the test's own."""
-    from tests.components.postgres import fresh_database
-
-    with fresh_database(postgres_server) as url:
+    with postgres_starter.fresh_database(postgres_server) as url:
         yield url
 
 

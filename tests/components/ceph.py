@@ -1,4 +1,4 @@
-"""A real S3 server: Ceph RGW from Debian's packages, one monitor, one OSD in memory and one gateway, all on loopback."""
+"""A real S3 server: Ceph RGW from Debian's packages: one monitor, one OSD in memory, one gateway, all on loopback."""
 
 import contextlib
 import os
@@ -47,7 +47,9 @@ def ceph() -> Iterator[S3Server]:
             f"radosgw-admin -n client.rgw -c {conf} user create --uid=atlas --display-name=atlas"
             f" --access-key={user.access_key} --secret-key={user.secret_key}"
         )
-        stack.enter_context(running(["radosgw", "-f", "-n", "client.rgw", "-c", str(conf)], home / "rgw.out", env=_env()))
+        stack.enter_context(
+            running(["radosgw", "-f", "-n", "client.rgw", "-c", str(conf)], home / "rgw.out", env=_env())
+        )
         wait_until(lambda: listens(s3_port), f"radosgw (logs in {home})", 60)
         yield user
 
@@ -63,6 +65,8 @@ def _start_monitor(stack: contextlib.ExitStack, home: Path, conf: Path, port: in
 def _start_osd(stack: contextlib.ExitStack, home: Path, conf: Path) -> None:
     osd_uuid = str(uuid.uuid4())
     _run(f"ceph -c {conf} --connect-timeout 30 osd new {osd_uuid}")
+    # Done for the OSD: with cephx off it may try before it knows the cluster's fsid, and then ends ("wrong fsid").
+    _run(f"ceph -c {conf} osd crush add osd.0 1 root=default host=localhost")
     _run(f"ceph-osd -c {conf} -i 0 --mkfs --osd-uuid {osd_uuid}")
     stack.enter_context(running(["ceph-osd", "-f", "-i", "0", "-c", str(conf)], home / "osd.out", env=_env()))
 
@@ -112,6 +116,7 @@ osd pool default min size = 1
 osd pool default pg num = 1
 osd pool default pgp num = 1
 osd pool default pg autoscale mode = off
+osd crush update on start = false
 osd class update on start = false
 
 [client.rgw]

