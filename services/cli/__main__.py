@@ -1,0 +1,32 @@
+"""Entry point of the `atlas` command: wiring, and errors to exit codes."""
+
+import sys
+
+from services.cli.app import app
+from services.cli.commands import campaigns, demo, exporting, importing, reporting, reviews, stack
+from services.cli.exits import Exit, exit_code
+from services.cli.output import err, show_error
+from services.core.errors import AtlasError
+from services.core.rpc import request_id
+
+for module in (stack, importing, campaigns, reviews, exporting, reporting, demo):
+    module.register(app)
+
+
+def main() -> None:
+    """Run the command line. Errors of the product end with a message and a code, never with a traceback."""
+    with request_id.bound(""):
+        try:
+            app()
+        except AtlasError as error:
+            show_error(error)
+            sys.exit(exit_code(error))
+        except OSError as error:
+            err.print(f"error: {error.filename or 'file'}: {error.strerror or error}", style="red", markup=False)
+            sys.exit(Exit.REFUSED)
+        except KeyboardInterrupt:
+            sys.exit(Exit.INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()

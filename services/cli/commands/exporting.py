@@ -1,0 +1,66 @@
+"""`atlas export`: a campaign's labels as a release in the BDMAP layout."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from abdomenatlas.scheduler.v1 import scheduler_pb2 as sched
+from services.cli.commands.options import STATE, Campaign, Json, State, campaign_name
+from services.cli.connection import Connection
+from services.cli.output import counted, out, print_json, warn
+from services.cli.release.contents import Contents, read_contents
+from services.cli.release.writer import write_release
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("export")(run)
+
+
+def run(
+    campaign: Campaign,
+    to: Annotated[Path, typer.Option(help="Folder of the release; new, empty, or holding this very release.")],
+    state: State = STATE,
+    json: Json = False,
+) -> None:
+    """Export the labels of a campaign in the BDMAP layout.
+
+    Each case has `ct.nii.gz` as it was imported, `combined_labels.nii.gz`, `segmentations/<organ>.nii.gz` on the CT's
+    own grid, and `provenance.json`, which tells organ by organ what it was made of. An organ that nobody looked for has
+    no file; one that is absent has a file without voxels. The folder appears only when it is whole.
+
+    Example: `atlas export first --to releases/first`
+    """
+    connection = Connection.to(state)
+    contents = read_contents(connection, campaign_name(campaign))
+    written = export(connection, contents, to)
+    if json:
+        print_json(
+            {
+                "folder": str(to),
+                "release": contents.release_id,
+                "cases": len(contents.cases),
+                "written": written,
+                "left_out": contents.left_out,
+            }
+        )
+    else:
+        word = "exported to" if written else "was already, undamaged, in"
+        out.print(f"Release {contents.release_id}: {len(contents.cases)} cases {word} {to}.", markup=False)
+
+
+def export(connection: Connection, contents: Contents, to: Path) -> bool:
+    """Write a release with a progress bar, and warn of what it lacks."""
+    if contents.campaign.state not in (sched.Campaign.STATE_ROUND_DONE, sched.Campaign.STATE_CANCELLED):
+        warn(f"{contents.campaign.name} is not done: {contents.campaign.open_review_count} reviews are open.")
+    for volume, why in contents.left_out.items():
+        warn(f"{volume} is left out: {why}")
+    with counted("Exporting") as progress:
+        task = progress.add_task("", total=len(contents.cases))
+        return write_release(
+            connection.storage,
+            contents,
+            to,
+            lambda case: progress.update(task, advance=1, description=case.name),
+        )

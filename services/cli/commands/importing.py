@@ -1,0 +1,164 @@
+"""`atlas import`: CTs and their source labels into storage."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import Progress
+
+from services.cli.commands.options import STATE, Json, State
+from services.cli.connection import Connection
+from services.cli.exits import Exit
+from services.cli.ingest.discover import Case, Refusal, discover
+from services.cli.ingest.importer import Imported, Source, import_case
+from services.cli.output import out, print_json, show_error, table, transfer
+from services.core import classmaps
+from services.core.errors import AtlasError, Reason
+from services.core.names import require_id
+from services.core.storage import OnProgress
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("import")(run)
+
+
+def run(
+    paths: Annotated[list[Path], typer.Argument(help="CT files, case folders, or folders of case folders.")],
+    state: State = STATE,
+    dataset: Annotated[str, typer.Option(help="Name of the dataset that the cases come from, such as amos22.")] = "",
+    licence: Annotated[str, typer.Option(help="Licence of the dataset, such as CC-BY-4.0.")] = "",
+    class_map: Annotated[
+        str, typer.Option(help="Class map of organ names and label ids.", rich_help_panel="Labels")
+    ] = classmaps.DEFAULT,
+    label_map: Annotated[
+        Path | None,
+        typer.Option(help="Label map of the one CT file that is imported.", rich_help_panel="Labels"),
+    ] = None,
+    looked_for: Annotated[
+        str,
+        typer.Option(
+            help="Organs that the source of a label map looked for, comma separated; those of them that are not in it "
+            "are absent, all others unknown. Default: those that occur in it.",
+            rich_help_panel="Labels",
+        ),
+    ] = "",
+    volume_id: Annotated[
+        str, typer.Option("--id", help="Volume id of the one case that is imported; default: its name.")
+    ] = "",
+    json: Json = False,
+) -> None:
+    """Import CTs and the labels that their source gave.
+
+    A case is a folder with `ct.nii.gz` and, where organs are labelled, `segmentations/<organ>.nii.gz` or else
+    `combined_labels.nii.gz`. What is refused is named with the reason and the remedy, and the rest goes in. Importing
+    the same files again changes nothing.
+
+    Examples: `atlas import scan.nii.gz` · `atlas import ~/amos22 --dataset amos22 --licence CC-BY-4.0`
+    """
+    organs = classmaps.load(class_map)
+    looked = tuple(filter(None, (organ.strip() for organ in looked_for.split(","))))
+    organs.require(looked, field="--looked-for")
+    found = [entry for path in paths for entry in discover(path, organs)]
+    found = _with_options(found, label_map, volume_id)
+    connection = Connection.to(state)
+    source = Source(dataset, licence, class_map, looked)
+    done = list(import_all(connection, found, source))
+    _show(done, json)
+    if any(entry.refusals if isinstance(entry, Imported) else True for entry in done):
+        raise typer.Exit(Exit.REFUSED)
+
+
+def import_all(connection: Connection, found: list[Case | Refusal], source: Source) -> Iterator[Imported | Refusal]:
+    """Import every case, with a progress bar, and name what is refused as it happens."""
+    with transfer() as progress:
+        for number, entry in enumerate(found, start=1):
+            if isinstance(entry, Refusal):
+                show_error(entry.error, str(entry.path))
+                yield entry
+                continue
+            result = import_case(connection.storage, entry, source, _Bars(progress, f"{number}/{len(found)}"))
+            for refusal in result.refusals:
+                show_error(refusal.error, str(refusal.path))
+            yield result
+
+
+class _Bars:
+    """One bar at a time, for the file that is on its way."""
+
+    def __init__(self, progress: Progress, count: str) -> None:
+        self._progress, self._count = progress, count
+
+    def __call__(self, path: Path) -> OnProgress:
+        for task in self._progress.task_ids:
+            self._progress.remove_task(task)
+        name = "/".join(path.parts[-2:])
+        task = self._progress.add_task(f"{self._count} {name}", total=path.stat().st_size)
+        return lambda moved: self._progress.advance(task, moved)
+
+
+def _with_options(found: list[Case | Refusal], label_map: Path | None, volume_id: str) -> list[Case | Refusal]:
+    if label_map is None and not volume_id:
+        return found
+    if len(found) != 1:
+        raise AtlasError(
+            Reason.FIELD_INVALID,
+            f"These belong to one case, {len(found)} were named.",
+            field="--label-map or --id",
+            remedy="Import the case by itself.",
+        )
+    case = found[0]
+    if isinstance(case, Refusal):
+        return found
+    if volume_id:
+        case = replace(case, volume_id=require_id(volume_id, "--id"))
+    return [replace(case, label_map=label_map, masks={}) if label_map else case]
+
+
+def _show(done: list[Imported | Refusal], json: bool) -> None:
+    if json:
+        print_json([_data(entry) for entry in done])
+        return
+    summary = table("Volume", "Voxels", "Source labels", "Ignored", "Refused", right=("Refused",))
+    for entry in done:
+        if isinstance(entry, Refusal):
+            summary.add_row(str(entry.path), "", "", "", "1")
+            continue
+        shape = "x".join(map(str, entry.volume.geometry.shape)) if entry.volume else "refused"
+        labels = ", ".join(organ.organ for organ in entry.labels.organs) if entry.labels else "none"
+        ignored = ", ".join(_organ(path) for path in entry.case.ignored)
+        summary.add_row(entry.case.volume_id, shape, labels, ignored, str(len(entry.refusals) or ""))
+    out.print(summary)
+    volumes = sum(isinstance(entry, Imported) and entry.volume is not None for entry in done)
+    refused = sum(len(entry.refusals) if isinstance(entry, Imported) else 1 for entry in done)
+    out.print(f"{volumes} volumes are in storage{f', {refused} files or folders were refused' if refused else ''}.")
+
+
+def _data(entry: Imported | Refusal) -> dict[str, Any]:
+    if isinstance(entry, Refusal):
+        return {"path": str(entry.path), "volume": None, "refused": [_refusal(entry)]}
+    return {
+        "path": str(entry.case.ct),
+        "volume": entry.volume.name if entry.volume else None,
+        "label_version": entry.labels.name if entry.labels else None,
+        "organs": [organ.organ for organ in entry.labels.organs] if entry.labels else [],
+        "notes": [*(entry.volume.notes if entry.volume else ()), *(entry.labels.notes if entry.labels else ())],
+        "ignored": [str(path) for path in entry.case.ignored],
+        "refused": [_refusal(refusal) for refusal in entry.refusals],
+    }
+
+
+def _refusal(refusal: Refusal) -> dict[str, str]:
+    error = refusal.error
+    return {
+        "path": str(refusal.path),
+        "reason": error.reason.value,
+        "message": error.message,
+        "remedy": error.remedy,
+    }
+
+
+def _organ(path: Path) -> str:
+    return path.name.removesuffix(".gz").removesuffix(".nii")

@@ -1,0 +1,223 @@
+"""`atlas review`: list, claim, renew, release, submit."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from google.protobuf.duration_pb2 import Duration
+
+from abdomenatlas.scheduler.v1 import scheduler_pb2 as sched
+from abdomenatlas.storage.v1 import storage_pb2 as pb
+from services.cli.commands.options import STATE, Json, State, campaign_name
+from services.cli.connection import Connection
+from services.cli.output import as_data, counted, out, print_json, table, warn
+from services.cli.paging import every
+from services.cli.reviewing import NOTE, Note, changed_masks, fill, mask_files, upload_revision
+from services.core import classmaps
+from services.core.errors import AtlasError, Reason
+from services.core.names import parse
+
+_app = typer.Typer(no_args_is_help=True, help="Look at the volumes that matter, and give revised masks back.")
+
+Review = Annotated[
+    str,
+    typer.Argument(metavar="REVIEW", help='A review\'s name, or the folder that "claim --to" filled.'),
+]
+Token = Annotated[int | None, typer.Option(help=f"Fencing token of the claim; a claim folder's {NOTE} holds it.")]
+Minutes = Annotated[float, typer.Option(min=0.02, max=1440, help="How long the review is held, in minutes.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(_app, name="review")
+
+
+@_app.command("list")
+def list_(
+    campaign: Annotated[str, typer.Option(help="Only reviews of this campaign.")] = "",
+    open_only: Annotated[bool, typer.Option("--open", help="Only reviews that can be claimed.")] = False,
+    state: State = STATE,
+    json: Json = False,
+) -> None:
+    """List reviews, most urgent first."""
+    request = sched.ListReviewsRequest(
+        parent=campaign_name(campaign) if campaign else "campaigns/-",
+        state=sched.Review.STATE_OPEN if open_only else sched.Review.STATE_UNSPECIFIED,
+    )
+    reviews = list(every(Connection.to(state).scheduler.ListReviews, request, "reviews"))
+    if json:
+        print_json([as_data(review) for review in reviews])
+        return
+    rows = table("Review", "Volume", "Rank", "Priority", "State", "Look at", "Reviewer", right=("Rank", "Priority"))
+    for r in reviews:
+        organs = ", ".join(r.organs[:3])
+        volume = r.volume.removeprefix("volumes/")
+        rows.add_row(r.name, volume, str(r.rank), f"{r.priority:,}", _state(r), organs, r.reviewer)
+    out.print(rows)
+
+
+@_app.command()
+def claim(
+    review: Annotated[str, typer.Argument(metavar="REVIEW", help="The review's name, as `list` shows it.")],
+    reviewer: Annotated[str, typer.Option(help="Who claims it.")],
+    to: Annotated[Path | None, typer.Option(help="Download CT, labels and attention into this folder.")] = None,
+    minutes: Minutes = 60,
+    state: State = STATE,
+    json: Json = False,
+) -> None:
+    """Take a review for a reviewer, and download what it needs.
+
+    Correct the masks in FOLDER/segmentations with ITK-SNAP or 3D Slicer, then `atlas review submit FOLDER`.
+
+    Example: `atlas review claim campaigns/first/reviews/… --reviewer "Dr. Who" --to case`
+    """
+    if to and to.exists() and any(to.iterdir()):
+        raise AtlasError(
+            Reason.RESOURCE_CONFLICT, "The folder is not empty.", field=str(to), remedy="Name a new or empty folder."
+        )
+    connection = Connection.to(state)
+    request = sched.ClaimReviewRequest(name=review, reviewer=reviewer, lease=_lease(minutes))
+    claimed = connection.scheduler.ClaimReview(request)
+    taken = claimed.review
+    if to:
+        to.mkdir(parents=True, exist_ok=True)
+        # First of all: whoever is cut off in the download still holds the token.
+        Note(taken.name, claimed.fencing_token, reviewer, taken.volume, taken.label_version).write(to)
+        with counted("Downloading") as progress:
+            task = progress.add_task("", total=None)
+            fill(connection, taken, to, lambda name: progress.update(task, description=name))
+    if json:
+        print_json({"review": as_data(taken), "fencing_token": claimed.fencing_token})
+        return
+    until = taken.lease_expire_time.ToDatetime().strftime("%H:%M UTC")
+    out.print(f"{taken.name} is yours until {until}; fencing token {claimed.fencing_token}.", markup=False)
+    out.print(f"Look at: {', '.join(taken.organs) or 'all organs'}.", markup=False)
+    if to:
+        out.print(f"Files: {to}. Give them back with `atlas review submit {to}`.", markup=False)
+
+
+@_app.command()
+def submit(
+    review: Review,
+    masks: Annotated[
+        list[Path] | None,
+        typer.Option(help="Revised <organ>.nii.gz files or their folder; default: what changed in the claim folder."),
+    ] = None,
+    accept: Annotated[bool, typer.Option("--accept", help="The labels are right as they are.")] = False,
+    token: Token = None,
+    state: State = STATE,
+    json: Json = False,
+) -> None:
+    """End a review: accept the labels, or give revised masks back.
+
+    From a claim folder only the masks that changed are taken.
+
+    Examples: `atlas review submit case` · `atlas review submit case --accept` ·
+    `atlas review submit campaigns/first/reviews/… --token 3 --masks liver.nii.gz`
+    """
+    if accept and masks:
+        raise AtlasError(
+            Reason.FIELD_INVALID, "Either or.", field="--accept and --masks", remedy="Give one of the two."
+        )
+    connection = Connection.to(state)
+    name, fencing_token = _held(review, token)
+    held = connection.scheduler.GetReview(sched.GetReviewRequest(name=name)).review
+    request = sched.SubmitReviewRequest(name=name, fencing_token=fencing_token)
+    if accept:
+        request.decision = sched.Review.DECISION_ACCEPTED
+    else:
+        revised = _revised(connection, held, review, masks)
+        request.decision = sched.Review.DECISION_REVISED
+        request.revision = upload_revision(connection, held, revised, _class_map(connection, held))
+    done = connection.scheduler.SubmitReview(request).review
+    if json:
+        print_json(as_data(done))
+    elif accept:
+        out.print(f"{done.name}: accepted.", markup=False)
+    else:
+        out.print(f"{done.name}: revised {', '.join(sorted(revised))}.", markup=False)
+
+
+@_app.command()
+def renew(review: Review, minutes: Minutes = 60, token: Token = None, state: State = STATE, json: Json = False) -> None:
+    """Hold a claimed review for longer."""
+    name, fencing_token = _held(review, token)
+    request = sched.RenewReviewRequest(name=name, fencing_token=fencing_token, lease=_lease(minutes))
+    _tell(Connection.to(state).scheduler.RenewReview(request).review, json)
+
+
+@_app.command()
+def release(review: Review, token: Token = None, state: State = STATE, json: Json = False) -> None:
+    """Give a claimed review back undecided."""
+    name, fencing_token = _held(review, token)
+    request = sched.ReleaseReviewRequest(name=name, fencing_token=fencing_token)
+    _tell(Connection.to(state).scheduler.ReleaseReview(request).review, json)
+
+
+def _held(review: str, token: int | None) -> tuple[str, int]:
+    """Name and fencing token of a claimed review that was given by name or by its claim folder."""
+    folder = Path(review)
+    if folder.is_dir():
+        note = Note.read(folder)
+        return note.review, note.fencing_token if token is None else token
+    parse(review, "campaigns/*/reviews/*", "REVIEW")
+    if token is None:
+        raise AtlasError(
+            Reason.FIELD_REQUIRED,
+            "The claim's fencing token is required.",
+            field="--token",
+            remedy="`atlas review claim` shows it; a claim folder may be given in place of the name.",
+        )
+    return review, token
+
+
+def _class_map(connection: Connection, held: sched.Review) -> str:
+    request = pb.GetLabelVersionRequest(name=held.label_version)
+    return connection.storage.rpc.GetLabelVersion(request).label_version.class_map
+
+
+def _revised(connection: Connection, held: sched.Review, review: str, masks: list[Path] | None) -> dict[str, Path]:
+    folder = Path(review)
+    if not masks and not folder.is_dir():
+        raise AtlasError(
+            Reason.FIELD_REQUIRED,
+            "What is the decision?",
+            field="--masks or --accept",
+            remedy="Give the revised masks, or accept the labels as they are.",
+        )
+    labels = connection.storage.rpc.GetLabelVersion(pb.GetLabelVersionRequest(name=held.label_version)).label_version
+    revised = mask_files(masks or [folder], classmaps.load(labels.class_map))
+    if not masks:
+        revised = changed_masks(connection, held.label_version, revised)
+        if not revised:
+            raise AtlasError(
+                Reason.FIELD_INVALID,
+                "No mask in this folder differs from the labels that were claimed.",
+                field=review,
+                remedy="Save the corrected masks there, or end the review with --accept.",
+            )
+    kept = {organ.organ for organ in labels.organs if organ.origin == pb.ORIGIN_SOURCE} & revised.keys()
+    if kept:
+        warn(f"{', '.join(sorted(kept))}: the source labelled this, and a revision does not replace a source label.")
+    return revised
+
+
+def _tell(review: sched.Review, json: bool) -> None:
+    if json:
+        print_json(as_data(review))
+    elif review.state == sched.Review.STATE_CLAIMED:
+        until = review.lease_expire_time.ToDatetime().strftime("%H:%M UTC")
+        out.print(f"{review.name}: held until {until}.", markup=False)
+    else:
+        out.print(f"{review.name}: {_state(review)}.", markup=False)
+
+
+def _state(review: sched.Review) -> str:
+    return sched.Review.State.Name(review.state).removeprefix("STATE_").lower()
+
+
+def _lease(minutes: float) -> Duration:
+    lease = Duration()
+    lease.FromTimedelta(timedelta(minutes=minutes))
+    return lease

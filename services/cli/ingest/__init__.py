@@ -1,0 +1,1 @@
+"""Bringing CTs and their source labels from folders into storage."""

@@ -1,0 +1,194 @@
+"""Finds cases on disk: which file is the CT, which are its organs, and what is none of both."""
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from services.core.classmaps import ClassMap
+from services.core.errors import AtlasError, Reason
+
+SUFFIXES = (".nii.gz", ".nii")
+_FOREIGN = re.compile(r"[^A-Za-z0-9_.-]+")
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """One file or folder that did not go in, and why."""
+
+    path: Path
+    error: AtlasError
+
+
+@dataclass(frozen=True)
+class Case:
+    """One CT with what its source labelled."""
+
+    volume_id: str
+    ct: Path
+    masks: dict[str, Path] = field(default_factory=dict)
+    """One binary mask per organ."""
+    label_map: Path | None = None
+    """A label map with the class map's ids, where there are no masks."""
+    ignored: tuple[Path, ...] = ()
+    """Label files of organs that the class map does not know."""
+    refused: tuple[Refusal, ...] = ()
+    """Label files that cannot be read at all."""
+
+
+def discover(path: Path, class_map: ClassMap) -> Iterator[Case | Refusal]:
+    """The cases that `path` names: a CT file, a case folder, or a folder of case folders, in the order of names.
+
+    Nothing outside the named folder is read, wherever links inside it lead.
+    """
+    root = path.resolve()
+    if path.name.startswith("._"):
+        yield Refusal(path, _apple_double())
+    elif not root.exists():
+        yield Refusal(path, _missing(path))
+    elif root.is_file():
+        yield Case(_file_id(path), path)
+    elif _ct_of(root):
+        yield _case(path, root, class_map)
+    else:
+        yield from _folder_of_cases(path, root, class_map)
+
+
+def volume_id(name: str) -> str:
+    """A resource id out of a file's or folder's name; characters that an id may not have become "-"."""
+    cleaned = _FOREIGN.sub("-", name)
+    while ".." in cleaned:
+        cleaned = cleaned.replace("..", ".")
+    return cleaned.lstrip("-_.")[:63].rstrip("-.") or "volume"
+
+
+def _folder_of_cases(path: Path, root: Path, class_map: ClassMap) -> Iterator[Case | Refusal]:
+    folders = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
+    found = [folder for folder in folders if _ct_of(folder)]
+    if not found:
+        yield Refusal(path, _no_case(path))
+        return
+    for folder in folders:
+        if not _inside(folder, root):
+            yield Refusal(folder, _leads_out())
+        elif folder in found:
+            yield _case(folder, root, class_map)
+        else:
+            yield Refusal(folder, _no_case(folder))
+
+
+def _case(folder: Path, root: Path, class_map: ClassMap) -> Case | Refusal:
+    ct = _ct_of(folder)
+    assert ct is not None
+    if error := _file_error(ct, root):
+        return Refusal(ct, error)
+    masks: dict[str, Path] = {}
+    ignored: list[Path] = []
+    refused: list[Refusal] = []
+    for file in _label_files(folder / "segmentations"):
+        organ = _stem(file)
+        if error := _file_error(file, root):
+            refused.append(Refusal(file, error))
+        elif organ not in class_map.organs:
+            ignored.append(file)
+        elif organ in masks:
+            refused.append(Refusal(file, _twice(organ, masks[organ])))
+        else:
+            masks[organ] = file
+    label_map = next((p for s in SUFFIXES if (p := folder / f"combined_labels{s}").exists()), None)
+    if label_map and (masks or ignored or refused):
+        # The per-organ masks are the truth; the map was painted from them and has lost what overlaps.
+        ignored.append(label_map)
+        label_map = None
+    if label_map and (error := _file_error(label_map, root)):
+        refused.append(Refusal(label_map, error))
+        label_map = None
+    name = folder.resolve().name if folder.name in ("", "..") else folder.name
+    return Case(volume_id(name), ct, masks, label_map, tuple(ignored), tuple(refused))
+
+
+def _ct_of(folder: Path) -> Path | None:
+    """The case's CT, also if it is a broken link: that is an error to report, not a missing CT."""
+    return next((p for s in SUFFIXES if os.path.lexists(p := folder / f"ct{s}")), None)
+
+
+def _label_files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(p for p in folder.iterdir() if p.name.endswith(SUFFIXES))
+
+
+def _stem(path: Path) -> str:
+    return next((path.name.removesuffix(s) for s in SUFFIXES if path.name.endswith(s)), path.name)
+
+
+def _file_id(path: Path) -> str:
+    stem = _stem(path)
+    return volume_id(path.resolve().parent.name if stem == "ct" else stem)
+
+
+def _inside(path: Path, root: Path) -> bool:
+    return path.resolve().is_relative_to(root)
+
+
+def _file_error(path: Path, root: Path) -> AtlasError | None:
+    """Why this file of a case cannot even be opened, if so. What is inside is for storage to judge."""
+    if path.name.startswith("._"):
+        return _apple_double()
+    if not path.exists():
+        return _missing(path)
+    if not _inside(path, root):
+        return _leads_out()
+    if path.is_dir():
+        return AtlasError(
+            Reason.FILE_NOT_NIFTI, "This is a folder, not a file.", remedy="Import the file inside it by its own path."
+        )
+    return None
+
+
+def _apple_double() -> AtlasError:
+    return AtlasError(
+        Reason.FILE_NOT_NIFTI,
+        "This is an AppleDouble file, which macOS leaves beside the real one.",
+        remedy="Delete it (`find . -name '._*' -delete`) and import the file without the leading '._'.",
+    )
+
+
+def _missing(path: Path) -> AtlasError:
+    if path.is_symlink():
+        return AtlasError(
+            Reason.RESOURCE_NOT_FOUND,
+            "This link leads to nothing.",
+            remedy="Fetch what it stands for (for example `git annex get`), or mend the link.",
+        )
+    return AtlasError(Reason.RESOURCE_NOT_FOUND, "There is no such file or folder.", remedy="Check the path.")
+
+
+def _leads_out() -> AtlasError:
+    return AtlasError(
+        Reason.NAME_INVALID,
+        "This link leads out of the folder that is imported.",
+        remedy="Copy what it stands for into the folder, or import that place by its own path.",
+    )
+
+
+def _twice(organ: str, first: Path) -> AtlasError:
+    return AtlasError(
+        Reason.FIELD_INVALID, f"{organ} is there twice: {first.name} was taken.", remedy="Remove one of the two files."
+    )
+
+
+def _no_case(folder: Path) -> AtlasError:
+    loose = [p.name for p in folder.iterdir() if p.name.endswith(SUFFIXES)]
+    if not loose:
+        return AtlasError(
+            Reason.FOLDER_EMPTY,
+            "This folder holds no case." if any(folder.iterdir()) else "This folder is empty.",
+            remedy="A case is a folder with ct.nii.gz and, where organs are labelled, segmentations/<organ>.nii.gz.",
+        )
+    return AtlasError(
+        Reason.FOLDER_EMPTY,
+        f"This folder holds no case, although it has {len(loose)} NIfTI files (such as {sorted(loose)[0]}).",
+        remedy="Name the CT files one by one, or lay each out as <case>/ct.nii.gz.",
+    )

@@ -1,0 +1,76 @@
+"""What the command says: results on stdout, everything else on stderr."""
+
+import json
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn
+from rich.table import Table
+
+from services.core.errors import AtlasError
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+def show_error(error: AtlasError, field: str = "") -> None:
+    """One error on stderr: "error: <field>: <message> <remedy>"."""
+    err.print(f"error: {error.at(field) if field else error}", style="red", markup=False, soft_wrap=True)
+
+
+def warn(message: str) -> None:
+    """One warning on stderr."""
+    err.print(f"warning: {message}", style="yellow", markup=False, soft_wrap=True)
+
+
+def say(message: str) -> None:
+    """One line about the progress, on stderr."""
+    err.print(message, markup=False, soft_wrap=True)
+
+
+def print_json(data: Any) -> None:
+    """A result for a program, on stdout: one JSON document on one line."""
+    sys.stdout.write(json.dumps(data, separators=(",", ":")) + "\n")
+    sys.stdout.flush()
+
+
+def as_data(message: Message) -> dict[str, Any]:
+    """A message as JSON data with the field names of the protos; numbers of 64 bits are strings, as in all of them."""
+    return dict(MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True))
+
+
+def table(*columns: str, right: Iterable[str] = ()) -> Table:
+    """An empty table; the columns named in `right` hold numbers."""
+    result = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in columns:
+        result.add_column(column, justify="right" if column in right else "left", no_wrap=column in right)
+    return result
+
+
+def counted(title: str) -> Progress:
+    """A progress display for a number of things."""
+    return Progress(
+        SpinnerColumn(),
+        TextColumn(title),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.description}", markup=False),
+        console=err,
+        transient=True,
+    )
+
+
+def transfer() -> Progress:
+    """A progress display for bytes that move."""
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        console=err,
+        transient=True,
+    )

@@ -1,0 +1,1 @@
+"""Releases: merged labels on disk in the BDMAP layout, with their provenance."""

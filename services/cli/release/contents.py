@@ -1,0 +1,86 @@
+"""What a release of a campaign holds: read from the catalog, without a voxel."""
+
+from dataclasses import dataclass
+
+from abdomenatlas.scheduler.v1 import scheduler_pb2 as sched
+from abdomenatlas.storage.v1 import storage_pb2 as pb
+from services.cli.connection import Connection
+from services.cli.paging import every
+from services.core import classmaps
+from services.core.errors import AtlasError, Reason
+from services.core.names import content_id
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class ReleaseCase:
+    """One case of a release."""
+
+    number: int
+    volume: pb.Volume
+    labels: pb.LabelVersion
+    predictions: dict[str, pb.Prediction]
+    """Predictions that went into the labels, by name."""
+    authors: dict[str, str]
+    """Who made the source and revision versions that went into the labels, by the versions' names."""
+
+    @property
+    def name(self) -> str:
+        """Folder of the case."""
+        return f"BDMAP_{self.number:08d}"
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A whole release."""
+
+    campaign: sched.Campaign
+    class_map: classmaps.ClassMap
+    cases: tuple[ReleaseCase, ...]
+    left_out: dict[str, str]
+    """Volumes of the campaign without labels, and why."""
+
+    @property
+    def release_id(self) -> str:
+        """Follows from the CTs and labels alone: equal ids mean equal voxels."""
+        parts = (f"{c.volume.name} {c.volume.ct.sha256} {c.labels.name}" for c in self.cases)
+        return content_id(str(FORMAT), self.class_map.name, *parts)
+
+
+def read_contents(connection: Connection, campaign: str) -> Contents:
+    """The release of a campaign as it stands: its newest merged labels, cases numbered in the order of volume names.
+
+    Raises CAMPAIGN_STATE if no volume has labels yet.
+    """
+    record = connection.scheduler.GetCampaign(sched.GetCampaignRequest(name=campaign)).campaign
+    items = sorted(
+        every(connection.scheduler.ListItems, sched.ListItemsRequest(parent=campaign), "items"),
+        key=lambda item: item.volume,
+    )
+    labelled = [item for item in items if item.label_version]
+    if not labelled:
+        raise AtlasError(
+            Reason.CAMPAIGN_STATE,
+            "No volume of this campaign has labels yet.",
+            field=campaign,
+            remedy="Follow it with `atlas campaign watch`.",
+        )
+    cases = tuple(_case(connection, number, item) for number, item in enumerate(labelled, start=1))
+    left_out = {item.volume: item.error or "no labels yet" for item in items if not item.label_version}
+    return Contents(record, classmaps.load(cases[0].labels.class_map), cases, left_out)
+
+
+def _case(connection: Connection, number: int, item: sched.CampaignItem) -> ReleaseCase:
+    rpc = connection.storage.rpc
+    volume = rpc.GetVolume(pb.GetVolumeRequest(name=item.volume)).volume
+    labels = rpc.GetLabelVersion(pb.GetLabelVersionRequest(name=item.label_version)).label_version
+    predictions = {name: None for organ in labels.organs for name in organ.predictions}
+    versions = {organ.label_version: None for organ in labels.organs if organ.label_version}
+    return ReleaseCase(
+        number,
+        volume,
+        labels,
+        {name: rpc.GetPrediction(pb.GetPredictionRequest(name=name)).prediction for name in predictions},
+        {n: rpc.GetLabelVersion(pb.GetLabelVersionRequest(name=n)).label_version.author for n in versions},
+    )

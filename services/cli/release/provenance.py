@@ -1,0 +1,83 @@
+"""What each mask of a release was made of, as data for `provenance.json` and `release.json`.
+
+Nothing here tells the time, so that the same labels give the same files.
+"""
+
+from typing import Any
+
+from abdomenatlas.storage.v1 import storage_pb2 as pb
+from services.cli.release.contents import FORMAT, Contents, ReleaseCase
+
+ORIGINS = {pb.ORIGIN_SOURCE: "source", pb.ORIGIN_REVISION: "revision", pb.ORIGIN_AI: "ai"}
+
+
+def case_provenance(case: ReleaseCase, contents: Contents) -> dict[str, Any]:
+    """`provenance.json` of one case."""
+    volume, labels = case.volume, case.labels
+    known = {organ.organ for organ in labels.organs}
+    return {
+        "format": FORMAT,
+        "case": case.name,
+        "volume": volume.name,
+        "source": {
+            "dataset": volume.dataset or None,
+            "id": volume.source_id or None,
+            "licence": volume.licence or None,
+        },
+        "ct": {
+            "sha256": volume.ct.sha256,
+            "voxel_digest": volume.voxel_digest,
+            "shape": list(volume.geometry.shape),
+            "affine": [list(volume.geometry.affine[row : row + 4]) for row in (0, 4, 8)],
+            "notes": list(volume.notes),
+        },
+        "class_map": labels.class_map,
+        "label_version": labels.name,
+        "policy": labels.author,
+        "organs": {organ.organ: _organ(organ, case) for organ in labels.organs},
+        "unknown_organs": [organ for organ in contents.class_map.organs if organ not in known],
+        "models": _models(case.predictions.values()),
+    }
+
+
+def release_record(contents: Contents) -> dict[str, Any]:
+    """`release.json` of the whole release."""
+    campaign = contents.campaign
+    return {
+        "format": FORMAT,
+        "release": contents.release_id,
+        "campaign": campaign.name,
+        "round": campaign.round,
+        "class_map": contents.class_map.name,
+        "grid_spacing_mm": campaign.grid.spacing_mm,
+        "profile": campaign.profile,
+        "models": _models(p for case in contents.cases for p in case.predictions.values()),
+        "cases": [
+            {
+                "case": case.name,
+                "volume": case.volume.name,
+                "dataset": case.volume.dataset or None,
+                "source_id": case.volume.source_id or None,
+                "licence": case.volume.licence or None,
+                "label_version": case.labels.name,
+            }
+            for case in contents.cases
+        ],
+        "left_out": contents.left_out,
+    }
+
+
+def _organ(organ: pb.OrganLabel, case: ReleaseCase) -> dict[str, Any]:
+    made_of: dict[str, Any] = {"origin": ORIGINS.get(organ.origin, "unknown")}
+    if organ.label_version:
+        made_of["label_version"] = organ.label_version
+        by = "reviewer" if organ.origin == pb.ORIGIN_REVISION else "author"
+        made_of[by] = case.authors[organ.label_version]
+    if organ.predictions:
+        made_of["models"] = [case.predictions[name].model.name for name in organ.predictions]
+    return made_of | {"voxels": organ.voxels, "volume_ml": round(organ.volume_mm3 / 1000, 3)}
+
+
+def _models(predictions: Any) -> list[dict[str, str]]:
+    weights = {p.model.name: p.model.weights_sha256 for p in predictions}
+    return [{"name": name, "weights_sha256": digest} for name, digest in sorted(weights.items())]

@@ -1,0 +1,130 @@
+"""Writes a release: `BDMAP_%08d/{ct,combined_labels,segmentations/<organ>}.nii.gz` and what explains them."""
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import yaml
+from isal import igzip
+
+from services.cli.masks import uint8_channel
+from services.cli.release.contents import Contents, ReleaseCase
+from services.cli.release.provenance import case_provenance, release_record
+from services.core.errors import AtlasError, Reason
+from services.core.nifti import read_header, write_mask
+from services.core.storage import Storage
+
+RECORD = "release.json"
+CHECKSUMS = "SHA256SUMS"
+
+OnCase = Callable[[ReleaseCase], None]
+
+
+def write_release(storage: Storage, contents: Contents, folder: Path, on_case: OnCase = lambda _: None) -> bool:
+    """Write the release to `folder`, which appears only when it is whole.
+
+    Returns False if the same release lies there already, undamaged. Raises RESOURCE_CONFLICT if anything else does.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        _require_same(folder, contents)
+        return False
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
+    try:
+        part.chmod(0o755)
+        for case in contents.cases:
+            _write_case(storage, case, contents, part / case.name)
+            on_case(case)
+        class_map = {"name": contents.class_map.name, "organs": contents.class_map.organs_by_id}
+        (part / "class_map.yaml").write_text(yaml.safe_dump(class_map, sort_keys=False))
+        _write_json(part / RECORD, release_record(contents))
+        _write_checksums(part)
+        part.rename(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return True
+
+
+def damaged_files(folder: Path) -> list[str]:
+    """Files of a release that are missing or no longer have their checksum."""
+    lines = (folder / CHECKSUMS).read_text().splitlines()
+    entries = (line.split("  ", 1) for line in lines)
+    return [name for digest, name in entries if not (folder / name).is_file() or _sha256(folder / name) != digest]
+
+
+def release_id(folder: Path) -> str | None:
+    """Id of the release in a folder, or None if there is none."""
+    try:
+        return str(json.loads((folder / RECORD).read_text())["release"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _write_case(storage: Storage, case: ReleaseCase, contents: Contents, folder: Path) -> None:
+    segmentations = folder / "segmentations"
+    segmentations.mkdir(parents=True)
+    ct = folder / "ct.nii.gz"
+    _fetch_ct(storage, case, ct)
+    header = read_header(ct)
+    masks = storage.array(case.labels.masks)
+    for organ in masks.channels:
+        write_mask(segmentations / f"{organ}.nii.gz", uint8_channel(masks, organ), masks.geometry, like=header)
+    if case.labels.HasField("combined"):
+        combined = storage.array(case.labels.combined)
+        ids = uint8_channel(combined, combined.channels[0])
+        write_mask(folder / "combined_labels.nii.gz", ids, combined.geometry, like=header)
+    _write_json(folder / "provenance.json", case_provenance(case, contents))
+
+
+def _fetch_ct(storage: Storage, case: ReleaseCase, ct: Path) -> None:
+    """The CT's bytes as they were imported; one that was imported without compression is compressed."""
+    storage.get_file(case.volume.ct, ct)
+    with ct.open("rb") as file:
+        is_gzip = file.read(2) == b"\x1f\x8b"
+    if not is_gzip:
+        plain = ct.rename(ct.with_name("ct.nii"))
+        # No name and no time in the gzip header, so that equal CTs give equal files.
+        with plain.open("rb") as source, ct.open("wb") as raw, _gzip(raw) as target:
+            shutil.copyfileobj(source, target, 1 << 20)
+        plain.unlink()
+
+
+def _gzip(raw: BinaryIO) -> BinaryIO:
+    opened: Any = igzip.IGzipFile
+    return cast(BinaryIO, opened(filename="", mode="wb", compresslevel=1, fileobj=raw, mtime=0))
+
+
+def _require_same(folder: Path, contents: Contents) -> None:
+    if release_id(folder) != contents.release_id:
+        raise AtlasError(
+            Reason.RESOURCE_CONFLICT,
+            "The folder is not empty and holds something other than this release.",
+            field=str(folder),
+            remedy="Name a new or empty folder.",
+        )
+    if damaged := damaged_files(folder):
+        raise AtlasError(
+            Reason.RESOURCE_CONFLICT,
+            f"This release lies here already, but {len(damaged)} of its files changed (such as {damaged[0]}).",
+            field=str(folder),
+            remedy="Move it away and export again.",
+        )
+
+
+def _write_checksums(folder: Path) -> None:
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    lines = (f"{_sha256(p)}  {p.relative_to(folder).as_posix()}\n" for p in files)
+    (folder / CHECKSUMS).write_text("".join(list(lines)))
+
+
+def _write_json(path: Path, data: dict[str, Any]) -> None:
+    path.write_text(json.dumps(data, indent=2) + "\n")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

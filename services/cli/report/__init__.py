@@ -1,0 +1,1 @@
+"""The campaign report: one self-contained HTML page with pictures."""

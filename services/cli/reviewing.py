@@ -1,0 +1,150 @@
+"""A review on a reviewer's disk: what a claim downloads, and what a submission takes back."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from abdomenatlas.scheduler.v1 import scheduler_pb2 as sched
+from abdomenatlas.storage.v1 import storage_pb2 as pb
+from services.cli.connection import Connection
+from services.cli.ingest.discover import SUFFIXES
+from services.cli.masks import uint8_channel
+from services.core.classmaps import ClassMap
+from services.core.errors import AtlasError, Reason
+from services.core.nifti import read_header, read_mask, write_mask
+
+NOTE = "review.json"
+OnFile = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Note:
+    """The claim, kept beside the files so that nobody types a token: `review.json`."""
+
+    review: str
+    fencing_token: int
+    reviewer: str
+    volume: str
+    label_version: str
+
+    def write(self, folder: Path) -> None:
+        """Write it, readable for the reviewer alone."""
+        path = folder / NOTE
+        path.touch(mode=0o600)
+        path.write_text(json.dumps(asdict(self), indent=2) + "\n")
+
+    @classmethod
+    def read(cls, folder: Path) -> "Note":
+        """Read it. Raises RESOURCE_NOT_FOUND or FIELD_INVALID."""
+        path = folder / NOTE
+        try:
+            data = json.loads(path.read_text())
+            return cls(**{**data, "fencing_token": int(data["fencing_token"])})
+        except FileNotFoundError as error:
+            raise AtlasError(
+                Reason.RESOURCE_NOT_FOUND,
+                f"This folder holds no {NOTE}.",
+                field=str(folder),
+                remedy="Name the folder that `atlas review claim --to` filled, or the review and its --token.",
+            ) from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise AtlasError(
+                Reason.FIELD_INVALID, "This is not a claim's note.", field=str(path), remedy="Claim the review again."
+            ) from error
+
+
+def fill(connection: Connection, review: sched.Review, folder: Path, on_file: OnFile = lambda _: None) -> None:
+    """Write what a reviewer needs: the CT, the current labels, and the attention on its own grid.
+
+    All open in ITK-SNAP or 3D Slicer at the right place: the labels on the CT's grid, the heat by its own affine.
+    """
+    storage = connection.storage
+    segmentations, attention = folder / "segmentations", folder / "attention"
+    for needed in (segmentations, attention):
+        needed.mkdir(parents=True, exist_ok=True)
+    on_file("ct.nii.gz")
+    volume = storage.rpc.GetVolume(pb.GetVolumeRequest(name=review.volume)).volume
+    ct = folder / "ct.nii.gz"
+    storage.get_file(volume.ct, ct)
+    header = read_header(ct)
+    labels = storage.rpc.GetLabelVersion(pb.GetLabelVersionRequest(name=review.label_version)).label_version
+    masks = storage.array(labels.masks)
+    for organ in masks.channels:
+        on_file(f"segmentations/{organ}.nii.gz")
+        write_mask(segmentations / f"{organ}.nii.gz", uint8_channel(masks, organ), masks.geometry, like=header)
+    record = storage.rpc.GetAttentionMap(pb.GetAttentionMapRequest(name=review.attention_map)).attention_map
+    heat = storage.array(record.heat)
+    hottest = np.zeros(heat.geometry.array_shape, np.uint8)
+    for organ in heat.channels:
+        on_file(f"attention/{organ}.nii.gz")
+        channel = uint8_channel(heat, organ)
+        np.maximum(hottest, channel, out=hottest)
+        write_mask(attention / f"{organ}.nii.gz", channel, heat.geometry)
+    write_mask(folder / "attention.nii.gz", hottest, heat.geometry)
+
+
+def mask_files(paths: list[Path], class_map: ClassMap) -> dict[str, Path]:
+    """Organ masks by organ out of files and folders (a claim folder, or one with `<organ>.nii.gz` files).
+
+    Raises ORGAN_UNKNOWN for a file whose name is no organ, and FOLDER_EMPTY if there is none at all.
+    """
+    files = [file for path in paths for file in (_files(path) if path.is_dir() else [path])]
+    masks: dict[str, Path] = {}
+    for file in files:
+        organ = file.name.removesuffix(".gz").removesuffix(".nii")
+        class_map.require([organ], field=str(file))
+        masks[organ] = file
+    if not masks:
+        raise AtlasError(
+            Reason.FOLDER_EMPTY,
+            "There are no masks.",
+            field=str(paths[0]) if paths else "--masks",
+            remedy="Name the revised <organ>.nii.gz files or their folder.",
+        )
+    return masks
+
+
+def _files(folder: Path) -> list[Path]:
+    inner = folder / "segmentations"
+    found = (inner if inner.is_dir() else folder).iterdir()
+    return sorted(p for p in found if p.name.endswith(SUFFIXES) and not p.name.startswith("."))
+
+
+def changed_masks(connection: Connection, label_version: str, masks: dict[str, Path]) -> dict[str, Path]:
+    """Those of `masks` that differ from the labels that were claimed, voxel by voxel, or that are new."""
+    request = pb.GetLabelVersionRequest(name=label_version)
+    labels = connection.storage.rpc.GetLabelVersion(request).label_version
+    claimed = connection.storage.array(labels.masks)
+    return {
+        organ: path
+        for organ, path in masks.items()
+        if organ not in claimed.channels or _differs(uint8_channel(claimed, organ), path)
+    }
+
+
+def _differs(claimed: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], path: Path) -> bool:
+    try:
+        return not np.array_equal(read_mask(path).voxels, claimed)
+    except AtlasError:
+        # Storage will say what is wrong with it.
+        return True
+
+
+def upload_revision(connection: Connection, review: sched.Review, masks: dict[str, Path], class_map: str) -> str:
+    """Store revised masks as a revision of the review's volume; returns its label version's name."""
+    storage = connection.storage
+    files = [
+        pb.LabelFile(object=storage.put_file(path).name, organ=organ, display_name=path.name)
+        for organ, path in sorted(masks.items())
+    ]
+    request = pb.ImportLabelVersionRequest(
+        parent=review.volume,
+        files=files,
+        class_map=class_map,
+        origin=pb.ORIGIN_REVISION,
+        author=review.reviewer,
+    )
+    return storage.rpc.ImportLabelVersion(request, timeout=600).label_version.name
