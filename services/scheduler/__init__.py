@@ -1,0 +1,1 @@
+"""Scheduler service: campaigns, rounds, the review queue and the durable work on every volume."""

@@ -1,0 +1,113 @@
+"""What a campaign must be made of before it is accepted: volumes that exist, models that agree, a known profile."""
+
+import hashlib
+from collections.abc import Sequence
+
+from abdomenatlas.inference.v1.inference_pb2 import Model
+from abdomenatlas.scheduler.v1 import scheduler_pb2 as pb
+from services.core import names
+from services.core.errors import AtlasError, Reason
+from services.core.rpc import request_id
+from services.scheduler import campaigns
+from services.scheduler.ensembles import Card, Ensemble, agree
+from services.scheduler.rounds import Plan
+from services.scheduler.workers import Workers
+
+# Up to this many volumes are asked for one by one; for more it is quicker to list them all.
+_FEW = 256
+_MAX_REQUEST_ID = 64
+
+
+def fingerprint(request: pb.CreateCampaignRequest) -> str:
+    """SHA-256 of what is asked for, without the request id."""
+    content = pb.CreateCampaignRequest()
+    content.CopyFrom(request)
+    content.request_id = ""
+    return hashlib.sha256(content.SerializeToString(deterministic=True)).hexdigest()
+
+
+def require_well_formed(request: pb.CreateCampaignRequest) -> None:
+    """Check what can be checked without asking anybody."""
+    names.require_id(request.campaign_id, "campaign_id")
+    if len(request.request_id) > _MAX_REQUEST_ID:
+        raise _invalid("request_id", f"A request id has at most {_MAX_REQUEST_ID} characters.")
+    if not request.volumes:
+        raise AtlasError(Reason.FIELD_REQUIRED, "A campaign needs a volume.", field="volumes")
+    if len(request.volumes) > campaigns.MAX_VOLUMES:
+        raise _invalid("volumes", f"A campaign has at most {campaigns.MAX_VOLUMES} volumes.")
+    for volume in request.volumes:
+        names.parse(volume, "volumes/*", "volumes")
+    for model in request.models:
+        names.parse(model, "models/*/versions/*", "models")
+    _require_distinct(request.volumes, "volumes")
+    _require_distinct(request.models, "models")
+    if request.HasField("review_share"):
+        campaigns.require_share(request.review_share)
+
+
+def plan(request: pb.CreateCampaignRequest, workers: Workers) -> Plan:
+    """The campaign that a well-formed request asks for.
+
+    Raises RESOURCE_NOT_FOUND, MODEL_NOT_FOUND, MODEL_NOT_READY, GRID_MISMATCH, CLASS_MAP_MISMATCH or PROFILE_UNKNOWN.
+    """
+    ensemble = _ensemble(list(request.models), workers)
+    profile = request.profile or campaigns.DEFAULT_PROFILE
+    profiles = workers.profiles()
+    if profile not in profiles:
+        message = f"There is no attention profile {profile!r}."
+        raise AtlasError(Reason.PROFILE_UNKNOWN, message, field="profile", remedy=f"There are: {', '.join(profiles)}.")
+    _require_volumes(request.volumes, workers)
+    return Plan(
+        campaign=request.campaign_id,
+        volumes=tuple(volume.removeprefix("volumes/") for volume in request.volumes),
+        ensemble=ensemble,
+        profile=profile,
+        review_share=request.review_share if request.HasField("review_share") else campaigns.DEFAULT_SHARE,
+        request_id=request.request_id,
+        fingerprint=fingerprint(request),
+        trace_id=request_id.current(),
+    )
+
+
+def _ensemble(wanted: list[str], workers: Workers) -> Ensemble:
+    models = [workers.model(name) for name in wanted] or [model for model in workers.models() if model.ready]
+    if not models:
+        raise AtlasError(
+            Reason.MODEL_NOT_READY, "Inference has no model ready.", field="models", remedy="Wait, or look at Triton."
+        )
+    for model in models:
+        if not model.ready:
+            message = f"{model.name} is not ready: {model.not_ready_reason}"
+            raise AtlasError(Reason.MODEL_NOT_READY, message, field="models", remedy="Wait, or leave it out.")
+    if len(models) > campaigns.MAX_MODELS:
+        raise _invalid("models", f"An ensemble has at most {campaigns.MAX_MODELS} models, here are {len(models)}.")
+    return agree([_card(model) for model in models])
+
+
+def _card(model: Model) -> Card:
+    return Card(model.name, tuple(model.organs), model.class_map, model.grid.spacing_mm)
+
+
+def _require_volumes(volumes: Sequence[str], workers: Workers) -> None:
+    if len(volumes) <= _FEW:
+        for volume in volumes:
+            workers.require_volume(volume)
+        return
+    missing = set(volumes).difference(workers.volumes())
+    if missing:
+        raise AtlasError(
+            Reason.RESOURCE_NOT_FOUND,
+            f"Storage has no {min(missing)!r}; {len(missing)} volumes are missing in all.",
+            field="volumes",
+            remedy="Import them first.",
+        )
+
+
+def _require_distinct(values: Sequence[str], field: str) -> None:
+    if len(set(values)) != len(values):
+        twice = next(value for value in values if list(values).count(value) > 1)
+        raise _invalid(field, f"{twice!r} is named twice.")
+
+
+def _invalid(field: str, message: str) -> AtlasError:
+    return AtlasError(Reason.FIELD_INVALID, message, field=field)

@@ -1,0 +1,45 @@
+"""Which models may answer together: pure rules on what their cards say."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from services.core.errors import AtlasError, Reason
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a campaign must know of a model. `name` is "models/{model}/versions/{version}"."""
+
+    name: str
+    organs: tuple[str, ...]
+    class_map: str
+    spacing_mm: float
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """The models of a campaign and what they agree on."""
+
+    models: tuple[str, ...]
+    organs: tuple[str, ...]
+    """Every organ that one of them knows, in the order in which they name them."""
+    spacing_mm: float
+    class_map: str
+
+
+def agree(cards: Sequence[Card]) -> Ensemble:
+    """The ensemble of one or more models. Raises CLASS_MAP_MISMATCH or GRID_MISMATCH, naming the first two at odds."""
+    first = cards[0]
+    for card in cards:
+        if card.class_map != first.class_map:
+            what = f"{first.name} speaks of {first.class_map}, {card.name} of {card.class_map}."
+            raise _mismatch(Reason.CLASS_MAP_MISMATCH, what, "Name only models of one class map.")
+        if card.spacing_mm != first.spacing_mm:
+            what = f"{first.name} answers at {first.spacing_mm} mm, {card.name} at {card.spacing_mm} mm."
+            raise _mismatch(Reason.GRID_MISMATCH, what, "Name only models of one grid.")
+    organs = dict.fromkeys(organ for card in cards for organ in card.organs)
+    return Ensemble(tuple(card.name for card in cards), tuple(organs), first.spacing_mm, first.class_map)
+
+
+def _mismatch(reason: Reason, message: str, remedy: str) -> AtlasError:
+    return AtlasError(reason, message, field="models", remedy=remedy)

@@ -1,0 +1,135 @@
+"""The loop beside the calls: feeds the workflow engine, ends leases, finds what was lost, counts.
+
+Of several replicas one does it at a time; each only gives its own sign of life.
+"""
+
+import threading
+import time
+from datetime import UTC, datetime
+
+import structlog
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
+
+from services.core.errors import AtlasError, Reason
+from services.scheduler import desk, items
+from services.scheduler.clock import Clock
+from services.scheduler.database import Database
+from services.scheduler.metrics import BACKLOG, OLDEST_REVIEW, OPEN_REVIEWS
+from services.scheduler.reviews import SECOND
+from services.scheduler.settings import Settings
+from services.scheduler.tables import Executor
+from services.scheduler.workflows import Workflows
+
+LOST = f"{Reason.INTERNAL.value}: The work ended without a result. The scheduler's log tells why; start a new round."
+
+log = structlog.get_logger()
+
+
+class Housekeeper:
+    """Runs `feed` every poll_seconds, or at once when woken, and `sweep` every sweep_seconds, in a thread."""
+
+    def __init__(self, settings: Settings, database: Database, workflows: Workflows, clock: Clock) -> None:
+        self._settings, self._database, self._workflows, self._clock = settings, database, workflows, clock
+        self._thread = threading.Thread(target=self._loop, name="housekeeper", daemon=True)
+        self._woken = threading.Event()
+        self._stopping = False
+
+    def start(self) -> None:
+        """Begin."""
+        self._sign()
+        self._thread.start()
+
+    def wake(self) -> None:
+        """There is new work."""
+        self._woken.set()
+
+    def stop(self) -> None:
+        """End after the turn in hand."""
+        self._stopping = True
+        self._woken.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def feed(self) -> None:
+        """Give the workflow engine the next volumes, about twice what can run at once, and every new decision.
+
+        The engine is told first and our table after it: a crash in between tells the engine twice, which is harmless.
+        """
+        with self._database.read() as session:
+            replicas = session.scalar(select(func.count()).select_from(Executor)) or 1
+            works = items.to_queue(session, 2 * self._settings.concurrency * replicas)
+            submissions = desk.to_queue(session, 2 * self._settings.concurrency * replicas)
+        if works or submissions:
+            self._workflows.queue_volumes(works)
+            self._workflows.queue_decisions(submissions)
+            with self._database.change() as session:
+                items.queued(session, works)
+                desk.queued(session, submissions)
+
+    def sweep(self) -> None:
+        """End leases, take over from dead replicas, fail what was lost, forget what ended long ago."""
+        now = self._clock()
+        with self._database.read() as session:
+            campaigns = desk.with_ended_leases(session, now)
+            works, submissions = items.in_hand(session), desk.in_hand(session)
+        for campaign in campaigns:
+            with self._database.change() as session:
+                desk.sweep(session, campaign, now)
+        for work in self._workflows.lost_volumes(works):
+            with self._database.change() as session:
+                items.failed(session, work, LOST, now)
+        for submission in self._workflows.lost_decisions(submissions):
+            with self._database.change() as session:
+                desk.unmergeable(session, submission, LOST, now)
+        if not self._database.is_sqlite:
+            self._take_over(now)
+        self._workflows.forget(datetime.fromtimestamp(now / SECOND, UTC))
+
+    def measure(self) -> None:
+        """Set the gauges."""
+        now = self._clock()
+        with self._database.read() as session:
+            BACKLOG.set(items.backlog(session))
+            count, oldest = desk.waiting(session, now)
+        OPEN_REVIEWS.set(count)
+        OLDEST_REVIEW.set(0 if oldest is None else (now - oldest) / SECOND)
+
+    def _take_over(self, now: int) -> None:
+        with self._database.read() as session:
+            dead = _silent(session, now - int(self._settings.dead_seconds * SECOND))
+        if dead:
+            log.warning("taking over from dead executors", executors=dead)
+            self._workflows.take_over(dead)
+            with self._database.change() as session:
+                session.execute(delete(Executor).where(Executor.id.in_(dead)))
+
+    def _sign(self) -> None:
+        with self._database.change() as session:
+            session.merge(Executor(id=self._settings.executor, seen_time=self._clock()))
+
+    def _loop(self) -> None:
+        swept = float("-inf")
+        while not self._stopping:
+            try:
+                if due := time.monotonic() - swept >= self._settings.sweep_seconds:
+                    self._sign()
+                with self._database.housekeeping() as mine:
+                    if mine:
+                        self.feed()
+                    if mine and due:
+                        self.sweep()
+                self.measure()
+                if due:
+                    swept = time.monotonic()
+            except AtlasError as error:
+                log.warning("housekeeping waits", error=str(error))
+            except Exception:
+                # The next turn may do better; without this thread nothing would go on.
+                log.exception("housekeeping failed")
+            self._woken.wait(self._settings.poll_seconds)
+            self._woken.clear()
+
+
+def _silent(session: Session, since: int) -> list[str]:
+    return list(session.scalars(select(Executor.id).where(Executor.seen_time < since)))

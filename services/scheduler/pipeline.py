@@ -1,0 +1,197 @@
+"""What is done with one volume, and with one decision of a reviewer, step by step.
+
+A step makes one call to another service, or one change of our tables, and gives back JSON. The workflow engine keeps
+what a step gave back and never runs it again; a step that a crash cut off is run again, and all of them may be.
+This module knows neither the engine nor SQL.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import structlog
+
+from services.core.errors import AtlasError, Reason
+from services.core.rpc import request_id
+from services.scheduler import desk, items
+from services.scheduler.campaigns import Kind
+from services.scheduler.clock import Clock
+from services.scheduler.database import Database
+from services.scheduler.desk import Submission
+from services.scheduler.items import Outcome, Work
+from services.scheduler.metrics import IN_FLIGHT
+from services.scheduler.retry import Patience
+from services.scheduler.workers import Workers
+
+log = structlog.get_logger()
+
+Run = Callable[[str, Callable[[], Any]], Any]
+"""Runs a named step, or gives back what it gave back before a crash."""
+
+
+class StepError(Exception):
+    """A step gave up. The text tells the step, the reason and the remedy."""
+
+
+class Pipeline:
+    """The steps, on the services and tables that they need."""
+
+    def __init__(self, database: Database, workers: Workers, patience: Patience, clock: Clock) -> None:
+        self._database, self._workers, self._patience, self._clock = database, workers, patience, clock
+
+    def volume(self, run: Run, work: Work) -> None:
+        """Predict with every model, score, merge, record. A failure is recorded too, and the other volumes go on."""
+        with self._about(work.campaign, work.volume):
+            try:
+                self._volume(run, work)
+            except StepError as failure:
+                error = str(failure)
+                self._step(run, "record failure", lambda: self._failed(work, error))
+
+    def decision(self, run: Run, submission: Submission) -> None:
+        """Merge a volume again with the revision that a review decided on."""
+        key = submission.key
+        with self._about(key.campaign, key.review):
+            try:
+                plan = self._step(run, "plan", lambda: self._plan_decision(submission))
+                with request_id.bound(plan["trace"]):
+                    merged = self._step(run, "merge", lambda: self._merge(plan))
+                    self._step(run, "record", lambda: self._decided(submission, merged))
+            except StepError as failure:
+                error = str(failure)
+                self._step(run, "record failure", lambda: self._undecided(submission, error))
+
+    def _volume(self, run: Run, work: Work) -> None:
+        plan = self._step(run, "plan", lambda: self._plan(work))
+        if plan is None:
+            return
+        with request_id.bound(plan["trace"]):
+            self._follow(run, work, plan)
+
+    def _follow(self, run: Run, work: Work, plan: dict[str, Any]) -> None:
+        predictions = []
+        for model in plan["models"]:
+            name = self._step(run, f"predict {model}", partial(self._predict, work, plan, model))
+            predictions.append(name)
+            if name is None:
+                return
+        plan = plan | {"predictions": predictions}
+        score = {"attention_map": "", "priority": 0, "organs": []}
+        if plan["unlabelled"]:
+            score = self._step(run, "score", lambda: self._score(work, plan))
+        if score is None:
+            return
+        merged = self._step(run, "merge", lambda: self._merge(plan))
+        self._step(run, "record", lambda: self._ready(work, plan, score, merged))
+
+    def _plan(self, work: Work) -> dict[str, Any] | None:
+        """Everything that the volume's steps depend on, decided once; None if there is nothing to do any more."""
+        with self._database.change() as session:
+            campaign = items.begin(session, work, self._clock())
+            if campaign is None:
+                return None
+            plan: dict[str, Any] = {
+                "volume": f"volumes/{work.volume}",
+                "models": campaign.models,
+                "profile": campaign.profile,
+                "trace": campaign.trace_id,
+            }
+            organs = list(campaign.organs)
+            revisions = desk.revisions(session, work.volume)
+        with request_id.bound(plan["trace"]):
+            sources = self._workers.source_labels(plan["volume"])
+            labelled = {organ.organ for version in sources for organ in version.organs}
+            revised = {o.organ for name in revisions for o in self._workers.label_version(name).organs}
+        unlabelled = [organ for organ in organs if organ not in labelled | revised]
+        return plan | {
+            # Where people have labelled every organ, a prediction would be looked at by nobody.
+            "models": plan["models"] if unlabelled else [],
+            "label_versions": [version.name for version in sources] + revisions,
+            "source_organs": [organ for organ in organs if organ in labelled] + sorted(labelled - set(organs)),
+            "unlabelled": unlabelled,
+        }
+
+    def _predict(self, work: Work, plan: dict[str, Any], model: str) -> str | None:
+        name = self._workers.predict(plan["volume"], model)
+        with self._database.change() as session:
+            return name if items.tell(session, work, Kind.PREDICTED, name, self._clock()) else None
+
+    def _score(self, work: Work, plan: dict[str, Any]) -> dict[str, Any] | None:
+        attention = self._workers.score(plan["volume"], plan["predictions"], plan["profile"], plan["unlabelled"])
+        score = {
+            "attention_map": attention.name,
+            "priority": attention.priority,
+            "organs": [organ.organ for organ in attention.organs],
+        }
+        with self._database.change() as session:
+            return score if items.tell(session, work, Kind.SCORED, attention.name, self._clock()) else None
+
+    def _merge(self, plan: dict[str, Any]) -> str:
+        return self._workers.merge(plan["volume"], plan["predictions"], plan["label_versions"])
+
+    def _ready(self, work: Work, plan: dict[str, Any], score: dict[str, Any], merged: str) -> None:
+        outcome = Outcome(
+            predictions=plan["predictions"],
+            label_version=merged,
+            source_organs=plan["source_organs"],
+            attention_map=score["attention_map"],
+            priority=score["priority"],
+            organs=score["organs"],
+        )
+        with self._database.change() as session:
+            items.ready(session, work, outcome, self._clock())
+
+    def _failed(self, work: Work, error: str) -> None:
+        with self._database.change() as session:
+            items.failed(session, work, error, self._clock())
+
+    def _plan_decision(self, submission: Submission) -> dict[str, Any]:
+        with self._database.read() as session:
+            review = desk.find(session, submission.key)
+            plan: dict[str, Any] = {
+                "volume": f"volumes/{review.volume}",
+                "trace": review.trace_id,
+                "predictions": review.predictions,
+            }
+            revisions = desk.revisions(session, review.volume)
+        with request_id.bound(plan["trace"]):
+            sources = self._workers.source_labels(plan["volume"])
+        return plan | {"label_versions": [version.name for version in sources] + revisions}
+
+    def _decided(self, submission: Submission, merged: str) -> None:
+        with self._database.change() as session:
+            desk.merged(session, submission, merged, self._clock())
+
+    def _undecided(self, submission: Submission, error: str) -> None:
+        with self._database.change() as session:
+            desk.unmergeable(session, submission, error, self._clock())
+
+    def _step(self, run: Run, name: str, action: Callable[[], Any]) -> Any:
+        """What the step gave back. Raises StepError."""
+        outcome = run(name, lambda: self._outcome(name, action))
+        if "error" in outcome:
+            raise StepError(outcome["error"])
+        return outcome["value"]
+
+    def _outcome(self, name: str, action: Callable[[], Any]) -> dict[str, Any]:
+        """A failure is an outcome like any other: the engine gives it back after a crash as it was."""
+
+        def waits(error: AtlasError, seconds: float) -> None:
+            log.warning("step waits", step=name, error=str(error), seconds=round(seconds, 1))
+
+        try:
+            return {"value": self._patience.persist(action, self._workers.sleep, on_failure=waits)}
+        except AtlasError as error:
+            log.warning("step failed", step=name, reason=error.reason.value, error=str(error))
+            return {"error": f"{name}: {error.reason.value}: {error}"}
+        except Exception:
+            log.exception("step failed", step=name)
+            remedy = f"The scheduler's log has the details under request id {request_id.current()}."
+            return {"error": f"{name}: {Reason.INTERNAL.value}: The step failed. {remedy}"}
+
+    @contextmanager
+    def _about(self, campaign: str, subject: str) -> Iterator[None]:
+        fields = {"service": "SchedulerService", "campaign": campaign, "subject": subject}
+        with structlog.contextvars.bound_contextvars(**fields), IN_FLIGHT.track_inprogress():
+            yield

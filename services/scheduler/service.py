@@ -1,0 +1,49 @@
+"""The scheduler put together: what there is in a process, and in which order it starts and stops."""
+
+from services.scheduler import clock
+from services.scheduler.campaign_calls import CampaignCalls
+from services.scheduler.database import Database
+from services.scheduler.housekeeping import Housekeeper
+from services.scheduler.pipeline import Pipeline
+from services.scheduler.retry import Patience
+from services.scheduler.review_calls import ReviewCalls
+from services.scheduler.servicer import SchedulerServicer
+from services.scheduler.settings import Settings
+from services.scheduler.workers import Workers
+from services.scheduler.workflows import Workflows
+
+
+class Service:
+    """Database, workers, durable workflows and the housekeeper, around one servicer."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._database = Database(settings.url)
+        self._workers = Workers(settings)
+        patience = Patience(settings.retry_seconds)
+        self._workflows = Workflows(settings, Pipeline(self._database, self._workers, patience, clock.now))
+        self._housekeeper = Housekeeper(settings, self._database, self._workflows, clock.now)
+        wake = self._housekeeper.wake
+        self.servicer = SchedulerServicer(
+            CampaignCalls(self._database, self._workers, clock.now, wake),
+            ReviewCalls(self._database, self._workers, clock.now, wake),
+            settings.poll_seconds,
+        )
+
+    def prepare(self) -> None:
+        """Take the database and bring it up to date. Raises FIELD_INVALID if another process has it."""
+        self._database.occupy(self._settings.executor)
+        self._database.migrate()
+
+    def start(self) -> None:
+        """Go on where the last process stopped."""
+        self._workflows.launch()
+        self._housekeeper.start()
+
+    def stop(self) -> None:
+        """Cut off the calls in flight; their work is taken up at the next start."""
+        self._housekeeper.stop()
+        self._workers.stop()
+        self._workflows.close()
+        self._workers.close()
+        self._database.close()

@@ -1,0 +1,90 @@
+"""Settings of the scheduler, read once from ATLAS_SCHEDULER_*."""
+
+from typing import Self
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import SettingsConfigDict
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from services.core.rpc.settings import ServiceSettings
+
+SQLITE_EXECUTOR = "local"
+
+
+class Settings(ServiceSettings):
+    """Where the scheduler keeps its truth, whom it calls, and how much it asks for at once."""
+
+    model_config = SettingsConfigDict(env_prefix="ATLAS_SCHEDULER_", frozen=True)
+
+    port: int = Field(50055, ge=0, le=65535)
+    metrics_port: int = Field(9155, ge=0, le=65535)
+    drain_seconds: float = Field(10.0, gt=0, le=3600)
+    """How long calls in flight may go on after SIGTERM. Work on volumes is cut off at once and taken up at start."""
+
+    database: SecretStr = SecretStr("sqlite:///scheduler.db")
+    """SQLAlchemy URL: "sqlite:///path" for one process on one machine, or "postgresql://user:password@host/name". On
+    SQLite the workflow engine keeps its tables in "<path>-workflows" beside it, on PostgreSQL in the schema "dbos"."""
+    executor_id: str = Field("", max_length=63, pattern=r"^[A-Za-z0-9_.-]*$")
+    """Stable name of this process, the same after a restart, such as a StatefulSet's pod name: work in flight is taken
+    up by it. Required on PostgreSQL, where every replica needs its own."""
+
+    storage: str = "127.0.0.1:50051"
+    """Address of the storage service."""
+    inference: str = "127.0.0.1:50052"
+    """Address of the inference service."""
+    uncertainty: str = "127.0.0.1:50053"
+    """Address of the uncertainty service."""
+    merging: str = "127.0.0.1:50054"
+    """Address of the merging service."""
+
+    concurrency: int = Field(4, ge=1, le=1024)
+    """Volumes that this process works on at once."""
+    predict_seconds: float = Field(3600.0, gt=0)
+    """Deadline of one prediction; on a CPU a large CT may take many minutes."""
+    score_seconds: float = Field(900.0, gt=0)
+    """Deadline of one attention map."""
+    merge_seconds: float = Field(900.0, gt=0)
+    """Deadline of one merge."""
+    retry_seconds: float = Field(1800.0, ge=0)
+    """How long a step is repeated while a service behind it does not answer; then the volume fails."""
+
+    poll_seconds: float = Field(0.5, gt=0, le=60)
+    """How often new work is looked for, and how late a watcher may learn of an event."""
+    sweep_seconds: float = Field(5.0, gt=0, le=600)
+    """How often expired leases, lost work and dead replicas are looked for, and how often a replica gives a sign."""
+    dead_seconds: float = Field(60.0, gt=0)
+    """A replica that gave no sign for so long is dead, and another one takes its work over (PostgreSQL only)."""
+    retention_days: float = Field(7.0, gt=0)
+    """How long the workflow engine remembers finished work. Campaigns and their events are kept for ever."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.url.get_backend_name() not in ("sqlite", "postgresql"):
+            raise ValueError(f"database must be sqlite:///path or postgresql://..., not {self.url.get_backend_name()}")
+        if self.is_sqlite and self.url.database in (None, "", ":memory:"):
+            raise ValueError("database needs a file: sqlite:///path")
+        if not self.is_sqlite and not self.executor_id:
+            raise ValueError("executor_id is required on PostgreSQL: a stable name of its own for every replica")
+        if self.dead_seconds < 3 * self.sweep_seconds:
+            raise ValueError("dead_seconds must be at least three times sweep_seconds: the living are not dead")
+        return self
+
+    @property
+    def url(self) -> URL:
+        """Parsed `database`, with the driver that this product uses."""
+        try:
+            url = make_url(self.database.get_secret_value())
+        except ArgumentError as error:
+            raise ValueError("database is not a SQLAlchemy URL") from error
+        return url.set(drivername="postgresql+psycopg") if url.get_backend_name() == "postgresql" else url
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether exactly one process may run on this database."""
+        return self.url.get_backend_name() == "sqlite"
+
+    @property
+    def executor(self) -> str:
+        """`executor_id`, or the one name there is on SQLite."""
+        return self.executor_id or SQLITE_EXECUTOR
