@@ -5,6 +5,7 @@ from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import structlog
 from tritonclient import grpc as triton
 from tritonclient.utils import InferenceServerException
 
@@ -14,10 +15,15 @@ from services.inference.model import Card, Model, card
 
 ASK_SECONDS = 10.0
 """Deadline of everything but inference."""
+LOAD_SECONDS = 120.0
+"""Deadline of loading a model again."""
+STUB_DIED = "Stub process"
+"""How Triton's message begins when the process that runs a model's Python is gone."""
 MAX_MESSAGE_BYTES = 2**31 - 1
 """What gRPC can carry; the volume and a small header must fit."""
 
 Result = TypeVar("Result")
+log = structlog.get_logger()
 
 _OPTIONS = [
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -65,14 +71,27 @@ class Triton:
         where = triton.InferInput("geometry", [1], "BYTES")
         where.set_data_from_numpy(np.array([geometry.to_json().encode()], np.object_))
         wanted = [triton.InferRequestedOutput("array")]
-        answer = _asking(
-            lambda: self._client.infer(
-                model.model, [voxels, where], model_version=model.version, outputs=wanted, client_timeout=seconds
+        try:
+            answer = _asking(
+                lambda: self._client.infer(
+                    model.model, [voxels, where], model_version=model.version, outputs=wanted, client_timeout=seconds
+                )
             )
-        )
+        except AtlasError as error:
+            if STUB_DIED in error.message:
+                self._reload(model.model)
+            raise
         # as_numpy trusts the declared shape; under NumPy 2 in the server there are no bytes behind it.
         contents = answer.get_response().raw_output_contents
         return bytes(contents[0]) if contents else b""
+
+    def _reload(self, name: str) -> None:
+        """Start a model's process again: Triton itself leaves one that died, perhaps for lack of memory, dead."""
+        log.warning("model process died", model=name)
+        try:
+            _asking(lambda: self._client.load_model(name, client_timeout=LOAD_SECONDS))
+        except AtlasError as error:
+            log.error("model could not be loaded again", model=name, message=error.message)
 
     def _index(self) -> list[Any]:
         return list(_asking(lambda: self._client.get_model_repository_index(client_timeout=ASK_SECONDS)).models)
@@ -106,8 +125,7 @@ def _refuse(status: str, message: str, cause: InferenceServerException) -> NoRet
             field="triton",
             remedy="Ask again, give it more time or more GPUs, or take a smaller volume.",
         ) from cause
-    # A stub that died is started again by Triton.
-    if "Stub process" in message or "is not ready" in message:
+    if STUB_DIED in message or "is not ready" in message:
         raise _not_ready(f"The model is not ready: {text}") from cause
     if status in ("StatusCode.UNAVAILABLE", "StatusCode.CANCELLED"):
         raise AtlasError(

@@ -28,4 +28,4 @@ def triton(home: Path, models: Path = MODELS, *, ready: bool = True) -> Iterator
             server.wait_ready()
         yield server
     finally:
-        server.stop()
+        server.stop(10)
