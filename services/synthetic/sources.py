@@ -1,6 +1,8 @@
 """Which organs a source labelled: the habits of public datasets, so that archives are as partial as real ones."""
 
-NINE = ("aorta", "gall_bladder", "kidney_left", "kidney_right", "liver", "pancreas", "postcava", "spleen", "stomach")
+from services.synthetic.tissues import ORGAN_TISSUES
+
+NINE = tuple(ORGAN_TISSUES)
 
 SOURCES: dict[str, tuple[str, ...]] = {
     "liver": ("liver",),
