@@ -1,0 +1,81 @@
+# Every command of the project; CI and the pre-commit hooks use the same ones.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3.11
+OUT ?= demo-out
+BUF_VERSION := 1.75.0
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+BUF := .tools/node_modules/.bin/buf
+MODELS := $(patsubst %/model.yaml,%,$(wildcard models/*/model.yaml))
+# What is installed must not depend on what else the caller's shell has set up.
+unexport PYTHONPATH PYTHONHOME
+
+.PHONY: help setup demo up test check lint contract protos docs format train clean
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+
+setup: $(READY) ## make .venv with everything that is needed (once; about 2 GB)
+
+demo: $(READY) ## run a whole campaign on synthetic CTs or CT=<file, case or folder>; writes OUT=demo-out
+	@$(BIN)/atlas demo --out "$(OUT)" $(if $(CT),--ct "$(CT)")
+
+up: $(READY) ## run the five services and Triton on this machine until Ctrl-C
+	@$(BIN)/atlas up
+
+test: $(READY) ## run the tests; TESTS=<folder or file> runs some of them
+	@$(BIN)/pytest -q $(TESTS)
+
+check: lint contract ## everything CI checks besides the tests
+
+lint: $(READY) ## style, types and import rules
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+contract: $(READY) $(BUF) ## proto rules, and that all that is generated is up to date
+	@$(BUF) lint
+	@tools/protos build/gen && diff -r -x __pycache__ build/gen gen || { echo "gen/ is out of date: run make protos" >&2; exit 1; }
+	@$(BIN)/python docs/reference.py --check
+	@$(BIN)/python -m services.serving.repository models --check
+
+protos: $(READY) ## generate gen/ from protos/
+	@tools/protos gen
+
+docs: $(READY) ## write docs/settings.md from the code
+	@$(BIN)/python docs/reference.py
+
+format: $(READY) ## format the code and mend what can be mended
+	@$(BIN)/ruff check --fix-only -q .
+	@$(BIN)/ruff format .
+
+train: $(READY) ## train the demonstration networks on synthetic CTs and measure them (hours)
+	@for model in $(MODELS); do $(BIN)/python -m services.serving.train "$$model"; done
+	@$(BIN)/python -m services.serving.evaluate $(MODELS)
+	@$(BIN)/python -m services.serving.repository models
+
+clean: ## remove what is built, the environment and the demonstration's output
+	rm -rf $(VENV) .tools .atlas build dist *.egg-info demo-out .*_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml requirements.lock
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: apt-get install python3.11-venv libpython3.11 (Debian 12), or name yours: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) tools/check_python.py
+	@echo "Setting up $(VENV) (some minutes, about 2 GB) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c requirements.lock -e '.[all,dev]'
+	@# Only its tritonserver is wanted: its own requirements would bring other versions of ours.
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps nvidia-pytriton==0.7.0
+	@touch $@
+
+$(BUF): Makefile
+	@command -v npm >/dev/null || { echo "make check needs npm, for buf: apt-get install npm (or nodejs from nodejs.org)" >&2; exit 1; }
+	@npm install --silent --no-save --prefix .tools @bufbuild/buf@$(BUF_VERSION)
+	@touch $@
