@@ -54,10 +54,15 @@ def to_grid(ct: Int16Volume, ct_geometry: Geometry, grid: Geometry, *, outside: 
         return out
     z, y, x = (_line(path, axis, grid, aligned.geometry) for axis in range(3))
     offset, strides, width = aligned.offset, aligned.strides.copy(), aligned.geometry.shape[0]
-    low, high = x.low, x.high
+    low, high = _unsigned(x.low), _unsigned(x.high)
     if strides[2] == -1:
         # Read rows in the order of memory, which the compiler vectorises, and turn the few look-ups round instead.
-        offset, strides[2], low, high = offset - (width - 1), 1, width - 1 - low, width - 1 - high
+        offset, strides[2], low, high = (
+            offset - (width - 1),
+            1,
+            _unsigned(width - 1 - x.low),
+            _unsigned(width - 1 - x.high),
+        )
     spans = np.array([z.first, z.stop, y.first, y.stop, x.first, x.stop], np.int64)
     _sample_rows(
         flat, offset, strides, width, z.low, z.high, z.weight, y.low, y.high, y.weight, low, high, x.weight, spans, out
@@ -96,7 +101,7 @@ def to_ct_mask(sums: Uint16Volume, grid: Geometry, ct: Geometry, models: int) ->
     ranges = np.array([z.first, z.stop, y.first, y.stop], np.int64)
     _mask_rows(
         np.ascontiguousarray(sums), spans, threshold, z.low, z.high, z.weight, y.low, y.high, y.weight,
-        x.low, x.high, x.weight, begin, end, ranges, aligned.offset, aligned.strides, flat,
+        _unsigned(x.low), _unsigned(x.high), x.weight, begin, end, ranges, aligned.offset, aligned.strides, flat,
     )  # fmt: skip
     return mask
 
@@ -190,6 +195,11 @@ def _line(path: _Path, axis: int, target: Geometry, source: Geometry) -> _Line:
     weight = ((position & (_ONE - 1)) >> _WEIGHT_SHIFT).astype(np.float32) * _WEIGHT_UNIT
     first, stop = (int(inside[0]), int(inside[-1]) + 1) if inside.size else (0, 0)
     return _Line(low, np.minimum(low + 1, last), weight, first, stop)
+
+
+def _unsigned(indices: _Ints) -> npt.NDArray[np.uint32]:
+    """Indices that spare the inner loop the test for negative ones, a third of its time."""
+    return indices.astype(np.uint32)
 
 
 def _require_shape(array: npt.NDArray[np.generic], geometry: Geometry, name: str) -> None:
