@@ -35,7 +35,9 @@ def postgres_url(postgres_server: str) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """Return the folder of real CTs that ATLAS_REAL_DATA names."""
-    folder = os.environ.get("ATLAS_REAL_DATA", "")
-    require(bool(folder) and Path(folder).is_dir(), "real CTs are not at hand: ATLAS_REAL_DATA names no folder")
+    """Return the folder of real CTs that ATLAS_REAL_DATA names. They are no part of the project: unset, tests skip."""
+    folder = os.environ.get("ATLAS_REAL_DATA")
+    if folder is None:
+        pytest.skip("ATLAS_REAL_DATA names no folder of real CTs")
+    assert Path(folder).is_dir(), f"ATLAS_REAL_DATA={folder} is not a folder"
     return Path(folder)
