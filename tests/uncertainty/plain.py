@@ -73,13 +73,17 @@ def opened(mask: Array) -> Array:
     return cast(Array, ndimage.binary_dilation(eroded, CUBE, iterations=2, border_value=0))
 
 
-def attend(models: Sequence[Mapping[str, Array]], organ: str) -> Plain:
+def ensemble_masks(models: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+    return {organ: ensemble_mask(stack_of(models, organ)) for organ in {name for model in models for name in model}}
+
+
+def attend(models: Sequence[Mapping[str, Array]], organ: str, masks: Mapping[str, Array]) -> Plain:
     stack = stack_of(models, organ)
     i, u = deviation(stack), entropy(stack)
     i_mask, u_mask = opened(i > 0.10), opened(u > 0.05)
     overlap = np.zeros(i.shape, bool)
-    for other in {name for model in models for name in model} & set(OTHERS) - {organ}:
-        overlap |= ensemble_mask(stack) & ensemble_mask(stack_of(models, other))
+    for other in masks.keys() & set(OTHERS) - {organ}:
+        overlap |= masks[organ] & masks[other]
     heat = i * i_mask + u * u_mask + overlap
     if heat.max() > 0:
         heat = heat / heat.max()

@@ -20,8 +20,9 @@ def attend(models: list[dict[str, Array]], organs: tuple[str, ...] | None = None
 
 
 def assert_equal_to_plain(models: list[dict[str, Array]], organs: tuple[str, ...] | None = None) -> None:
+    masks = plain.ensemble_masks(models)
     for found in attend(models, organs):
-        expected = plain.attend(models, found.score.organ)
+        expected = plain.attend(models, found.score.organ, masks)
         heat = whole(found, expected.heat.shape)
         np.testing.assert_array_equal(heat > 0, expected.attention)
         np.testing.assert_array_equal(heat, expected.heat)
