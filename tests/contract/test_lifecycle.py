@@ -1,0 +1,49 @@
+"""How a service starts and ends as a process."""
+
+import hashlib
+import signal
+import subprocess
+import threading
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from abdomenatlas.storage.v1 import storage_pb2 as pb
+from abdomenatlas.storage.v1.storage_pb2_grpc import StorageServiceStub
+from tests.components.processes import wait_until
+from tests.contract.service_process import SERVICES, command, environment, launched, wait_healthy
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_refuses_to_listen_off_loopback_without_tls(name: str, tmp_path: Path) -> None:
+    env = environment(name, tmp_path, host="0.0.0.0")
+    done = subprocess.run(command(name), env=env, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode != 0
+    assert "refusing to listen on 0.0.0.0" in done.stderr
+
+
+def test_a_call_in_flight_ends_well_when_its_service_is_told_to_stop(tmp_path: Path) -> None:
+    """SIGTERM between two chunks of an upload: health says so, the upload completes, the process ends with 0."""
+    data = bytes(1000)
+    told_to_stop = threading.Event()
+
+    def chunks(name: str) -> Iterator[pb.WriteUploadRequest]:
+        yield pb.WriteUploadRequest(name=name, data=data[:500], crc32=zlib.crc32(data[:500]))
+        assert told_to_stop.wait(60)
+        yield pb.WriteUploadRequest(offset=500, data=data[500:], crc32=zlib.crc32(data[500:]))
+
+    with launched("storage", tmp_path) as storage, grpc.insecure_channel(storage.address) as channel:
+        wait_healthy(storage)
+        stub = StorageServiceStub(channel)
+        digest = hashlib.sha256(data).hexdigest()
+        name = stub.CreateUpload(pb.CreateUploadRequest(sha256=digest, size_bytes=1000)).upload.name
+        call = stub.WriteUpload.future(chunks(name), timeout=60)
+        wait_until(lambda: b"upload" in storage.log.read_bytes() or call.running(), "the upload", 10)
+        storage.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: "draining" in storage.log.read_text(), "draining", 20)
+        told_to_stop.set()
+        assert call.result().upload.state == pb.Upload.STATE_COMPLETE
+        assert storage.process.wait(30) == 0
