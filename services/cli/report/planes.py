@@ -54,26 +54,37 @@ def planes_through(point: npt.NDArray[np.float64], box: Box, pixel_mm: float) ->
     return planes
 
 
-def sample(array: npt.NDArray[Any], geometry: Geometry, plane: Plane, *, outside: float) -> Floats:
-    """Values of `array` (k, j, i) on the plane, trilinear, float32; `outside` beyond the grid's outer faces."""
-    inverse = np.linalg.inv(geometry.matrix)
-    start = (inverse @ np.append(plane.corner, 1.0))[:3]
-    rows = np.arange(plane.shape[0])[:, None, None] * (inverse[:3, :3] @ plane.down)
-    columns = np.arange(plane.shape[1])[None, :, None] * (inverse[:3, :3] @ plane.right)
-    index = start + rows + columns
-    size = np.array(geometry.shape)
-    inside = ((index > -0.5) & (index < size - 0.5)).all(axis=2)
-    index = np.clip(index, 0, size - 1)
-    first = np.minimum(index.astype(np.int32), np.maximum(size - 2, 0))
-    share = (index - first).astype(np.float32)
-    result = np.zeros(plane.shape, np.float32)
-    for corner in np.ndindex(2, 2, 2):
-        i, j, k = (np.minimum(first[..., axis] + corner[axis], size[axis] - 1) for axis in range(3))
-        weight = np.ones(plane.shape, np.float32)
-        for axis in range(3):
-            weight *= share[..., axis] if corner[axis] else 1 - share[..., axis]
-        result += weight * array[k, j, i]
-    return cast(Floats, np.where(inside, result, np.float32(outside)))
+class Sampler:
+    """Trilinear values of arrays of one geometry on one plane; made once, used for every channel."""
+
+    def __init__(self, geometry: Geometry, plane: Plane) -> None:
+        inverse = np.linalg.inv(geometry.matrix)
+        start = (inverse @ np.append(plane.corner, 1.0))[:3]
+        rows = np.arange(plane.shape[0])[:, None, None] * (inverse[:3, :3] @ plane.down)
+        columns = np.arange(plane.shape[1])[None, :, None] * (inverse[:3, :3] @ plane.right)
+        index = start + rows + columns
+        size = np.array(geometry.shape)
+        self._inside = ((index > -0.5) & (index < size - 0.5)).all(axis=2)
+        index = np.clip(index, 0, size - 1)
+        first = index.astype(np.int64)
+        share = (index - first).astype(np.float32)
+        strides = np.array([1, size[0], size[0] * size[1]])
+        self._corners: list[tuple[npt.NDArray[np.int64], Floats]] = []
+        for corner in np.ndindex(2, 2, 2):
+            offsets = np.minimum(first + corner, size - 1) @ strides
+            weights = np.prod(np.where(corner, share, 1 - share), axis=2, dtype=np.float32)
+            self._corners.append((offsets, weights))
+        self._array_shape = geometry.array_shape
+
+    def __call__(self, array: npt.NDArray[Any], *, outside: float) -> Floats:
+        """Values of `array` (k, j, i), float32; `outside` beyond the grid's outer faces."""
+        if array.shape != self._array_shape:
+            raise ValueError(f"array of shape {array.shape}, expected {self._array_shape}")
+        flat = array.reshape(-1)
+        result = np.zeros(self._inside.shape, np.float32)
+        for offsets, weights in self._corners:
+            result += weights * flat[offsets]
+        return cast(Floats, np.where(self._inside, result, np.float32(outside)))
 
 
 def body_box(ct: npt.NDArray[Any], geometry: Geometry, margin_mm: float = 6.0) -> Box:

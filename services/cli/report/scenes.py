@@ -15,7 +15,7 @@ from services.cli.report.colours import organ_colour
 from services.cli.report.contours import contours, svg_path
 from services.cli.report.facts import CaseFacts
 from services.cli.report.pictures import ct_picture, heat_picture
-from services.cli.report.planes import Box, Plane, body_box, centroid, hottest_point, planes_through, sample
+from services.cli.report.planes import Box, Plane, Sampler, body_box, centroid, hottest_point, planes_through
 from services.core.arrayfile import ArrayFile
 from services.core.classmaps import ClassMap
 from services.core.geometry import Geometry
@@ -57,39 +57,50 @@ class Row:
 
 
 def case_rows(storage: Storage, case: CaseFacts, class_map: ClassMap) -> list[Row]:
-    """The picture rows of a case whose labels are ready: labels, attention, and before and after a revision."""
+    """The picture rows of a case whose labels are ready, all through one place.
+
+    That is the place that a revision changed most, else the hottest, else the middle of the largest organ.
+    """
     assert case.labels is not None
     masks = storage.array(case.labels.masks)
     heat = storage.array(case.attention.heat) if case.attention else None
     before = storage.array(case.before.masks) if case.before else None
-    hot = _hottest(heat) if heat else None
-    looked_at = hot if hot is not None else _largest_organ(masks, case.labels)
-    changed = _most_changed(before, masks) if before else None
+    point, where = _place(case.labels, masks, heat, before)
     with _ct(storage, case.volume) as (ct, geometry):
         box = body_box(ct, geometry)
-        planes = _planes(looked_at if looked_at is not None else (box[0] + box[1]) / 2, box)
-        grey = [ct_picture(sample(ct, geometry, plane, outside=AIR_HU)) for plane in planes]
-        planes_changed = _planes(changed, box) if changed is not None else []
-        grey_changed = [ct_picture(sample(ct, geometry, plane, outside=AIR_HU)) for plane in planes_changed]
+        planes = _planes(point if point is not None else (box[0] + box[1]) / 2, box)
+        grey = [ct_picture(Sampler(geometry, plane)(ct, outside=AIR_HU)) for plane in planes]
     outlines = _outlines(masks, planes, class_map)
-    views = tuple(View(p, g, o) for p, g, o in zip(planes, grey, outlines, strict=True))
-    rows = [Row("Labels", "through the region with most attention" if hot is not None else "", views)]
-    if heat and hot is not None:
-        hottest = _heat(heat, planes)
-        rows.append(
-            Row(
-                "Attention",
-                "where the models disagree, are unsure, or let organs overlap",
-                tuple(View(p, g, heat=heat_picture(h)) for p, g, h in zip(planes, grey, hottest, strict=True)),
-            )
-        )
-    if before and changed is not None:
-        for title, array in (("Before the review", before), ("After the review", masks)):
-            drawn = _outlines(array, planes_changed, class_map)
-            caption = "through the place that changed most"
-            views = tuple(View(p, g, o) for p, g, o in zip(planes_changed, grey_changed, drawn, strict=True))
-            rows.append(Row(title, caption, views))
+    attention = _heat(heat, planes) if heat else []
+
+    def row(title: str, caption: str, drawn: list[tuple[Outline, ...]], hot: list[str] | None = None) -> Row:
+        columns = zip(planes, grey, drawn, hot or [""] * len(planes), strict=True)
+        return Row(title, caption, tuple(View(*column) for column in columns))
+
+    rows = []
+    if before:
+        drawn = _outlines(before, planes, class_map)
+        rows.append(row("Before the review", where, drawn))
+    else:
+        drawn = outlines
+        rows.append(row("Labels", where, outlines))
+    if any(picture.any() for picture in attention):
+        caption = "where the models disagree, are unsure, or let organs overlap"
+        rows.append(row("Attention", caption, drawn, [heat_picture(picture) for picture in attention]))
+    if before:
+        rows.append(row("After the review", where, outlines))
     return rows
+
+
+def _place(
+    labels: pb.LabelVersion, masks: ArrayFile, heat: ArrayFile | None, before: ArrayFile | None
+) -> tuple[Point | None, str]:
+    """Where to look (RAS+ mm), and what is there."""
+    if before and (changed := _most_changed(before, masks)) is not None:
+        return changed, "through the place that changed most"
+    if heat and (hottest := _hottest(heat)) is not None:
+        return hottest, "through the place with most attention"
+    return _largest_organ(masks, labels), "through the middle of the largest organ"
 
 
 @contextmanager
@@ -109,13 +120,14 @@ def _planes(point: Point, box: Box) -> list[Plane]:
 
 def _outlines(masks: ArrayFile, planes: list[Plane], class_map: ClassMap) -> list[tuple[Outline, ...]]:
     drawn: list[list[Outline]] = [[] for _ in planes]
+    samplers = [Sampler(masks.geometry, plane) for plane in planes]
     for organ in masks.channels:
         mask = uint8_channel(masks, organ)
         if not mask.any():
             continue
         colour = organ_colour(organ, class_map.organs.index(organ))
-        for plane, outlines in zip(planes, drawn, strict=True):
-            path = svg_path(contours(sample(mask, masks.geometry, plane, outside=0)))
+        for sampler, outlines in zip(samplers, drawn, strict=True):
+            path = svg_path(contours(sampler(mask, outside=0)))
             if path:
                 outlines.append(Outline(organ, colour, path))
     return [tuple(outlines) for outlines in drawn]
@@ -124,12 +136,13 @@ def _outlines(masks: ArrayFile, planes: list[Plane], class_map: ClassMap) -> lis
 def _heat(heat: ArrayFile, planes: list[Plane]) -> list[npt.NDArray[np.float32]]:
     """Heat from 0 to 1 on each plane: of all organs at a pixel the hottest."""
     hottest = [np.zeros(plane.shape, np.float32) for plane in planes]
+    samplers = [Sampler(heat.geometry, plane) for plane in planes]
     for organ in heat.channels:
         channel = uint8_channel(heat, organ)
         if not channel.any():
             continue
-        for plane, picture in zip(planes, hottest, strict=True):
-            np.maximum(picture, sample(channel, heat.geometry, plane, outside=0) / 255, out=picture)
+        for sampler, picture in zip(samplers, hottest, strict=True):
+            np.maximum(picture, sampler(channel, outside=0) / 255, out=picture)
     return hottest
 
 

@@ -8,6 +8,7 @@ from services.cli.stack.ports import free_ports
 from services.cli.stack.state import StateFolder
 from services.cli.stack.triton import TritonServer
 from services.core.errors import AtlasError, Reason
+from services.core.memory import total_bytes
 
 SERVICES = ("storage", "inference", "uncertainty", "merging", "scheduler")
 _HOST = "127.0.0.1"
@@ -36,8 +37,8 @@ def plan(state: StateFolder, models: Path) -> list[list[Child]]:
     triton = TritonServer(models, _folder(state, "triton"), log_path=state.log("triton"), grpc_port=ports[-1])
     own: dict[str, dict[str, str]] = {
         "storage": {
-            "database": f"sqlite:///{_folder(state, 'storage') / 'catalog.db'}",
-            "objects": str(_folder(state, "storage") / "objects"),
+            "database_url": f"sqlite:///{_folder(state, 'storage') / 'catalog.db'}",
+            "objects": f"file:{_folder(state, 'storage') / 'objects'}",
         },
         "inference": {"storage": address["storage"], "triton": triton.address},
         "uncertainty": {"storage": address["storage"]},
@@ -53,6 +54,8 @@ def plan(state: StateFolder, models: Path) -> list[list[Child]]:
             "host": _HOST,
             "port": address[name].rsplit(":", 1)[1],
             "metrics_port": metrics[name].rsplit(":", 1)[1],
+            # Four services and Triton share one machine here; alone, a service takes half of it.
+            "memory_bytes": str(total_bytes() // 5),
             **own[name],
         }
         environment = {f"ATLAS_{name}_{key}".upper(): value for key, value in settings.items()}
