@@ -1,0 +1,75 @@
+"""`python -m services.storage`: wiring. `python -m services.storage migrate` only brings the schema up to date."""
+
+import sys
+from datetime import timedelta
+
+from abdomenatlas.storage.v1.storage_pb2_grpc import add_StorageServiceServicer_to_server
+from services.core.memory import MemoryGate
+from services.core.rpc.server import run
+from services.storage.blobs import Blobs
+from services.storage.catalog import database
+from services.storage.catalog.catalog import Catalog
+from services.storage.label_import import LabelImport
+from services.storage.objects.choose import choose
+from services.storage.records import Records
+from services.storage.servicer import StorageServicer
+from services.storage.settings import Settings
+from services.storage.sweeper import Sweeper
+from services.storage.transfers import Transfers
+from services.storage.uploads import Uploads
+from services.storage.volumes import Volumes
+
+
+def main() -> None:
+    """Serve until told to stop."""
+    settings = Settings()
+    engine = database.connect(settings.database_url.get_secret_value())
+    if sys.argv[1:] == ["migrate"]:
+        database.upgrade(engine)
+        return
+    catalog, objects, gate = Catalog(engine), choose(settings), MemoryGate(settings.memory_bytes)
+    blobs = Blobs(objects, gate)
+    uploads = Uploads(
+        catalog,
+        objects,
+        blobs,
+        ttl=timedelta(seconds=settings.upload_ttl_seconds),
+        max_open=settings.max_open_uploads,
+    )
+    transfers = Transfers(
+        uploads,
+        blobs,
+        max_object_bytes=settings.max_object_bytes,
+        concurrent=settings.concurrent_streams,
+        idle_seconds=settings.upload_idle_seconds,
+    )
+    records = Records(catalog, blobs)
+    servicer = StorageServicer(
+        transfers,
+        Volumes(catalog, blobs, gate),
+        records,
+        LabelImport(catalog, blobs, records, gate),
+        concurrent_ingests=settings.concurrent_ingests,
+    )
+    sweeper = Sweeper(uploads, settings.sweep_seconds)
+
+    def startup() -> None:
+        database.upgrade(engine)
+        sweeper.start()
+
+    def shutdown() -> None:
+        sweeper.stop()
+        engine.dispose()
+
+    run(
+        settings,
+        "abdomenatlas.storage.v1.StorageService",
+        add_StorageServiceServicer_to_server,
+        servicer,
+        startup=startup,
+        shutdown=shutdown,
+    )
+
+
+if __name__ == "__main__":
+    main()

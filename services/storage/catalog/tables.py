@@ -1,0 +1,133 @@
+"""Tables of the catalog.
+
+A resource's row holds the message of its public contract as protobuf JSON in `record`; the columns beside it repeat
+what is searched for, joined or kept unique. Rows of resources are written once and never changed.
+"""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A moment in UTC; SQLite, which knows no zones, keeps it without one."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """To UTC."""
+        return value.astimezone(UTC) if value else None
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """With its zone."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+# Ids are compared byte by byte in both databases, so that both list volumes in the same order.
+Id = String(64).with_variant(String(64, collation="C"), "postgresql")
+Sequence = BigInteger().with_variant(Integer, "sqlite")
+
+
+class Base(DeclarativeBase):
+    """All tables."""
+
+
+class Upload(Base):
+    """Bytes on their way in; gone some time after they came or were given up."""
+
+    __tablename__ = "uploads"
+    __table_args__ = (
+        CheckConstraint("state IN ('open', 'complete', 'expired')", name="uploads_state"),
+        CheckConstraint("committed_bytes BETWEEN 0 AND size_bytes", name="uploads_committed_bytes"),
+        Index("uploads_by_expiry", "state", "expire_time"),
+    )
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    sha256: Mapped[str] = mapped_column(String(64))
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    committed_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
+    state: Mapped[str] = mapped_column(String(16), default="open")
+    expire_time: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class UploadPart(Base):
+    """One run of an open upload's bytes that is in the object store."""
+
+    __tablename__ = "upload_parts"
+
+    upload_id: Mapped[str] = mapped_column(ForeignKey("uploads.id", ondelete="CASCADE"), primary_key=True)
+    offset: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    length: Mapped[int] = mapped_column(BigInteger)
+
+
+class Volume(Base):
+    """One CT."""
+
+    __tablename__ = "volumes"
+    __table_args__ = (Index("volumes_by_dataset", "dataset", "id"), Index("volumes_by_voxels", "voxel_digest"))
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    dataset: Mapped[str] = mapped_column(String(128))
+    object_sha256: Mapped[str] = mapped_column(String(64))
+    geometry_digest: Mapped[str] = mapped_column(String(64))
+    voxel_digest: Mapped[str] = mapped_column(String(64))
+    create_time: Mapped[datetime] = mapped_column(UtcDateTime)
+    record: Mapped[str] = mapped_column(Text)
+
+
+class _OfVolume:
+    """Columns of what belongs to a volume; `sequence` is the order in which it came."""
+
+    sequence: Mapped[int] = mapped_column(Sequence, primary_key=True, autoincrement=True)
+    volume_id: Mapped[str] = mapped_column(ForeignKey("volumes.id"))
+    id: Mapped[str] = mapped_column(Id)
+    array_sha256: Mapped[str] = mapped_column(String(64))
+    create_time: Mapped[datetime] = mapped_column(UtcDateTime)
+    record: Mapped[str] = mapped_column(Text)
+
+
+class Prediction(_OfVolume, Base):
+    """One model's answer."""
+
+    __tablename__ = "predictions"
+    __table_args__ = (UniqueConstraint("volume_id", "id", name="predictions_name"),)
+
+    model: Mapped[str] = mapped_column(String(255))
+
+
+class AttentionMap(_OfVolume, Base):
+    """Where labels are probably wrong."""
+
+    __tablename__ = "attention_maps"
+    __table_args__ = (UniqueConstraint("volume_id", "id", name="attention_maps_name"),)
+
+    profile: Mapped[str] = mapped_column(String(64))
+
+
+class LabelVersion(_OfVolume, Base):
+    """One immutable set of masks."""
+
+    __tablename__ = "label_versions"
+    __table_args__ = (UniqueConstraint("volume_id", "id", name="label_versions_name"),)
+
+    origin: Mapped[int] = mapped_column(Integer)
+    author: Mapped[str] = mapped_column(String(128))
+
+
+OfVolume = Prediction | AttentionMap | LabelVersion

@@ -1,0 +1,1 @@
+"""Where the bytes are kept: one small port and what stands behind it."""

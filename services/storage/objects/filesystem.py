@@ -1,0 +1,99 @@
+"""Objects in a folder."""
+
+import contextlib
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from io import RawIOBase
+from pathlib import Path
+
+from services.core.names import require_id
+from services.storage.objects.port import Readable, missing, too_short
+
+_BLOCK = 1 << 20
+_UNFINISHED = ".unfinished"
+_UNFINISHED_SECONDS = 24 * 3600
+
+
+class FilesystemObjects:
+    """Objects as files below a folder. A file is written aside, synced to disk and renamed into place."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root.absolute()
+        self._unfinished = self._root / _UNFINISHED
+        self._unfinished.mkdir(parents=True, exist_ok=True)
+        for path in self._unfinished.iterdir():
+            # A process that was killed left it; one that still writes touched it a moment ago.
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime < time.time() - _UNFINISHED_SECONDS:
+                    path.unlink()
+
+    def put(self, key: str, data: Readable, size: int) -> None:
+        """See the port."""
+        target = self._path(key)
+        handle, name = tempfile.mkstemp(dir=self._unfinished)
+        try:
+            with os.fdopen(handle, "wb", buffering=0) as file:
+                left = size
+                while left and (block := data.read(min(left, _BLOCK))):
+                    file.write(block)
+                    left -= len(block)
+                if left:
+                    raise too_short(key)
+                os.fsync(file.fileno())
+            _rename(Path(name), target)
+            _sync_folder(target.parent)
+        finally:
+            Path(name).unlink(missing_ok=True)
+
+    def open(self, key: str, offset: int = 0) -> RawIOBase:
+        """See the port."""
+        try:
+            file = self._path(key).open("rb", buffering=0)
+        except FileNotFoundError as error:
+            raise missing(key) from error
+        file.seek(offset)
+        return file
+
+    def size(self, key: str) -> int | None:
+        """See the port."""
+        try:
+            return self._path(key).stat().st_size
+        except FileNotFoundError:
+            return None
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """See the port."""
+        for folder, _, files in os.walk(self._path(prefix.rstrip("/"))):
+            for name in files:
+                yield (Path(folder) / name).relative_to(self._root).as_posix()
+
+    def delete(self, key: str) -> None:
+        """See the port."""
+        path = self._path(key)
+        path.unlink(missing_ok=True)
+        # Removing fails while other keys are below, and that is right.
+        with contextlib.suppress(OSError):
+            path.parent.rmdir()
+
+    def _path(self, key: str) -> Path:
+        return self._root.joinpath(*(require_id(part, "key") for part in key.split("/")))
+
+
+def _rename(source: Path, target: Path) -> None:
+    while True:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            source.replace(target)
+        except FileNotFoundError:  # `delete` took the empty folder away in between
+            continue
+        return
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

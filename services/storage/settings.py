@@ -1,0 +1,77 @@
+"""Settings of the storage service, from environment variables that begin with ATLAS_STORAGE_."""
+
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import SettingsConfigDict
+
+from services.core.memory import total_bytes
+from services.core.rpc.settings import ServiceSettings
+
+_SECRETS = ("database_url", "s3_access_key", "s3_secret_key")
+
+
+class Settings(ServiceSettings):
+    """What the storage service is told. Beside these: `services.core.rpc.settings`."""
+
+    model_config = SettingsConfigDict(env_prefix="ATLAS_STORAGE_", frozen=True)
+
+    port: int = Field(50051, ge=0, le=65535)
+    """TCP port for gRPC; 0 takes a free one, which the log names."""
+    metrics_port: int = Field(9151, ge=0, le=65535)
+    """TCP port for Prometheus; 0 takes a free one, which the log names."""
+
+    objects: str = Field("file:atlas-data/objects", pattern=r"^(file:.|s3://[a-z0-9])")
+    """Where the bytes are: "file:FOLDER", or "s3://BUCKET" or "s3://BUCKET/PREFIX" of the server at `s3_endpoint`."""
+    s3_endpoint: str = ""
+    """Host and port of the S3 server, without scheme."""
+    s3_region: str = "us-east-1"
+    """Region that requests are signed for."""
+    s3_secure: bool = True
+    """Whether to talk TLS to the S3 server."""
+    s3_ca_bundle: Path | None = None
+    """PEM file of the authorities that the S3 server's certificate may come from; the machine's own by default."""
+    s3_access_key: SecretStr = SecretStr("")
+    """Access key."""
+    s3_access_key_file: Path | None = None
+    """A file that holds the access key, instead."""
+    s3_secret_key: SecretStr = SecretStr("")
+    """Secret key."""
+    s3_secret_key_file: Path | None = None
+    """A file that holds the secret key, instead."""
+
+    database_url: SecretStr = SecretStr("sqlite:///atlas-data/catalog.db")
+    """SQLAlchemy URL of the catalog: sqlite, for one storage process, or postgresql+psycopg, for any number."""
+    database_url_file: Path | None = None
+    """A file that holds the catalog's URL, instead."""
+
+    max_object_bytes: int = Field(8 * 2**30, ge=1, le=5 * 2**40)
+    """Largest object taken."""
+    max_open_uploads: int = Field(1000, ge=1)
+    """Uploads that may be open at once."""
+    upload_ttl_seconds: int = Field(24 * 3600, ge=1, le=30 * 24 * 3600)
+    """How long an upload may rest before it is given up and its bytes are deleted."""
+    upload_idle_seconds: float = Field(60.0, gt=0)
+    """How long a WriteUpload may be silent before it is ended; it can be resumed."""
+    sweep_seconds: float = Field(60.0, gt=0)
+    """How often uploads that were given up are looked for."""
+    concurrent_streams: int = Field(16, ge=1, le=256)
+    """WriteUpload and ReadObject calls served at once, each; more wait. One needs about 32 MiB."""
+    concurrent_ingests: int = Field(4, ge=1, le=64)
+    """CreateVolume and ImportLabelVersion calls served at once; more wait."""
+    memory_bytes: int = Field(default_factory=lambda: total_bytes() // 2, gt=0)
+    """What all volumes and labels being checked may use together; half of the memory by default. A volume that needs
+    more alone is refused."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_secret_files(cls, values: dict[str, Any]) -> dict[str, Any]:
+        files = {name: values.get(f"{name}_file") for name in _SECRETS}
+        return values | {name: Path(file).read_text().strip() for name, file in files.items() if file}
+
+    @model_validator(mode="after")
+    def _s3_is_complete(self) -> Self:
+        if self.objects.startswith("s3://") and not (self.s3_endpoint and self.s3_access_key and self.s3_secret_key):
+            raise ValueError("objects on S3 need s3_endpoint, s3_access_key and s3_secret_key")
+        return self

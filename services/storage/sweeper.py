@@ -1,0 +1,40 @@
+"""Looks after uploads that were given up, now and then."""
+
+import threading
+
+import structlog
+
+from services.core.errors import AtlasError
+from services.storage.uploads import Uploads
+
+log = structlog.get_logger()
+
+
+class Sweeper:
+    """A thread that sweeps every `seconds` until it is stopped."""
+
+    def __init__(self, uploads: Uploads, seconds: float) -> None:
+        self._uploads, self._seconds = uploads, seconds
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
+
+    def start(self) -> None:
+        """Begin, with a sweep at once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the sweep in hand."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._uploads.sweep()
+            except AtlasError as error:
+                log.warning("sweep", message=error.message, field=error.field)
+            except Exception:
+                # The thread must outlive whatever a store or database comes up with; the next sweep tries again.
+                log.exception("sweep")
+            self._stop.wait(self._seconds)

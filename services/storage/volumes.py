@@ -1,0 +1,109 @@
+"""Volumes: a CT file is checked voxel by voxel before it enters the catalog."""
+
+from contextlib import closing
+from datetime import UTC, datetime
+
+from google.protobuf import json_format
+
+from abdomenatlas.storage.v1 import storage_pb2 as pb
+from services.core import nifti
+from services.core.errors import AtlasError, Reason
+from services.core.geometry import Geometry
+from services.core.memory import MemoryGate
+from services.core.names import parse, require_id
+from services.core.rpc.convert import geometry_from_proto, geometry_to_proto
+from services.storage import pages
+from services.storage.blobs import Blobs
+from services.storage.catalog import tables
+from services.storage.catalog.catalog import Catalog
+from services.storage.texts import require_text
+
+NAME = "volumes/*"
+
+
+class Volumes:
+    """The CTs of the catalog. Methods block."""
+
+    def __init__(self, catalog: Catalog, blobs: Blobs, gate: MemoryGate) -> None:
+        self._catalog, self._blobs, self._gate = catalog, blobs, gate
+
+    def create(self, request: pb.CreateVolumeRequest) -> pb.Volume:
+        """Read the file, check it and take it into the catalog; the same request gives the same volume.
+
+        Raises RESOURCE_CONFLICT if the id is taken by something else, and what `nifti.read_ct` raises.
+        """
+        volume_id = require_id(request.volume_id, "volume_id")
+        for field in ("dataset", "source_id", "licence"):
+            require_text(getattr(request, field), field)
+        ct = self._blobs.require(request.object, "object")
+        row = self._catalog.find_volume(volume_id)
+        if row is None:
+            volume = self._examine(f"volumes/{volume_id}", ct.sha256)
+            volume.ct.CopyFrom(ct)
+            volume.dataset, volume.source_id, volume.licence = request.dataset, request.source_id, request.licence
+            row = self._catalog.add_volume(_row(volume_id, volume))
+        stored = message(row)
+        asked = (ct.sha256, request.dataset, request.source_id, request.licence)
+        if (stored.ct.sha256, stored.dataset, stored.source_id, stored.licence) != asked:
+            raise AtlasError(
+                Reason.RESOURCE_CONFLICT,
+                f"volumes/{volume_id} is another file or was described otherwise.",
+                field="volume_id",
+                remedy="Choose another id; what is in the catalog never changes.",
+            )
+        return stored
+
+    def get(self, name: str) -> pb.Volume:
+        """Raises NAME_INVALID or RESOURCE_NOT_FOUND."""
+        return message(self._catalog.volume(parse(name, NAME, "name")[0]))
+
+    def list(self, request: pb.ListVolumesRequest) -> pb.ListVolumesResponse:
+        """A page of volumes by id."""
+        size, method = pages.size(request.page_size), "ListVolumes"
+        after = pages.after(request.page_token, method, request.dataset)
+        rows = self._catalog.volumes(dataset=request.dataset, after=after, limit=size + 1)
+        token = pages.token(rows[size - 1].id, method, request.dataset) if len(rows) > size else ""
+        return pb.ListVolumesResponse(volumes=map(message, rows[:size]), next_page_token=token)
+
+    def _examine(self, name: str, sha256: str) -> pb.Volume:
+        try:
+            with closing(self._blobs.open_buffered(sha256)) as file:
+                header = nifti.read_header(file)
+            with self._gate.hold(nifti.ct_bytes(header), what=name), closing(self._blobs.open_buffered(sha256)) as file:
+                ct = nifti.read_ct(file)
+                digest = ct.digest()
+        except AtlasError as error:
+            raise error.at(name) from error
+        return pb.Volume(
+            name=name,
+            geometry=geometry_to_proto(ct.geometry),
+            voxel_digest=digest,
+            dtype=header.dtype.newbyteorder("=").name,
+            min_hu=ct.min_hu,
+            max_hu=ct.max_hu,
+            notes=ct.notes,
+        )
+
+
+def message(row: tables.Volume) -> pb.Volume:
+    """The volume of a row."""
+    return json_format.Parse(row.record, pb.Volume())
+
+
+def geometry(row: tables.Volume) -> Geometry:
+    """The CT's own grid."""
+    return geometry_from_proto(message(row).geometry)
+
+
+def _row(volume_id: str, volume: pb.Volume) -> tables.Volume:
+    now = datetime.now(UTC)
+    volume.create_time.FromDatetime(now)
+    return tables.Volume(
+        id=volume_id,
+        dataset=volume.dataset,
+        object_sha256=volume.ct.sha256,
+        geometry_digest=volume.geometry.digest,
+        voxel_digest=volume.voxel_digest,
+        create_time=now,
+        record=json_format.MessageToJson(volume, indent=None),
+    )
