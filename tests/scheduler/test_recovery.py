@@ -1,0 +1,95 @@
+"""What survives the death of the scheduler: everything that was committed, once."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from abdomenatlas.scheduler.v1 import scheduler_pb2 as pb
+from services.core.errors import AtlasError, Reason
+from tests.components.processes import wait_until
+from tests.scheduler.running import Scheduler
+from tests.scheduler.world import MODELS, Server, World
+
+VOLUMES = [f"v{number:02}" for number in range(30)]
+CONCURRENCY = 4
+
+
+@pytest.fixture
+def world() -> World:
+    return World(sources=dict.fromkeys(VOLUMES, ()), predict_seconds=0.05)
+
+
+def test_a_killed_scheduler_goes_on_where_it_was(
+    database_url: str, world: World, workers: Server, tmp_path: Path
+) -> None:
+    """30 volumes, killed twice in the middle: all are done, and only the steps in flight ran twice."""
+    scheduler = Scheduler(database_url, workers.address, tmp_path, concurrency=CONCURRENCY)
+    with scheduler:
+        scheduler.create("c1", VOLUMES, review_share=0.1)
+        for done in (5, 15):
+            wait_until(lambda done=done: _calls(world, "merge") >= done, f"merge {done}", 60)  # type: ignore[misc]
+            scheduler.kill()
+            scheduler.start()
+        events = scheduler.rest("c1")
+        campaign, items = scheduler.campaign("c1"), scheduler.items("c1")
+
+    assert (campaign.ready_count, campaign.failed_count, campaign.open_review_count) == (30, 0, 3)
+    assert {item.state for item in items.values()} == {pb.CampaignItem.STATE_READY}
+    assert [event.sequence for event in events] == list(range(1, len(events) + 1))
+    kinds = [event.kind for event in events]
+    assert [kinds.count(kind) for kind in (pb.CampaignEvent.KIND_PREDICTED, pb.CampaignEvent.KIND_MERGED)] == [60, 30]
+    assert kinds.count(pb.CampaignEvent.KIND_RANKED) == 1
+    repeated = sum(world.calls.values()) - len(world.calls)
+    assert repeated <= 2 * CONCURRENCY
+    assert len(world.calls) == 30 * (1 + len(MODELS) + 1 + 1)
+
+
+def test_services_that_are_down_for_a_while_are_waited_for(world: World, workers: Server, tmp_path: Path) -> None:
+    with Scheduler(f"sqlite:///{tmp_path}/scheduler.db", workers.address, tmp_path) as scheduler:
+        scheduler.create("c1", VOLUMES[:8], review_share=0.0)
+        wait_until(lambda: _calls(world, "merge") >= 2, "a merge", 60)
+        workers.stop()
+        time.sleep(2)
+        workers.start()
+        scheduler.rest("c1")
+        assert scheduler.campaign("c1").ready_count == 8
+
+
+def test_services_that_stay_down_fail_the_volume_in_the_end(world: World, workers: Server, tmp_path: Path) -> None:
+    world.faults["merge", "v01"] = [AtlasError(Reason.DEPENDENCY_UNAVAILABLE, "down")] * 50
+    with Scheduler(f"sqlite:///{tmp_path}/scheduler.db", workers.address, tmp_path, retry_seconds=2) as scheduler:
+        scheduler.create("c1", VOLUMES[:3], review_share=0.0)
+        scheduler.rest("c1")
+        items = scheduler.items("c1")
+    assert [name for name, item in items.items() if item.state == pb.CampaignItem.STATE_FAILED] == ["v01"]
+    assert "DEPENDENCY_UNAVAILABLE" in items["v01"].error
+
+
+def test_another_replica_takes_over_from_a_dead_one(
+    postgres_url: str, world: World, workers: Server, tmp_path: Path
+) -> None:
+    """Two replicas on PostgreSQL; one is killed for good, the other finishes both shares."""
+    world.predict_seconds = 0.3
+    first = Scheduler(postgres_url, workers.address, tmp_path, executor="one", concurrency=CONCURRENCY)
+    second = Scheduler(postgres_url, workers.address, tmp_path, executor="two", concurrency=CONCURRENCY)
+    with first, second:
+        second.create("c1", VOLUMES, review_share=0.0)
+        wait_until(lambda: _calls(world, "merge") >= 5, "merges", 60)
+        first.kill()
+        second.rest("c1")
+        assert second.campaign("c1").ready_count == 30
+        assert second.lines("taking over from dead executors")[0]["executors"] == ["one"]
+    assert sum(world.calls.values()) - len(world.calls) <= CONCURRENCY
+
+
+def test_two_replicas_of_one_name_are_refused(postgres_url: str, workers: Server, tmp_path: Path) -> None:
+    with Scheduler(postgres_url, workers.address, tmp_path):
+        twin = Scheduler(postgres_url, workers.address, tmp_path / "twin-of")
+        twin.log = tmp_path / "twin.log"
+        with pytest.raises(AssertionError, match="Another scheduler runs as executor 'one'"):
+            twin.start()
+
+
+def _calls(world: World, method: str) -> int:
+    return sum(count for key, count in world.calls.items() if key[0] == method)
