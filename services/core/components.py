@@ -49,11 +49,16 @@ def _row_starts(mask):  # type: ignore[no-untyped-def]
     starts = np.zeros(depth * height + 1, np.int64)
     for k in range(depth):
         for j in range(height):
-            count, before = 0, False
+            row, present = mask[k, j], np.uint8(0)
             for i in range(width):
-                now = mask[k, j, i] != 0
-                count += now and not before
-                before = now
+                present |= row[i]
+            count = 0
+            if present:
+                before = False
+                for i in range(width):
+                    now = row[i] != 0
+                    count += now and not before
+                    before = now
             starts[k * height + j + 1] = starts[k * height + j] + count
     return starts
 

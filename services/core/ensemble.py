@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from services.core.arrayfile import ArrayFile
+from services.core.arrayfile import SLAB, ArrayFile
 from services.core.errors import AtlasError, Reason
 from services.core.geometry import Geometry, require_same
 
@@ -55,10 +55,12 @@ class Ensemble:
         """The models that have an organ, in order."""
         return tuple(member for member in self.members if organ in member.channels)
 
-    def slabs(self, organ: str) -> Iterator[tuple[int, Stack]]:
-        """(first slice, probabilities (model, k, j, i)) of an organ, slab by slab."""
-        for slabs in zip(*(member.slabs(organ) for member in self.having(organ)), strict=True):
-            yield slabs[0][0], np.stack([slab for _, slab in slabs])
+    def slabs(self, organ: str, slices: slice = slice(None)) -> Iterator[tuple[int, Stack]]:
+        """(first slice, probabilities (model, k, j, i)) of an organ, for the slabs that `slices` along k touches."""
+        first, last, _ = slices.indices(self.geometry.array_shape[0])
+        for start in range(first // SLAB * SLAB, last, SLAB):
+            stop = min(start + SLAB, self.geometry.array_shape[0])
+            yield start, np.stack([member.slab(organ, start, stop) for member in self.having(organ)])
 
     def sums(self, organ: str) -> Sums:
         """The probabilities (k, j, i) of an organ added up over the models that have it: 255 a model for certainty."""

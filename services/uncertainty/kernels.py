@@ -18,6 +18,8 @@ INCONSISTENT = 1
 UNCERTAIN = 2
 OVERLAPPING = 4
 
+_BLOCK = 256
+
 
 def _stored_entropies() -> Mask:
     p = np.arange(1, 256) / 255
@@ -32,7 +34,7 @@ ENTROPIES = _stored_entropies()
 def majority(stack: Stack) -> Mask:
     """1 where the mean probability is above one half, uint8 (k, j, i)."""
     limit = thresholds.majority(len(stack))
-    mask = np.zeros(stack.shape[1:], np.uint8)
+    mask = np.empty(stack.shape[1:], np.uint8)
     _majority(stack.reshape(len(stack), -1), limit.least, limit.tie, mask.reshape(-1))
     return mask
 
@@ -40,7 +42,7 @@ def majority(stack: Stack) -> Mask:
 def flags(stack: Stack) -> Mask:
     """INCONSISTENT and UNCERTAIN, uint8 (k, j, i)."""
     i, u = thresholds.inconsistency(len(stack)), thresholds.uncertainty(len(stack))
-    out = np.zeros(stack.shape[1:], np.uint8)
+    out = np.empty(stack.shape[1:], np.uint8)
     _flags(stack.reshape(len(stack), -1), ENTROPIES, i.least, i.tie, u.least, u.tie, out.reshape(-1))
     return out
 
@@ -80,31 +82,57 @@ def _mean_entropy(stack, entropies, v):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
+def _agreed(stack, start, stop):  # type: ignore[no-untyped-def]
+    """0 or 255 if every model says that for every voxel of a block, as nearly everywhere in a volume; else -1."""
+    some, every = np.uint8(0), np.uint8(255)
+    for n in range(stack.shape[0]):
+        row = stack[n, start:stop]
+        for v in range(len(row)):
+            some |= row[v]
+            every &= row[v]
+    if some == 0:
+        return 0
+    return 255 if every == 255 else -1
+
+
+@njit(nogil=True, cache=True)
 def _majority(stack, least, tie, out):  # type: ignore[no-untyped-def]
-    for v in range(stack.shape[1]):
-        total = np.int64(0)
-        for n in range(stack.shape[0]):
-            total += np.int64(stack[n, v])
-        out[v] = total >= least or (total == tie and _mean(stack, v) > 0.5)
+    voxels = stack.shape[1]
+    for start in range(0, voxels, _BLOCK):
+        stop = min(start + _BLOCK, voxels)
+        agreed = _agreed(stack, start, stop)
+        if agreed >= 0:
+            out[start:stop] = agreed == 255
+            continue
+        for v in range(start, stop):
+            total = np.int64(0)
+            for n in range(stack.shape[0]):
+                total += np.int64(stack[n, v])
+            out[v] = total >= least or (total == tie and _mean(stack, v) > 0.5)
 
 
 @njit(nogil=True, cache=True)
 def _flags(stack, entropies, i_least, i_tie, u_least, u_tie, out):  # type: ignore[no-untyped-def]
-    models = stack.shape[0]
-    for v in range(stack.shape[1]):
-        total, squares, entropy = np.int64(0), np.int64(0), np.int64(0)
-        for n in range(models):
-            s = np.int64(stack[n, v])
-            total += s
-            squares += s * s
-            entropy += np.int64(entropies[s])
-        spread = models * squares - total * total
-        flag = 0
-        if spread >= i_least or (spread == i_tie and _deviation(stack, v) > 0.10):
-            flag |= INCONSISTENT
-        if entropy >= u_least or (entropy == u_tie and _mean_entropy(stack, entropies, v) > 0.05):
-            flag |= UNCERTAIN
-        out[v] = flag
+    models, voxels = stack.shape
+    for start in range(0, voxels, _BLOCK):
+        stop = min(start + _BLOCK, voxels)
+        if _agreed(stack, start, stop) >= 0:
+            out[start:stop] = 0
+            continue
+        for v in range(start, stop):
+            total, squares, entropy = np.int64(0), np.int64(0), np.int64(0)
+            for n in range(models):
+                s = np.int64(stack[n, v])
+                total += s
+                squares += s * s
+                entropy += np.int64(entropies[s])
+            spread = models * squares - total * total
+            flag = 0
+            if spread >= i_least or (spread == i_tie and _deviation(stack, v) > 0.10):
+                flag |= INCONSISTENT
+            if entropy >= u_least or (entropy == u_tie and _mean_entropy(stack, entropies, v) > 0.05):
+                flag |= UNCERTAIN
+            out[v] = flag
 
 
 @njit(nogil=True, cache=True)

@@ -101,11 +101,10 @@ def _heat(ensemble: Ensemble, organ: str, flagged: Boxed) -> Boxed:
 def _heat_slabs(ensemble: Ensemble, organ: str, flagged: Boxed) -> Iterator[tuple[Region, Values]]:
     """(part of the volume, heat of its flagged voxels in C order) for the slabs that the box of `flagged` touches."""
     k, j, i = flagged.slices
-    for start, stack in ensemble.slabs(organ):
+    for start, stack in ensemble.slabs(organ, k):
         low, high = max(start, k.start), min(start + stack.shape[1], k.stop)
-        if low < high:
-            part = slice(low, high), j, i
-            yield part, kernels.heat(stack[:, low - start : high - start, j, i], flagged.within(part))
+        part = slice(low, high), j, i
+        yield part, kernels.heat(stack[:, low - start : high - start, j, i], flagged.within(part))
 
 
 PARITY = Profile(
