@@ -7,8 +7,9 @@ from pathlib import Path
 from services.serving.card import CARD_FILE, Card, load_card, weights_path
 
 CONFIG_FILE = "config.pbtxt"
-CPU_THREADS = 2
-"""Threads a model computes with on a CPU. Fixed, because another number may round otherwise and change the bytes."""
+CPU_THREADS = 1
+"""Threads a model computes with on a CPU: fixed, because another number may round otherwise and change the bytes; and
+one, because models that answer side by side share the cores better so."""
 
 _TEMPLATE = """\
 # Written by `python -m services.serving.repository models` from the card; edit model.yaml instead.

@@ -23,7 +23,7 @@ def test_the_config_carries_what_callers_need(model_folder: Path) -> None:
         "architecture": "unet",
         "weights_sha256": card.weights.sha256,
         "model_version": "test-1",
-        "cpu_threads": "2",
+        "cpu_threads": "1",
     }.items():
         assert f'parameters {{ key: "{key}" value {{ string_value: "{value}" }} }}' in text
 

@@ -11,6 +11,7 @@ from services.serving.card import load_card
 from services.serving.evaluate import agreement, organ_dsc
 from services.serving.networks import load_network
 from services.serving.references import SYNTHETIC, Reference
+from services.serving.repository import CPU_THREADS
 from services.synthetic import make_case
 
 MODELS = Path(__file__).parents[2] / "models"
@@ -27,7 +28,7 @@ def unseen() -> Reference:
 @pytest.mark.parametrize("name", NAMES)
 def test_an_unseen_patient_is_segmented(name: str) -> None:
     """Left and right, all nine organs, on the CT's own grid."""
-    torch.set_num_threads(2)
+    torch.set_num_threads(CPU_THREADS)
     card = load_card(MODELS / name)
     scores = organ_dsc(load_network(MODELS / name, card), card, unseen())
     assert len(scores) == 9
