@@ -1,14 +1,20 @@
 """Settings that every service has, read once from the environment."""
 
+import os
 from ipaddress import ip_address
-from typing import Literal, Self
+from pathlib import Path
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 
 class ServiceSettings(BaseSettings):
-    """Where a service listens and how it stops. A subclass sets the environment prefix and the default ports."""
+    """Where a service listens and how it stops. A subclass sets the environment prefix and the default ports.
+
+    A secret may also come from a file, as orchestrators mount them: `<VARIABLE>_FILE` names it.
+    """
 
     model_config = SettingsConfigDict(frozen=True, use_attribute_docstrings=True)
 
@@ -27,6 +33,18 @@ class ServiceSettings(BaseSettings):
     insecure: bool = False
     """Allow to listen off loopback without TLS and authentication, behind a proxy that does both."""
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then secret files, then the environment; nothing else."""
+        return init_settings, _SecretFiles(settings_cls), env_settings
+
     @model_validator(mode="after")
     def _closed_by_default(self) -> Self:
         if not self.insecure and not (self.host == "localhost" or _is_loopback(self.host)):
@@ -35,6 +53,21 @@ class ServiceSettings(BaseSettings):
                 "set INSECURE=true under this service's prefix if something in front of it does both"
             )
         return self
+
+
+class _SecretFiles(PydanticBaseSettingsSource):
+    """Secrets from the files that `<VARIABLE>_FILE` name."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """The stripped text of the field's file, or None."""
+        variable = f"{self.config['env_prefix']}{field_name}_file".upper()
+        path = os.environ.get(variable) if field.annotation is SecretStr else None
+        return (Path(path).read_text().strip() if path else None), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """All fields that have a file."""
+        found = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
+        return {name: value for name, value in found.items() if value is not None}
 
 
 def _is_loopback(host: str) -> bool:
