@@ -125,6 +125,13 @@ def _refuse(status: str, message: str, cause: InferenceServerException) -> NoRet
             field="triton",
             remedy="Ask again, give it more time or more GPUs, or take a smaller volume.",
         ) from cause
+    if message.startswith(Reason.VOLUME_TOO_LARGE):
+        raise AtlasError(
+            Reason.VOLUME_TOO_LARGE,
+            "The volume does not fit into the memory that the model has.",
+            field="volume",
+            remedy="Serve the model on a larger machine or GPU, or crop the volume.",
+        ) from cause
     if STUB_DIED in message or "is not ready" in message:
         raise _not_ready(f"The model is not ready: {text}") from cause
     if status in ("StatusCode.UNAVAILABLE", "StatusCode.CANCELLED"):

@@ -21,7 +21,7 @@ def triton(home: Path, models: Path = MODELS, *, ready: bool = True) -> Iterator
     """Start a server in `home` on a copy of `models` (`home / "models"`), ready unless told otherwise."""
     repository = home / "models"
     shutil.copytree(models, repository, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
-    server = TritonServer(repository, home / "triton", log_path=home / "triton.log", threads=1)
+    server = TritonServer(repository, home / "triton", log_path=home / "triton.log")
     server.start()
     try:
         if ready:

@@ -33,6 +33,6 @@ def image(voxels: npt.NDArray[Any], orientation: str = "RAS") -> Any:
 
 def upload(storage: Storage, volume_id: str, file: Any) -> str:
     """Import a CT, an image or the bytes of a file, and return the volume's name."""
-    data = file if isinstance(file, bytes) else gzip.compress(file.to_bytes(), 1)
+    data = file if isinstance(file, bytes) else gzip.compress(file.to_bytes(), 1, mtime=0)
     created = storage.rpc.CreateVolume(pb.CreateVolumeRequest(volume_id=volume_id, object=storage.put(data).name))
     return created.volume.name

@@ -41,18 +41,15 @@ _SHARED_MEMORY_STEP = 16 * 2**20
 class TritonServer:
     """A Triton that serves every model of a folder; a `Child` of the stack's supervisor.
 
-    `state_dir` belongs to this server alone; `threads` is what each model may use of the CPU. With `grpc_port` 0 a free
-    port is taken and kept over restarts.
+    `state_dir` belongs to this server alone. With `grpc_port` 0 a free port is taken and kept over restarts. How many
+    threads a model may use is said in its config.pbtxt.
     """
 
     name = "triton"
 
-    def __init__(
-        self, model_repository: Path, state_dir: Path, *, log_path: Path, grpc_port: int = 0, threads: int = 0
-    ) -> None:
+    def __init__(self, model_repository: Path, state_dir: Path, *, log_path: Path, grpc_port: int = 0) -> None:
         self._models = model_repository.resolve()
         self._state = state_dir.resolve()
-        self._threads = threads or os.cpu_count() or 1
         free = free_ports(2)
         self._grpc_port, self._metrics_port = grpc_port or free[0], free[1]
         self.address = f"127.0.0.1:{self._grpc_port}"
@@ -173,13 +170,11 @@ class TritonServer:
         folders = [str(Path(p).parent) for package in (services, abdomenatlas) for p in package.__path__]
         folders.append(os.environ.get("PYTHONPATH", ""))
         libraries = [str(wheel.parents[1] / "nvidia_pytriton.libs"), sysconfig.get_config_var("LIBDIR")]
-        threads = str(self._threads)
         return {
             **os.environ,
             "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", ""))),
             "LD_LIBRARY_PATH": os.pathsep.join((*libraries, os.environ.get("LD_LIBRARY_PATH", ""))).rstrip(os.pathsep),
             "PYTHONPATH": os.pathsep.join(filter(None, folders)),
-            **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), threads),
         }
 
 
