@@ -22,7 +22,7 @@ class Settings(ServiceSettings):
     drain_seconds: float = Field(10.0, gt=0, le=3600)
     """How long calls in flight may go on after SIGTERM. Work on volumes is cut off at once and taken up at start."""
 
-    database: SecretStr = SecretStr("sqlite:///scheduler.db")
+    database_url: SecretStr = SecretStr("sqlite:///scheduler.db")
     """SQLAlchemy URL: "sqlite:///path" for one process on one machine, or "postgresql://user:password@host/name". On
     SQLite the workflow engine keeps its tables in "<path>-workflows" beside it, on PostgreSQL in the schema "dbos"."""
     executor_id: str = Field("", max_length=63, pattern=r"^[A-Za-z0-9_.-]*$")
@@ -61,9 +61,11 @@ class Settings(ServiceSettings):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.url.get_backend_name() not in ("sqlite", "postgresql"):
-            raise ValueError(f"database must be sqlite:///path or postgresql://..., not {self.url.get_backend_name()}")
+            raise ValueError(
+                f"database_url must be sqlite:///path or postgresql://..., not {self.url.get_backend_name()}"
+            )
         if self.is_sqlite and self.url.database in (None, "", ":memory:"):
-            raise ValueError("database needs a file: sqlite:///path")
+            raise ValueError("database_url needs a file: sqlite:///path")
         if not self.is_sqlite and not self.executor_id:
             raise ValueError("executor_id is required on PostgreSQL: a stable name of its own for every replica")
         if self.dead_seconds < 3 * self.sweep_seconds:
@@ -72,11 +74,11 @@ class Settings(ServiceSettings):
 
     @property
     def url(self) -> URL:
-        """Parsed `database`, with the driver that this product uses."""
+        """Parsed `database_url`, with the driver that this product uses."""
         try:
-            url = make_url(self.database.get_secret_value())
+            url = make_url(self.database_url.get_secret_value())
         except ArgumentError as error:
-            raise ValueError("database is not a SQLAlchemy URL") from error
+            raise ValueError("database_url is not a SQLAlchemy URL") from error
         return url.set(drivername="postgresql+psycopg") if url.get_backend_name() == "postgresql" else url
 
     @property

@@ -1,15 +1,13 @@
 """Settings of the storage service, from environment variables that begin with ATLAS_STORAGE_."""
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from services.core.memory import total_bytes
 from services.core.rpc.settings import ServiceSettings
-
-_SECRETS = ("database_url", "s3_access_key", "s3_secret_key")
 
 
 class Settings(ServiceSettings):
@@ -63,12 +61,6 @@ class Settings(ServiceSettings):
     memory_bytes: int = Field(default_factory=lambda: total_bytes() // 2, gt=0)
     """What all volumes and labels being checked may use together; half of the memory by default. A volume that needs
     more alone is refused."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read_secret_files(cls, values: dict[str, Any]) -> dict[str, Any]:
-        files = {name: values.get(f"{name}_file") for name in _SECRETS}
-        return values | {name: Path(file).read_text().strip() for name, file in files.items() if file}
 
     @model_validator(mode="after")
     def _s3_is_complete(self) -> Self:

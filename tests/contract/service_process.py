@@ -47,7 +47,7 @@ def environment(name: str, home: Path, **settings: object) -> dict[str, str]:
     """The variables that make a service keep what it keeps under `home`; `settings` go under its prefix."""
     state = {
         "storage": {"OBJECTS": f"file:{home}/objects", "DATABASE_URL": f"sqlite:///{home}/catalog.db"},
-        "scheduler": {"DATABASE": f"sqlite:///{home}/scheduler.db"},
+        "scheduler": {"DATABASE_URL": f"sqlite:///{home}/scheduler.db"},
     }.get(name, {})
     return {**os.environ, **{f"ATLAS_{name}_{key}".upper(): str(value) for key, value in {**state, **settings}.items()}}
 

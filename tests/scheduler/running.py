@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import grpc
@@ -27,7 +26,7 @@ class Scheduler:
         self.log = folder / f"scheduler-{executor}.log"
         self.port, self.metrics_port = free_port(), free_port()
         given = {
-            "database": database,
+            "database_url": database,
             "executor_id": executor,
             "port": self.port,
             "metrics_port": self.metrics_port,
@@ -38,9 +37,8 @@ class Scheduler:
             **dict.fromkeys(("storage", "inference", "uncertainty", "merging"), workers),
             **settings,
         }
-        self._environment = os.environ | {
-            f"ATLAS_SCHEDULER_{name.upper()}": str(value) for name, value in given.items()
-        }
+        ours = {f"ATLAS_SCHEDULER_{name.upper()}": str(value) for name, value in given.items()}
+        self._environment = os.environ | ours
         self._environment["PYTHONPATH"] = f"{REPOSITORY}{os.pathsep}{REPOSITORY / 'gen'}"
         self._channel: grpc.Channel | None = None
 
@@ -48,9 +46,7 @@ class Scheduler:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *failure: object) -> None:
         self.stop()
 
     def start(self) -> None:

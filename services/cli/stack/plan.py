@@ -44,7 +44,7 @@ def plan(state: StateFolder, models: Path) -> list[list[Child]]:
         "uncertainty": {"storage": address["storage"]},
         "merging": {"storage": address["storage"]},
         "scheduler": {
-            "database": f"sqlite:///{_folder(state, 'scheduler') / 'scheduler.db'}",
+            "database_url": f"sqlite:///{_folder(state, 'scheduler') / 'scheduler.db'}",
             **{name: address[name] for name in SERVICES if name != "scheduler"},
         },
     }
