@@ -21,7 +21,7 @@ unexport PYTHONPATH PYTHONHOME
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
-setup: $(READY) ## make .venv with everything that is needed (once; about 2 GB)
+setup: $(READY) ## make .venv with everything that is needed (once; some minutes, 2 to 6 GB)
 
 demo: $(READY) ## run a whole campaign on synthetic CTs or CT=<file, case or folder>; writes OUT=demo-out
 	@$(BIN)/atlas demo --out "$(OUT)" $(if $(CT),--ct "$(CT)")
@@ -68,7 +68,7 @@ clean: ## remove what is built, the environment and the demonstration's output
 $(READY): pyproject.toml requirements.lock
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: apt-get install python3.11-venv libpython3.11 (Debian 12), or name yours: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@$(PYTHON) tools/check_python.py
-	@echo "Setting up $(VENV) (some minutes, about 2 GB) ..."
+	@echo "Setting up $(VENV) (some minutes; 2 GB, or 6 GB where pip takes the torch with CUDA) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c requirements.lock -e '.[all,dev]'
 	@# Only its tritonserver is wanted: its own requirements would bring other versions of ours.
