@@ -12,8 +12,8 @@ def needed_bytes(grid: Geometry, *, models: int, organs: int, compressed_bytes: 
     """
     slab = min(SLAB, grid.array_shape[0]) * grid.shape[0] * grid.shape[1]
     masks_and_heat = 2 * organs * grid.voxel_count
-    # One organ at work: its flags, three steps of the opening or labels of 4 bytes, and its heat.
-    organ = 8 * grid.voxel_count
+    # One organ at work: its mask, the runs of it if every second voxel is set, and its largest component.
+    organ = 10 * grid.voxel_count
     # The slab of every model and its copy, and the float64 heat of one slab with its temporaries.
     slabs = slab * (2 * models + 24)
     # While a file is put together from chunks it is there twice.
