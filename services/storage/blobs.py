@@ -11,7 +11,6 @@ from services.core import arrayfile
 from services.core.errors import AtlasError, Reason
 from services.core.geometry import require_same
 from services.core.memory import MemoryGate
-from services.core.names import parse
 from services.core.rpc.convert import geometry_from_proto
 from services.storage.objects.port import Objects, Readable, missing
 
@@ -25,6 +24,20 @@ def require_sha256(value: str, field: str) -> str:
             Reason.FIELD_INVALID, "This is not a SHA-256.", field=field, remedy="Give 64 lower-case hex digits."
         )
     return value
+
+
+def parse_name(name: str, field: str) -> str:
+    """The SHA-256 in "objects/{sha256}". Raises FIELD_REQUIRED or NAME_INVALID."""
+    if not name:
+        raise AtlasError(Reason.FIELD_REQUIRED, "An object's name is required.", field=field)
+    if not name.startswith("objects/") or not _SHA256.fullmatch(name.removeprefix("objects/")):
+        raise AtlasError(
+            Reason.NAME_INVALID,
+            f"{name[:120]!r} is not the name of an object.",
+            field=field,
+            remedy='Use "objects/" and the SHA-256 in 64 lower-case hex digits.',
+        )
+    return name.removeprefix("objects/")
 
 
 def key(sha256: str) -> str:
@@ -48,8 +61,8 @@ class Blobs:
         return self._objects.size(key(sha256))
 
     def require(self, name: str, field: str) -> ObjectRef:
-        """The object "objects/{sha256}". Raises NAME_INVALID, FIELD_INVALID or RESOURCE_NOT_FOUND."""
-        sha256 = require_sha256(parse(name, "objects/*", field)[0], field)
+        """The object "objects/{sha256}". Raises NAME_INVALID or RESOURCE_NOT_FOUND."""
+        sha256 = parse_name(name, field)
         size = self.find(sha256)
         if size is None:
             raise missing(name).at(field)

@@ -16,7 +16,7 @@ from services.core.memory import MemoryGate
 from services.core.names import content_id, parse
 from services.core.rpc.convert import array_ref
 from services.storage import volumes
-from services.storage.blobs import Blobs
+from services.storage.blobs import Blobs, parse_name
 from services.storage.catalog.catalog import Catalog
 from services.storage.records import Records
 from services.storage.texts import require_text
@@ -118,7 +118,7 @@ class LabelImport:
     @contextmanager
     def _opened(self, entry: pb.LabelFile) -> Iterator[BinaryIO]:
         """The file, open; what is wrong with it is told with its name."""
-        sha256 = parse(entry.object, "objects/*", "files.object")[0]
+        sha256 = parse_name(entry.object, "files.object")
         try:
             with closing(self._blobs.open_buffered(sha256)) as file:
                 yield file

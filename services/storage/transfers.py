@@ -12,7 +12,7 @@ from abdomenatlas.storage.v1 import storage_pb2 as pb
 from services.core.errors import AtlasError, Reason
 from services.core.names import parse
 from services.storage import metrics
-from services.storage.blobs import Blobs, ref, require_sha256
+from services.storage.blobs import Blobs, parse_name, ref, require_sha256
 from services.storage.catalog.tables import Upload
 from services.storage.texts import require_text
 from services.storage.uploads import Uploads
@@ -91,7 +91,7 @@ class Transfers:
 
     async def read(self, request: pb.ReadObjectRequest) -> AsyncIterator[pb.ReadObjectResponse]:
         """The chunks of an object or a part of it. Raises RESOURCE_NOT_FOUND or FIELD_INVALID."""
-        sha256 = require_sha256(parse(request.name, "objects/*", "name")[0], "name")
+        sha256 = parse_name(request.name, "name")
         async with self._reading:
             size = (await self._run(self._blobs.require, request.name, "name")).size_bytes
             if request.offset > size or request.length > size - request.offset:

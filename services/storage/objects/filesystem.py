@@ -2,15 +2,16 @@
 
 import contextlib
 import os
+import re
 import tempfile
 import time
 from collections.abc import Iterator
 from io import RawIOBase
 from pathlib import Path
 
-from services.core.names import require_id
 from services.storage.objects.port import Readable, missing, too_short
 
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(/[A-Za-z0-9][A-Za-z0-9_-]*)*")
 _BLOCK = 1 << 20
 _UNFINISHED = ".unfinished"
 _UNFINISHED_SECONDS = 24 * 3600
@@ -78,7 +79,9 @@ class FilesystemObjects:
             path.parent.rmdir()
 
     def _path(self, key: str) -> Path:
-        return self._root.joinpath(*(require_id(part, "key") for part in key.split("/")))
+        if not _KEY.fullmatch(key):
+            raise ValueError(f"{key[:200]!r} is not a key")
+        return self._root / key
 
 
 def _rename(source: Path, target: Path) -> None:

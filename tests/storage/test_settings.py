@@ -1,0 +1,26 @@
+"""Settings: secrets out of files, and what cannot work is refused at the start."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from services.storage.settings import Settings
+
+
+def test_secrets_come_from_files_and_are_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("database_url", "s3_access_key", "s3_secret_key"):
+        (tmp_path / name).write_text(f"secret-{name}\n")
+        monkeypatch.setenv(f"ATLAS_STORAGE_{name.upper()}_FILE", str(tmp_path / name))
+    monkeypatch.setenv("ATLAS_STORAGE_OBJECTS", "s3://bucket")
+    monkeypatch.setenv("ATLAS_STORAGE_S3_ENDPOINT", "s3.example:9000")
+    settings = Settings()
+    assert settings.database_url.get_secret_value() == "secret-database_url"
+    assert settings.s3_secret_key.get_secret_value() == "secret-s3_secret_key"
+    assert "secret-s3" not in repr(settings)
+
+
+@pytest.mark.parametrize("objects", ["s3://bucket", "ftp://x", "folder", "file:", "s3://"])
+def test_objects_nobody_can_reach_are_refused(objects: str) -> None:
+    with pytest.raises(ValidationError):
+        Settings.model_validate({"objects": objects})
