@@ -17,6 +17,8 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Ser
         for service in started.values():
             wait_healthy(service)
         yield started
+        for service in started.values():  # all at once, so that they drain side by side
+            service.process.terminate()
 
 
 @pytest.fixture(params=SERVICES)

@@ -4,6 +4,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,11 @@ class ServiceProcess:
             answer = health.Check(HealthCheckRequest(service=self.full_name), timeout=5)
             return bool(answer.status == HealthCheckResponse.SERVING)
         return False
+
+    def metrics(self) -> str:
+        """Its page for Prometheus."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=10) as page:
+            return bytes(page.read()).decode()
 
 
 def environment(name: str, home: Path, **settings: object) -> dict[str, str]:
