@@ -98,7 +98,7 @@ def to_queue(session: Session, room: int) -> list[Work]:
         Item.state == ItemState.PENDING, Item.queued.is_(False)
     )
     ordered = waiting.order_by(Item.priority.desc(), Item.age, Item.campaign, Item.volume).limit(room)
-    return [Work(*row) for row in session.execute(ordered).tuples()]
+    return [Work(*row) for row in session.execute(ordered)]
 
 
 def queued(session: Session, works: Sequence[Work]) -> None:
@@ -111,7 +111,7 @@ def queued(session: Session, works: Sequence[Work]) -> None:
 def in_hand(session: Session) -> list[Work]:
     """The volumes that the workflow engine should be working on."""
     statement = select(Item.campaign, Item.round, Item.volume).where(Item.state.in_(_UNDONE), Item.queued.is_(True))
-    return [Work(*row) for row in session.execute(statement).tuples()]
+    return [Work(*row) for row in session.execute(statement)]
 
 
 def backlog(session: Session) -> int:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import grpc
 
@@ -79,7 +79,7 @@ class Scheduler:
         parsed = [json.loads(line) for line in text.splitlines() if line.startswith("{") and line.endswith("}")]
         return [line for line in parsed if line.get("event") == event]
 
-    def create(self, name: str, volumes: list[str], **fields: object) -> pb.Campaign:
+    def create(self, name: str, volumes: list[str], **fields: Any) -> pb.Campaign:
         """Create a campaign over volume ids."""
         request = pb.CreateCampaignRequest(
             campaign_id=name, volumes=[f"volumes/{volume}" for volume in volumes], **fields

@@ -3,6 +3,7 @@
 import time
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from abdomenatlas.scheduler.v1 import scheduler_pb2 as pb
 from abdomenatlas.storage.v1 import storage_pb2
 from services.core.errors import AtlasError, Reason
 from services.core.rpc import request_id
+from tests.components.processes import wait_until
 from tests.scheduler.running import Scheduler
 from tests.scheduler.world import MODELS, Server, World
 
@@ -90,6 +92,16 @@ def test_a_passing_error_is_waited_for(scheduler: Scheduler, world: World) -> No
     scheduler.rest("c1")
     assert scheduler.items("c1")["a"].state == pb.CampaignItem.STATE_READY
     assert sum(world.calls["predict", "a", model] for model in MODELS) == len(MODELS)
+
+
+@pytest.fixture
+def one_review(scheduler: Scheduler) -> Scheduler:
+    """Return a scheduler with a campaign "c1" whose only volume "a" is held by "ann" under token 1."""
+    scheduler.create("c1", ["a"], review_share=1.0)
+    scheduler.rest("c1")
+    (review,) = scheduler.reviews("c1")
+    assert _claim(scheduler, review) == 1
+    return scheduler
 
 
 def _claim(scheduler: Scheduler, review: pb.Review, reviewer: str = "ann") -> int:
@@ -176,7 +188,8 @@ def test_work_under_a_lost_lease_is_refused_and_kept(scheduler: Scheduler, world
             scheduler.rpc.SubmitReview(late)
         assert refused.value.reason == Reason.LEASE_LOST
     now = scheduler.rpc.GetReview(pb.GetReviewRequest(name=review.name)).review
-    assert (now.side_versions, now.reviewer, now.state) == ([revision], "bob", pb.Review.STATE_CLAIMED)
+    assert list(now.side_versions) == [revision]
+    assert (now.reviewer, now.state) == ("bob", pb.Review.STATE_CLAIMED)
     kept = [event for event in scheduler.rest("c1") if event.kind == Kind.KIND_SIDE_VERSION_KEPT]
     assert [event.resource for event in kept] == [revision]
 
@@ -199,7 +212,8 @@ def test_a_decision_that_cannot_be_merged_opens_the_review_again(scheduler: Sche
     assert events[-1].kind == Kind.KIND_FAILED
     assert "GEOMETRY_MISMATCH" in events[-1].message
     (again,) = scheduler.reviews("c1")
-    assert (again.state, again.side_versions, again.revision) == (pb.Review.STATE_OPEN, [revision], "")
+    assert list(again.side_versions) == [revision]
+    assert (again.state, again.revision) == (pb.Review.STATE_OPEN, "")
     world.faults.clear()
     scheduler.rpc.SubmitReview(
         pb.SubmitReviewRequest(
@@ -218,10 +232,8 @@ def test_a_lease_that_ends_is_swept(scheduler: Scheduler) -> None:
     scheduler.rpc.ClaimReview(request)
     with pytest.raises(AtlasError, match="ann holds this review"):
         _claim(scheduler, review, "bob")
-    for _ in range(100):
-        events = scheduler.rest("c1", seen)
-        if len(events) == 2:
-            break
+    wait_until(lambda: len(scheduler.rest("c1", seen)) == 2, "the sweep", 10)
+    events = scheduler.rest("c1", seen)
     assert [event.kind for event in events] == [Kind.KIND_REVIEW_CLAIMED, Kind.KIND_REVIEW_RELEASED]
     assert events[1].actor == "ann"
     assert scheduler.reviews("c1")[0].state == pb.Review.STATE_OPEN
@@ -254,14 +266,16 @@ def test_a_repeated_request_gives_the_same_campaign(scheduler: Scheduler) -> Non
 def test_gauges_are_exported(scheduler: Scheduler, world: World) -> None:
     scheduler.create("c1", ["a"], review_share=1.0)
     scheduler.rest("c1")
-    for _ in range(50):
-        with urllib.request.urlopen(f"http://127.0.0.1:{scheduler.metrics_port}/metrics") as response:
-            text = response.read().decode()
-        if "atlas_scheduler_open_reviews 1.0" in text:
-            break
-    assert "atlas_scheduler_open_reviews 1.0" in text
+    wait_until(lambda: "atlas_scheduler_open_reviews 1.0" in _metrics(scheduler), "the gauges", 10)
+    text = _metrics(scheduler)
     assert "atlas_scheduler_backlog_volumes 0.0" in text
     assert "atlas_scheduler_in_flight 0.0" in text
+    assert "atlas_scheduler_oldest_open_review_seconds" in text
+
+
+def _metrics(scheduler: Scheduler) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{scheduler.metrics_port}/metrics") as response:
+        return str(response.read().decode())
 
 
 def test_a_second_process_on_sqlite_is_refused(scheduler: Scheduler, workers: Server, tmp_path: Path) -> None:
@@ -274,8 +288,7 @@ def test_a_second_process_on_sqlite_is_refused(scheduler: Scheduler, workers: Se
 def test_it_stops_at_once_in_the_middle_of_work_and_takes_it_up_again(scheduler: Scheduler, world: World) -> None:
     world.predict_seconds = 60
     scheduler.create("c1", ["a", "b"], review_share=0.0)
-    while not world.calls["predict", "a", MODELS[0]]:
-        time.sleep(0.05)
+    wait_until(lambda: world.calls["predict", "a", MODELS[0]] > 0, "the first prediction", 20)
     begun = time.monotonic()
     assert scheduler.stop() == 0
     assert time.monotonic() - begun < 10
@@ -283,3 +296,52 @@ def test_it_stops_at_once_in_the_middle_of_work_and_takes_it_up_again(scheduler:
     scheduler.start()
     scheduler.rest("c1")
     assert scheduler.campaign("c1").ready_count == 2
+
+
+def test_a_decision_that_makes_no_sense_is_refused(one_review: Scheduler, world: World) -> None:
+    """Nothing of it is kept."""
+    table: list[tuple[str, storage_pb2.Origin.ValueType, dict[str, Any], Reason]] = [
+        ("a", storage_pb2.ORIGIN_REVISION, {"decision": pb.Review.DECISION_UNSPECIFIED}, Reason.FIELD_REQUIRED),
+        ("a", storage_pb2.ORIGIN_REVISION, {"decision": 9}, Reason.FIELD_INVALID),
+        ("a", storage_pb2.ORIGIN_REVISION, {"revision": ""}, Reason.FIELD_REQUIRED),
+        ("a", storage_pb2.ORIGIN_REVISION, {"decision": pb.Review.DECISION_ACCEPTED}, Reason.FIELD_INVALID),
+        ("a", storage_pb2.ORIGIN_REVISION, {"revision": "volumes/a/labels/none"}, Reason.RESOURCE_NOT_FOUND),
+        ("b", storage_pb2.ORIGIN_REVISION, {}, Reason.FIELD_INVALID),
+        ("a", storage_pb2.ORIGIN_SOURCE, {}, Reason.FIELD_INVALID),
+        ("a", storage_pb2.ORIGIN_REVISION, {"name": "campaigns/c1/reviews/none"}, Reason.RESOURCE_NOT_FOUND),
+        ("a", storage_pb2.ORIGIN_REVISION, {"name": "reviews/none"}, Reason.NAME_INVALID),
+    ]
+    for volume, origin, fields, reason in table:
+        given: dict[str, Any] = {
+            "name": "campaigns/c1/reviews/r1-1",
+            "fencing_token": 1,
+            "decision": pb.Review.DECISION_REVISED,
+            "revision": world.add_label(volume, origin, ["spleen"], "ann"),
+        }
+        with pytest.raises(AtlasError) as refused:
+            one_review.rpc.SubmitReview(pb.SubmitReviewRequest(**(given | fields)))
+        assert refused.value.reason == reason, fields
+    assert one_review.reviews("c1")[0].side_versions == []
+
+
+def test_lists_come_page_by_page(one_review: Scheduler) -> None:
+    one_review.create("c2", ["a", "b", "c"], review_share=1.0)
+    one_review.rest("c2")
+    names: list[str] = []
+    request = pb.ListReviewsRequest(parent="campaigns/-", page_size=1)
+    while True:
+        page = one_review.rpc.ListReviews(request)
+        names += [review.name for review in page.reviews]
+        if not page.next_page_token:
+            break
+        request.page_token = page.next_page_token
+    assert names == ["campaigns/c1/reviews/r1-1", *(f"campaigns/c2/reviews/r1-{rank}" for rank in (1, 2, 3))]
+    listed = one_review.rpc.ListCampaigns(pb.ListCampaignsRequest(page_size=1))
+    assert [campaign.name for campaign in listed.campaigns] == ["campaigns/c2"]
+    listed = one_review.rpc.ListCampaigns(pb.ListCampaignsRequest(page_token=listed.next_page_token))
+    assert [campaign.name for campaign in listed.campaigns] == ["campaigns/c1"]
+    items = one_review.rpc.ListItems(pb.ListItemsRequest(parent="campaigns/c2", page_size=2))
+    assert [item.rank for item in items.items] == [1, 2]
+    with pytest.raises(AtlasError) as refused:
+        one_review.rpc.ListItems(pb.ListItemsRequest(parent="campaigns/c1", page_token=items.next_page_token))
+    assert refused.value.reason == Reason.PAGE_TOKEN_INVALID

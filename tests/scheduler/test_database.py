@@ -1,0 +1,230 @@
+"""Tables, migrations and transactions on SQLite and PostgreSQL."""
+
+import threading
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import make_url
+
+from services.core.errors import AtlasError, Reason
+from services.scheduler import desk, items, journal, rounds
+from services.scheduler.campaigns import ItemState, Kind, State
+from services.scheduler.database import Database
+from services.scheduler.desk import Key, Submission
+from services.scheduler.ensembles import Ensemble
+from services.scheduler.items import Outcome, Work
+from services.scheduler.reviews import SECOND, Decision
+from services.scheduler.rounds import Plan
+from services.scheduler.tables import Base
+
+ENSEMBLE = Ensemble(("models/unet/versions/1",), ("liver",), 1.5, "abdomenatlas-1.0")
+
+
+def plan(name: str, *volumes: str, share: float = 1.0, request_id: str = "") -> Plan:
+    return Plan(name, volumes, ENSEMBLE, "parity", share, request_id, "f" * 64, "trace")
+
+
+def outcome(volume: str, priority: int) -> Outcome:
+    return Outcome(["p"], f"volumes/{volume}/attentionMaps/a", priority, ["liver"], f"volumes/{volume}/labels/m", [])
+
+
+def finish(database: Database, name: str, priorities: dict[str, int]) -> None:
+    for volume, priority in priorities.items():
+        with database.change() as session:
+            work = Work(name, journal.find(session, name).round, volume)
+            items.ready(session, work, outcome(volume, priority), 20)
+
+
+def sequences(database: Database, name: str) -> list[int]:
+    with database.read() as session:
+        return [event.sequence for event in journal.after(session, name, 0, 1000)]
+
+
+def test_migrations_make_the_tables_that_the_code_has(database: Database) -> None:
+    database.migrate()
+    with database.change() as session:
+        ours = {"include_object": lambda thing, name, kind, *_: kind != "table" or name in Base.metadata.tables}
+        context = MigrationContext.configure(session.connection(), opts=ours)
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_a_database_that_does_not_answer_is_a_passing_error() -> None:
+    database = Database(make_url("postgresql+psycopg://nobody@127.0.0.1:1/none"))
+    with pytest.raises(AtlasError) as refused, database.read() as session:
+        items.backlog(session)
+    assert refused.value.is_passing
+
+
+def test_one_request_makes_one_campaign(database: Database) -> None:
+    for _ in range(2):
+        with database.change() as session:
+            rounds.create(session, plan("c", "a", request_id="once"), 10)
+    assert sequences(database, "c") == [1]
+    with pytest.raises(AtlasError) as taken, database.change() as session:
+        rounds.create(session, plan("c", "a"), 10)
+    assert taken.value.reason == Reason.RESOURCE_CONFLICT
+
+
+def test_work_goes_out_in_windows_most_urgent_and_oldest_first(database: Database) -> None:
+    with database.change() as session:
+        rounds.create(session, plan("new", "x", "y"), 20)
+        rounds.create(session, plan("old", "b", "a"), 10)
+    with database.change() as session:
+        first = items.to_queue(session, 3)
+        assert first == [Work("old", 1, "a"), Work("old", 1, "b"), Work("new", 1, "x")]
+        items.queued(session, first)
+        assert items.to_queue(session, 3) == []
+        assert sorted(items.in_hand(session)) == sorted(first)
+        assert items.backlog(session) == 4
+    with database.change() as session:
+        items.begin(session, first[0], 30)
+        items.failed(session, first[0], "broken", 30)
+        assert items.to_queue(session, 3) == [Work("new", 1, "y")]
+
+
+def test_what_is_told_twice_happens_once(database: Database) -> None:
+    work = Work("c", 1, "a")
+    with database.change() as session:
+        rounds.create(session, plan("c", "a", "b"), 10)
+    for _ in range(2):
+        with database.change() as session:
+            assert items.begin(session, work, 11)
+            assert items.tell(session, work, Kind.PREDICTED, "volumes/a/predictions/p", 12)
+    for _ in range(2):
+        with database.change() as session:
+            items.ready(session, work, outcome("a", 5), 13)
+    with database.change() as session:
+        items.failed(session, work, "too late", 14)
+        assert items.begin(session, work, 15) is None
+        campaign = journal.find(session, "c")
+        assert (campaign.ready_count, campaign.failed_count, campaign.state) == (1, 0, State.RUNNING)
+    assert sequences(database, "c") == [1, 2, 3]
+
+
+def test_reviews_come_and_go_and_every_change_is_told(database: Database) -> None:
+    with database.change() as session:
+        rounds.create(session, plan("c", "a", "b"), 10)
+    finish(database, "c", {"a": 5, "b": 50})
+    first, second = Key("c", "r1-1"), Key("c", "r1-2")
+    with database.change() as session:
+        claimed = desk.claim(session, first, "ann", SECOND, 100)
+        assert (claimed.volume, claimed.token) == ("b", 1)
+    late = 100 + SECOND
+    with database.change() as session:
+        assert desk.with_ended_leases(session, late) == ["c"]
+        assert desk.waiting(session, late) == (2, 20)
+        assert [row.id for row in desk.page(session, "", 1, None, 10, late)] == ["r1-1", "r1-2"]
+        assert desk.page(session, "", 2, None, 10, late) == []
+        lost = desk.submit(session, first, 1, Decision.REVISED, "volumes/b/labels/r", late, "t")
+        assert isinstance(lost, AtlasError)
+        assert lost.reason == Reason.LEASE_LOST
+    with database.change() as session:
+        assert desk.find(session, first).side_versions == ["volumes/b/labels/r"]
+        assert desk.sweep(session, "c", late) == 0
+        assert desk.revisions(session, "b") == []
+    with database.change() as session:
+        token = desk.claim(session, first, "bob", SECOND, late).token
+        desk.submit(session, first, token, Decision.REVISED, "volumes/b/labels/r2", late, "t")
+        submission = Submission(first, token)
+        assert desk.to_queue(session, 10) == [submission]
+        desk.queued(session, [submission])
+        assert desk.to_queue(session, 10) == []
+        assert desk.in_hand(session) == [submission]
+        assert desk.revisions(session, "b") == ["volumes/b/labels/r2"]
+        assert desk.merging(session, "c")
+    for _ in range(2):
+        with database.change() as session:
+            desk.merged(session, submission, "volumes/b/labels/m2", late)
+    with database.change() as session:
+        token = desk.claim(session, second, "ann", SECOND, late).token
+        desk.submit(session, second, token, Decision.ACCEPTED, "", late, "t")
+        campaign = journal.find(session, "c")
+        assert (campaign.state, campaign.open_review_count) == (State.ROUND_DONE, 0)
+        events = journal.after(session, "c", 4, 100)
+        assert [(Kind(event.kind).name, event.actor) for event in events] == [
+            ("REVIEW_CLAIMED", "ann"),
+            ("REVIEW_RELEASED", "ann"),
+            ("SIDE_VERSION_KEPT", ""),
+            ("REVIEW_CLAIMED", "bob"),
+            ("REVIEW_SUBMITTED", "bob"),
+            ("MERGED", ""),
+            ("REVIEW_CLAIMED", "ann"),
+            ("REVIEW_SUBMITTED", "ann"),
+            ("ROUND_DONE", ""),
+        ]
+    with pytest.raises(AtlasError, match="Every volume"), database.change() as session:
+        rounds.start_next(session, "c", "", late)
+    assert sequences(database, "c") == list(range(1, 14))
+
+
+def test_a_decision_in_hand_is_merged_even_if_the_campaign_is_cancelled(database: Database) -> None:
+    with database.change() as session:
+        rounds.create(session, plan("c", "a", "b"), 10)
+    finish(database, "c", {"a": 5, "b": 50})
+    key = Key("c", "r1-1")
+    with database.change() as session:
+        token = desk.claim(session, key, "ann", SECOND, 100).token
+        desk.submit(session, key, token, Decision.REVISED, "volumes/b/labels/r", 101, "t")
+        assert rounds.cancel(session, "c", "", 102).open_review_count == 1
+    with database.change() as session:
+        desk.merged(session, Submission(key, token), "volumes/b/labels/m2", 103)
+        campaign = journal.find(session, "c")
+        assert (campaign.state, campaign.open_review_count) == (State.CANCELLED, 0)
+
+
+def test_a_failed_volume_is_tried_again_in_the_next_round(database: Database) -> None:
+    with database.change() as session:
+        rounds.create(session, plan("c", "a", "b", share=0.0), 10)
+        items.failed(session, Work("c", 1, "a"), "broken", 11)
+    finish(database, "c", {"b": 5})
+    with database.change() as session:
+        campaign = rounds.start_next(session, "c", "", 12)
+        assert (campaign.round, campaign.ready_count, campaign.failed_count) == (2, 0, 0)
+        assert items.begin(session, Work("c", 1, "a"), 13) is None, "work of a round that is over"
+    finish(database, "c", {"a": 1, "b": 5})
+    with database.read() as session:
+        assert [(item.volume, item.rank, item.state) for item in items.page(session, "c", None, 10)] == [
+            ("b", 1, ItemState.READY),
+            ("a", 2, ItemState.READY),
+        ]
+
+
+def test_items_come_by_rank_and_unranked_ones_last_page_by_page(database: Database) -> None:
+    with database.change() as session:
+        rounds.create(session, plan("c", "a", "b", "d", "e", share=0.0), 10)
+        items.failed(session, Work("c", 1, "a"), "broken", 11)
+        items.failed(session, Work("c", 1, "b"), "broken", 11)
+    finish(database, "c", {"d": 1, "e": 5})
+    found: list[str] = []
+    after = None
+    with database.read() as session:
+        while rows := items.page(session, "c", after, 1):
+            after = rows[0].rank, rows[0].volume
+            found.append(rows[0].volume)
+    assert found == ["e", "d", "a", "b"]
+
+
+def test_campaigns_come_newest_first_page_by_page(database: Database) -> None:
+    for name, time in (("a", 10), ("b", 20), ("c", 20)):
+        with database.change() as session:
+            rounds.create(session, plan(name, "v"), time)
+    with database.read() as session:
+        assert [row.id for row in rounds.page(session, None, 2)] == ["b", "c"]
+        assert [row.id for row in rounds.page(session, (20, "c"), 2)] == ["a"]
+
+
+def test_many_at_once_leave_no_gap_and_rank_once(database: Database) -> None:
+    volumes = [f"v{number}" for number in range(12)]
+    with database.change() as session:
+        rounds.create(session, plan("c", *volumes, share=0.0), 10)
+    threads = [threading.Thread(target=finish, args=(database, "c", {volume: 5})) for volume in volumes]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with database.read() as session:
+        events = journal.after(session, "c", 0, 100)
+        assert [event.sequence for event in events] == list(range(1, 16))
+        assert [event.kind for event in events].count(Kind.RANKED) == 1
+        assert journal.find(session, "c").ready_count == 12
