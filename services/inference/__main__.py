@@ -29,6 +29,8 @@ def main() -> None:
         add_InferenceServiceServicer_to_server,
         InferenceServicer(triton, predictor, settings.concurrent_predictions),
         startup=warm,
+        # What outlasted the drain would otherwise keep the process until its model has answered.
+        shutdown=triton.close,
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from tests.components.triton import MODELS
 
 FAULTY = Path(__file__).parent / "faulty_model" / "model.py"
-FAULTS = ("empty", "garbage", "cut", "grid", "organs", "dtype", "raise", "die", "slow")
+FAULTS = ("empty", "garbage", "cut", "grid", "organs", "dtype", "raise", "die", "slow", "hang")
 
 
 def add_model(repository: Path, name: str, *, fault: str = "", **parameters: str | None) -> None:

@@ -150,10 +150,10 @@ def test_names_that_mean_nothing(inference: InferenceServiceStub, volume: str, m
 
 def test_models_are_listed_in_pages(inference: InferenceServiceStub) -> None:
     """All of Triton's, each with what a caller must know."""
-    first = inference.ListModels(pb.ListModelsRequest(page_size=6))
+    first = inference.ListModels(pb.ListModelsRequest(page_size=7))
     rest = inference.ListModels(pb.ListModelsRequest(page_token=first.next_page_token))
     names = [model.name for model in (*first.models, *rest.models)]
-    assert len(first.models) == 6
+    assert len(first.models) == 7
     assert names == sorted(names)
     assert THRESHOLD in names
     assert not rest.next_page_token
@@ -278,6 +278,20 @@ def test_a_caller_that_goes_away_loses_nothing(start_inference: StartInference, 
         stream.cancel()
         _, progress = predict(stub, name, "models/slow/versions/1")
     assert "predicting" not in dict(progress)
+
+
+def test_sigterm_ends_what_outlasts_the_drain(start_inference: StartInference, volumes: Storage) -> None:
+    """The caller gets a passing error, and the process does not wait for the model."""
+    name = upload(volumes, "drained", image(ct(22)))
+    with start_inference(drain_seconds="0.2") as (process, stub):
+        stream = stub.Predict(pb.PredictRequest(volume=name, model="models/hang/versions/1"))
+        assert any(message.progress.stage == "predicting" for message in stream)
+        process.terminate()
+        with pytest.raises(AtlasError) as caught:
+            list(stream)
+        assert caught.value.is_passing
+        wait_until(lambda: process.exit_code() is not None, "the end", 20)
+        assert process.exit_code() == 0
 
 
 def test_storage_that_does_not_answer_is_a_passing_error(start_inference: StartInference) -> None:

@@ -37,6 +37,8 @@ class TritonPythonModel:
                 os._exit(1)
             case "slow":
                 time.sleep(3)
+            case "hang":
+                time.sleep(60)
             case "grid":
                 geometry = Geometry(
                     geometry.shape, (*geometry.affine[:3], geometry.affine[3] + 1.5, *geometry.affine[4:])
