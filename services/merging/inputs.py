@@ -1,6 +1,6 @@
 """What one merge is made of: records from the catalog, checked to belong together. No voxel is read here."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -65,21 +65,22 @@ def gather(storage: Storage, request: MergeRequest) -> Inputs:
     ct = geometry_from_proto(volume.geometry, "volume.geometry")
     found = predictions.find(storage, volume, request.predictions) if request.predictions else None
     given = versions.find(storage, volume, ct, request.label_versions)
-    maps = {name: version.record.class_map for name, version in given.items()}
-    if found:
-        maps |= {record.name: record.class_map for record in found.records}
-    return Inputs(volume, ct, _the_class_map(maps), found, given)
+    class_map = _the_class_map(found.records if found else (), [version.record for version in given.values()])
+    return Inputs(volume, ct, class_map, found, given)
 
 
-def _the_class_map(maps: Mapping[str, str]) -> ClassMap:
-    """The one class map of all inputs, by the input's name."""
-    first, expected = next(iter(maps.items()))
-    for name, found in maps.items():
-        if found != expected:
-            raise AtlasError(
-                Reason.CLASS_MAP_MISMATCH,
-                f"{name} uses the class map {found}, {first} uses {expected}.",
-                field=name,
-                remedy="Merge labels and predictions of one class map.",
-            )
-    return classmaps.load(expected)
+def _the_class_map(predicted: Sequence[pb.Prediction], given: Sequence[pb.LabelVersion]) -> ClassMap:
+    """The one class map of all inputs. Raises CLASS_MAP_MISMATCH."""
+    first: pb.Prediction | pb.LabelVersion = predicted[0] if predicted else given[0]
+    by_field: tuple[tuple[str, Sequence[pb.Prediction | pb.LabelVersion]], ...]
+    by_field = ("predictions", predicted), ("label_versions", given)
+    for field, records in by_field:
+        for index, record in enumerate(records):
+            if record.class_map != first.class_map:
+                raise AtlasError(
+                    Reason.CLASS_MAP_MISMATCH,
+                    f"{record.name} uses the class map {record.class_map}, {first.name} uses {first.class_map}.",
+                    field=f"{field}[{index}]",
+                    remedy="Merge labels and predictions of one class map.",
+                )
+    return classmaps.load(first.class_map)
