@@ -71,16 +71,16 @@ def gather(storage: Storage, request: MergeRequest) -> Inputs:
 
 def _the_class_map(predicted: Sequence[pb.Prediction], given: Sequence[pb.LabelVersion]) -> ClassMap:
     """The one class map of all inputs. Raises CLASS_MAP_MISMATCH."""
-    first: pb.Prediction | pb.LabelVersion = predicted[0] if predicted else given[0]
-    by_field: tuple[tuple[str, Sequence[pb.Prediction | pb.LabelVersion]], ...]
-    by_field = ("predictions", predicted), ("label_versions", given)
-    for field, records in by_field:
-        for index, record in enumerate(records):
-            if record.class_map != first.class_map:
-                raise AtlasError(
-                    Reason.CLASS_MAP_MISMATCH,
-                    f"{record.name} uses the class map {record.class_map}, {first.name} uses {first.class_map}.",
-                    field=f"{field}[{index}]",
-                    remedy="Merge labels and predictions of one class map.",
-                )
+    records: list[tuple[str, pb.Prediction | pb.LabelVersion]] = []
+    records += [(f"predictions[{index}]", record) for index, record in enumerate(predicted)]
+    records += [(f"label_versions[{index}]", record) for index, record in enumerate(given)]
+    _, first = records[0]
+    for field, record in records:
+        if record.class_map != first.class_map:
+            raise AtlasError(
+                Reason.CLASS_MAP_MISMATCH,
+                f"{record.name} uses the class map {record.class_map}, {first.name} uses {first.class_map}.",
+                field=field,
+                remedy="Merge labels and predictions of one class map.",
+            )
     return classmaps.load(first.class_map)
