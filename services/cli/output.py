@@ -13,7 +13,9 @@ from rich.table import Table
 
 from services.core.errors import AtlasError
 
-out = Console(highlight=False)
+_WIDE = 240
+# Without a terminal nothing may be cut to its width: names are read by programs.
+out = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
 err = Console(stderr=True, highlight=False)
 
 
@@ -47,7 +49,9 @@ def table(*columns: str, right: Iterable[str] = ()) -> Table:
     """An empty table; the columns named in `right` hold numbers."""
     result = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in columns:
-        result.add_column(column, justify="right" if column in right else "left", no_wrap=column in right)
+        result.add_column(
+            column, justify="right" if column in right else "left", no_wrap=column in right or column == columns[0]
+        )
     return result
 
 
@@ -61,6 +65,7 @@ def counted(title: str) -> Progress:
         TextColumn("{task.description}", markup=False),
         console=err,
         transient=True,
+        disable=not err.is_terminal,
     )
 
 
@@ -73,4 +78,5 @@ def transfer() -> Progress:
         DownloadColumn(),
         console=err,
         transient=True,
+        disable=not err.is_terminal,
     )

@@ -118,7 +118,7 @@ def _stack(state: StateFolder, models: Path, steps: _Steps) -> Iterator[None]:
         yield
     finally:
         steps.begin("Stop")
-        launch.stop(state, StackDisplay())
+        launch.stop(state, StackDisplay(state.read()))
 
 
 def _import(connection: Connection, ct: Path | None, drawn: Path, steps: _Steps) -> tuple[list[pb.Volume], int]:

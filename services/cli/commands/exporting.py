@@ -46,8 +46,8 @@ def run(
             }
         )
     else:
-        word = "exported to" if written else "was already, undamaged, in"
-        out.print(f"Release {contents.release_id}: {len(contents.cases)} cases {word} {to}.", markup=False)
+        where = f"exported to {to}" if written else f"already in {to}, undamaged"
+        out.print(f"Release {contents.release_id}: {len(contents.cases)} cases, {where}.", markup=False)
 
 
 def export(connection: Connection, contents: Contents, to: Path) -> bool:

@@ -85,7 +85,7 @@ def _log_to(path: Path) -> None:
 def down(state: State = STATE) -> None:
     """Stop the stack of a state folder and wait until it is gone; also what a killed one left running."""
     folder = StateFolder(state.resolve())
-    stopped = launch.stop(folder, StackDisplay())
+    stopped = launch.stop(folder, StackDisplay(folder.read()))
     say("The stack is stopped." if stopped else f"No stack runs on {folder.root}.")
 
 
@@ -137,12 +137,12 @@ def _show(endpoints: Endpoints) -> None:
 
 
 class StackDisplay:
-    """Tells on stderr, once each, when a process becomes ready, dies or stops."""
+    """Tells on stderr, once each, when a process becomes ready, dies or stops; `known` was told before."""
 
-    def __init__(self) -> None:
+    def __init__(self, known: Endpoints | None = None) -> None:
         self.logs: Path | None = None
-        self._ready: frozenset[str] = frozenset()
-        self._phase = ""
+        self._ready = frozenset(e.name for e in known.endpoints if e.ready) if known else frozenset[str]()
+        self._phase: str = known.phase if known else ""
         self._began = time.monotonic()
 
     def __call__(self, endpoints: Endpoints) -> None:

@@ -24,6 +24,8 @@ class ReleaseCase:
     """Predictions that went into the labels, by name."""
     authors: dict[str, str]
     """Who made the source and revision versions that went into the labels, by the versions' names."""
+    reviews: tuple[sched.Review, ...]
+    """Reviews of the volume in this campaign that are done, oldest first."""
 
     @property
     def name(self) -> str:
@@ -58,6 +60,11 @@ def read_contents(connection: Connection, campaign: str) -> Contents:
         every(connection.scheduler.ListItems, sched.ListItemsRequest(parent=campaign), "items"),
         key=lambda item: item.volume,
     )
+    reviews = sorted(
+        every(connection.scheduler.ListReviews, sched.ListReviewsRequest(parent=campaign), "reviews"),
+        key=lambda review: (review.round, review.name),
+    )
+    done = [review for review in reviews if review.state == sched.Review.STATE_DONE]
     labelled = [item for item in items if item.label_version]
     if not labelled:
         raise AtlasError(
@@ -66,12 +73,12 @@ def read_contents(connection: Connection, campaign: str) -> Contents:
             field=campaign,
             remedy="Follow it with `atlas campaign watch`.",
         )
-    cases = tuple(_case(connection, number, item) for number, item in enumerate(labelled, start=1))
+    cases = tuple(_case(connection, number, item, done) for number, item in enumerate(labelled, start=1))
     left_out = {item.volume: item.error or "no labels yet" for item in items if not item.label_version}
     return Contents(record, classmaps.load(cases[0].labels.class_map), cases, left_out)
 
 
-def _case(connection: Connection, number: int, item: sched.CampaignItem) -> ReleaseCase:
+def _case(connection: Connection, number: int, item: sched.CampaignItem, reviews: list[sched.Review]) -> ReleaseCase:
     rpc = connection.storage.rpc
     volume = rpc.GetVolume(pb.GetVolumeRequest(name=item.volume)).volume
     labels = rpc.GetLabelVersion(pb.GetLabelVersionRequest(name=item.label_version)).label_version
@@ -83,4 +90,5 @@ def _case(connection: Connection, number: int, item: sched.CampaignItem) -> Rele
         labels,
         {name: rpc.GetPrediction(pb.GetPredictionRequest(name=name)).prediction for name in predictions},
         {n: rpc.GetLabelVersion(pb.GetLabelVersionRequest(name=n)).label_version.author for n in versions},
+        tuple(review for review in reviews if review.volume == item.volume),
     )

@@ -5,6 +5,7 @@ Nothing here tells the time, so that the same labels give the same files.
 
 from typing import Any
 
+from abdomenatlas.scheduler.v1 import scheduler_pb2 as sched
 from abdomenatlas.storage.v1 import storage_pb2 as pb
 from services.cli.release.contents import FORMAT, Contents, ReleaseCase
 
@@ -37,6 +38,15 @@ def case_provenance(case: ReleaseCase, contents: Contents) -> dict[str, Any]:
         "organs": {organ.organ: _organ(organ, case) for organ in labels.organs},
         "unknown_organs": [organ for organ in contents.class_map.organs if organ not in known],
         "models": _models(case.predictions.values()),
+        "reviews": [
+            {
+                "round": review.round,
+                "reviewer": review.reviewer,
+                "decision": sched.Review.Decision.Name(review.decision).removeprefix("DECISION_").lower(),
+                "revision": review.revision or None,
+            }
+            for review in case.reviews
+        ],
     }
 
 
