@@ -10,7 +10,7 @@ import numpy.typing as npt
 from abdomenatlas.storage.v1 import storage_pb2 as pb
 from abdomenatlas.type.v1.geometry_pb2 import GridSpec
 from services.core.errors import AtlasError, Reason
-from services.core.geometry import Geometry, network_grid
+from services.core.geometry import Geometry
 from services.core.memory import MemoryGate
 from services.core.names import content_id, parse
 from services.core.rpc.convert import array_ref, geometry_from_proto
@@ -71,8 +71,7 @@ class Predictor:
 
     def _make(self, volume: pb.Volume, model: Model, card: Card, id_: str, report: Report) -> pb.Prediction:
         ct = geometry_from_proto(volume.geometry, "volume.geometry")
-        grid = network_grid(ct, card.spacing_mm)
-        preprocessing.require_sendable(grid, volume.name)
+        grid = preprocessing.grid_for(ct, card.spacing_mm, volume.name)
         needed = max(
             preprocessing.reading_bytes(volume.ct.size_bytes, ct, grid),
             preprocessing.predicting_bytes(grid, len(card.organs)),

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from services.core.errors import AtlasError, Reason
-from services.core.geometry import Geometry, require_same
+from services.core.geometry import Geometry, network_grid, require_same
 from services.core.nifti import read_ct
 from services.core.resample import to_grid
 
@@ -27,16 +27,25 @@ def predicting_bytes(grid: Geometry, channels: int) -> int:
     return (3 * INT16_BYTES + 3 * channels) * grid.voxel_count + FIXED_BYTES
 
 
-def require_sendable(grid: Geometry, volume: str) -> None:
-    """Raise VOLUME_TOO_LARGE if the CT on `grid` does not fit into one message."""
+def grid_for(ct: Geometry, spacing_mm: float, volume: str) -> Geometry:
+    """The network grid of a CT. Raises VOLUME_TOO_LARGE if it cannot be one, or not be sent in one message."""
     most = MAX_GRID_BYTES // INT16_BYTES
+    try:
+        grid = network_grid(ct, spacing_mm)
+    except AtlasError as error:
+        raise _too_large(volume, f"at {spacing_mm} mm it has too many: {error.message}") from error
     if grid.voxel_count > most:
-        raise AtlasError(
-            Reason.VOLUME_TOO_LARGE,
-            f"{volume} has {grid.voxel_count:,} voxels on the network grid, of which {most:,} can be sent.",
-            field=volume,
-            remedy="Crop the volume.",
-        )
+        raise _too_large(volume, f"at {spacing_mm} mm it has {grid.voxel_count:,}, of which {most:,} can be sent.")
+    return grid
+
+
+def _too_large(volume: str, why: str) -> AtlasError:
+    return AtlasError(
+        Reason.VOLUME_TOO_LARGE,
+        f"{volume} has more voxels than a model can be given: {why}",
+        field=volume,
+        remedy="Crop the volume, or mend its header if the voxel size is wrong.",
+    )
 
 
 def on_grid(file: bytes, recorded: Geometry, grid: Geometry, volume: str) -> npt.NDArray[np.int16]:
