@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
@@ -15,6 +16,9 @@ from prometheus_client import start_http_server
 from services.core.rpc import logs
 from services.core.rpc.interceptor import CallInterceptor
 from services.core.rpc.settings import ServiceSettings
+
+WORKER_THREADS = 128
+"""Threads for blocking work, made when they are needed; services bound what is heavy themselves."""
 
 log = structlog.get_logger()
 _SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -65,6 +69,8 @@ async def _serve(
     reflection.enable_server_reflection((service_name, "grpc.health.v1.Health", reflection.SERVICE_NAME), server)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    # The default of five threads or so would let a few long calls starve the short ones.
+    loop.set_default_executor(ThreadPoolExecutor(WORKER_THREADS, thread_name_prefix="call"))
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop.set)
 
