@@ -13,21 +13,27 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from services.core.errors import AtlasError, Reason
 from services.core.geometry import Geometry, Matrix, mismatch, network_grid
+from services.core.trilinear import (
+    BITS,
+    HALF,
+    ONE,
+    WEIGHT_SHIFT,
+    WEIGHT_UNIT,
+    mask_rows,
+    mask_voxels,
+    sample_rows,
+    sample_voxels,
+    spans_above,
+)
 
 PARALLEL_VOXELS = 1e-3
 """Grids count as parallel if treating them so moves no position by more than this, in voxels."""
 
 AIR_HU = -1024
 
-_BITS = 32
-_ONE = 1 << _BITS
-_HALF = 1 << (_BITS - 1)
-_WEIGHT_SHIFT = _BITS - 24  # float32 holds 24 bits exactly
-_WEIGHT_UNIT = np.float32(2.0**-24)
 _MAX_POSITION = 2.0**29
 
 Int16Volume = npt.NDArray[np.int16]
@@ -50,7 +56,7 @@ def to_grid(ct: Int16Volume, ct_geometry: Geometry, grid: Geometry, *, outside: 
     flat = np.ascontiguousarray(ct).reshape(-1)
     if not path.is_parallel:
         shape = np.array(aligned.geometry.array_shape, np.int64)
-        _sample_voxels(flat, aligned.offset, aligned.strides, shape, path.start, path.step, out)
+        sample_voxels(flat, aligned.offset, aligned.strides, shape, path.start, path.step, out)
         return out
     z, y, x = (_line(path, axis, grid, aligned.geometry) for axis in range(3))
     offset, strides, width = aligned.offset, aligned.strides.copy(), aligned.geometry.shape[0]
@@ -64,7 +70,7 @@ def to_grid(ct: Int16Volume, ct_geometry: Geometry, grid: Geometry, *, outside: 
             _unsigned(width - 1 - x.high),
         )
     spans = np.array([z.first, z.stop, y.first, y.stop, x.first, x.stop], np.int64)
-    _sample_rows(
+    sample_rows(
         flat, offset, strides, width, z.low, z.high, z.weight, y.low, y.high, y.weight, low, high, x.weight, spans, out
     )
     return out
@@ -80,7 +86,7 @@ def to_ct_mask(sums: Uint16Volume, grid: Geometry, ct: Geometry, models: int) ->
     _require_shape(sums, grid, "sums")
     mask = np.zeros(ct.array_shape, np.uint8)
     # Linear interpolation is convex: only voxels between ones above the threshold and their neighbours can be above it.
-    spans = _spans_above(np.ascontiguousarray(sums), 255 * models)
+    spans = spans_above(np.ascontiguousarray(sums), 255 * models)
     planes, rows = (np.flatnonzero((spans[:, :, 1] > 0).any(axis=axis)) for axis in (1, 0))
     if planes.size == 0:
         return mask
@@ -92,14 +98,14 @@ def to_ct_mask(sums: Uint16Volume, grid: Geometry, ct: Geometry, models: int) ->
         columns = spans[:, :, 0][spans[:, :, 1] > 0].min(), spans[:, :, 1].max()
         box = np.array([[planes[0], planes[-1] + 1], [rows[0], rows[-1] + 1], columns], np.int64)
         shape = np.array(aligned.geometry.array_shape, np.int64)
-        _mask_voxels(sums, box, threshold, path.start, path.step, shape, aligned.offset, aligned.strides, flat)
+        mask_voxels(sums, box, threshold, path.start, path.step, shape, aligned.offset, aligned.strides, flat)
         return mask
     z, y, x = (_line(path, axis, aligned.geometry, grid) for axis in range(3))
     # CT columns between which grid column g has influence.
     begin = np.maximum(np.searchsorted(x.high, np.arange(grid.shape[0]), "left"), x.first)
     end = np.minimum(np.searchsorted(x.low, np.arange(grid.shape[0]), "right"), x.stop)
     ranges = np.array([z.first, z.stop, y.first, y.stop], np.int64)
-    _mask_rows(
+    mask_rows(
         np.ascontiguousarray(sums), spans, threshold, z.low, z.high, z.weight, y.low, y.high, y.weight,
         _unsigned(x.low), _unsigned(x.high), x.weight, begin, end, ranges, aligned.offset, aligned.strides, flat,
     )  # fmt: skip
@@ -167,7 +173,7 @@ def _path(target: Geometry, source: Geometry) -> _Path:
         linear = np.diag(np.diag(linear))
     # Coarser for the start, whose float noise differs between equivalent headers.
     return _Path(
-        np.rint(start * 2**20).astype(np.int64) << (_BITS - 20), np.rint(linear * _ONE).astype(np.int64), is_parallel
+        np.rint(start * 2**20).astype(np.int64) << (BITS - 20), np.rint(linear * ONE).astype(np.int64), is_parallel
     )
 
 
@@ -189,10 +195,10 @@ def _line(path: _Path, axis: int, target: Geometry, source: Geometry) -> _Line:
     """The look-up along array axis `axis` of two parallel grids, both in the orientation of the network grid."""
     count, last = target.array_shape[axis], source.array_shape[axis] - 1
     position = path.start[axis] + path.step[axis, axis] * np.arange(count, dtype=np.int64)
-    inside = np.flatnonzero((position >= -_HALF) & (position <= last * _ONE + _HALF))
-    position = np.clip(position, 0, last * _ONE)
-    low = position >> _BITS
-    weight = ((position & (_ONE - 1)) >> _WEIGHT_SHIFT).astype(np.float32) * _WEIGHT_UNIT
+    inside = np.flatnonzero((position >= -HALF) & (position <= last * ONE + HALF))
+    position = np.clip(position, 0, last * ONE)
+    low = position >> BITS
+    weight = ((position & (ONE - 1)) >> WEIGHT_SHIFT).astype(np.float32) * WEIGHT_UNIT
     first, stop = (int(inside[0]), int(inside[-1]) + 1) if inside.size else (0, 0)
     return _Line(low, np.minimum(low + 1, last), weight, first, stop)
 
@@ -206,166 +212,3 @@ def _require_shape(array: npt.NDArray[np.generic], geometry: Geometry, name: str
     if array.shape != geometry.array_shape:
         found = Geometry((array.shape[2], array.shape[1], array.shape[0]), geometry.affine)
         raise mismatch(found, geometry, first_name=name, second_name="its geometry")
-
-
-@njit(nogil=True, cache=True)
-def _lerp(low, high, weight):  # type: ignore[no-untyped-def]
-    return low + (high - low) * weight
-
-
-@njit(nogil=True, cache=True)
-def _sample_rows(flat, offset, strides, width, zl, zh, zw, yl, yh, yw, xl, xh, xw, spans, out):  # type: ignore[no-untyped-def]
-    row = np.empty(width, np.float32)
-    sz, sy, sx = strides
-    for z in range(spans[0], spans[1]):
-        for y in range(spans[2], spans[3]):
-            ll, lh = offset + zl[z] * sz + yl[y] * sy, offset + zl[z] * sz + yh[y] * sy
-            hl, hh = offset + zh[z] * sz + yl[y] * sy, offset + zh[z] * sz + yh[y] * sy
-            wz, wy = zw[z], yw[y]
-            if sx == 1:
-                a, b, c, d = flat[ll : ll + width], flat[hl : hl + width], flat[lh : lh + width], flat[hh : hh + width]
-                for x in range(width):
-                    row[x] = _lerp(
-                        _lerp(np.float32(a[x]), np.float32(b[x]), wz), _lerp(np.float32(c[x]), np.float32(d[x]), wz), wy
-                    )
-            else:
-                for x in range(width):
-                    row[x] = _lerp(
-                        _lerp(np.float32(flat[ll + x * sx]), np.float32(flat[hl + x * sx]), wz),
-                        _lerp(np.float32(flat[lh + x * sx]), np.float32(flat[hh + x * sx]), wz),
-                        wy,
-                    )
-            line = out[z, y]
-            for x in range(spans[4], spans[5]):
-                line[x] = np.int16(np.rint(_lerp(row[xl[x]], row[xh[x]], xw[x])))
-
-
-@njit(nogil=True, cache=True)
-def _between(start, step, low, high, first, stop):  # type: ignore[no-untyped-def]
-    """The part of range(first, stop) where low <= start + step * index <= high, all fixed-point."""
-    if step == 0:
-        return (first, stop) if low <= start <= high else (first, first)
-    if step < 0:
-        start, step, low, high = -start, -step, -high, -low
-    return max(first, -((start - low) // step)), min(stop, (high - start) // step + 1)
-
-
-@njit(nogil=True, cache=True)
-def _around(position, last):  # type: ignore[no-untyped-def]
-    """Indices around a fixed-point position clamped to [0, last], and the weight of the second."""
-    position = min(max(position, 0), last << _BITS)
-    low = position >> _BITS
-    return low, min(low + 1, last), np.float32((position & (_ONE - 1)) >> _WEIGHT_SHIFT) * _WEIGHT_UNIT
-
-
-@njit(nogil=True, cache=True)
-def _trilinear(flat, offset, sz, sy, sx, zl, zh, zw, yl, yh, yw, xl, xh, xw):  # type: ignore[no-untyped-def]
-    ll, lh = offset + zl * sz + yl * sy, offset + zl * sz + yh * sy
-    hl, hh = offset + zh * sz + yl * sy, offset + zh * sz + yh * sy
-    xl *= sx
-    xh *= sx
-    left = _lerp(
-        _lerp(np.float32(flat[ll + xl]), np.float32(flat[hl + xl]), zw),
-        _lerp(np.float32(flat[lh + xl]), np.float32(flat[hh + xl]), zw),
-        yw,
-    )
-    right = _lerp(
-        _lerp(np.float32(flat[ll + xh]), np.float32(flat[hl + xh]), zw),
-        _lerp(np.float32(flat[lh + xh]), np.float32(flat[hh + xh]), zw),
-        yw,
-    )
-    return _lerp(left, right, xw)
-
-
-@njit(nogil=True, cache=True)
-def _sample_voxels(flat, offset, strides, shape, start, step, out):  # type: ignore[no-untyped-def]
-    sz, sy, sx = strides
-    for z in range(out.shape[0]):
-        for y in range(out.shape[1]):
-            pz = start[0] + step[0, 0] * z + step[0, 1] * y
-            py = start[1] + step[1, 0] * z + step[1, 1] * y
-            px = start[2] + step[2, 0] * z + step[2, 1] * y
-            first, stop = 0, out.shape[2]
-            first, stop = _between(pz, step[0, 2], -_HALF, (shape[0] - 1) * _ONE + _HALF, first, stop)
-            first, stop = _between(py, step[1, 2], -_HALF, (shape[1] - 1) * _ONE + _HALF, first, stop)
-            first, stop = _between(px, step[2, 2], -_HALF, (shape[2] - 1) * _ONE + _HALF, first, stop)
-            for x in range(first, stop):
-                zl, zh, zw = _around(pz + step[0, 2] * x, shape[0] - 1)
-                yl, yh, yw = _around(py + step[1, 2] * x, shape[1] - 1)
-                xl, xh, xw = _around(px + step[2, 2] * x, shape[2] - 1)
-                value = _trilinear(flat, offset, sz, sy, sx, zl, zh, zw, yl, yh, yw, xl, xh, xw)
-                out[z, y, x] = np.int16(np.rint(value))
-
-
-@njit(nogil=True, cache=True)
-def _spans_above(sums, threshold):  # type: ignore[no-untyped-def]
-    """Per row (z, y) the half-open range of columns that holds all x with 2 * sums > threshold; (0, 0) if none."""
-    depth, height, width = sums.shape
-    spans = np.zeros((depth, height, 2), np.int64)
-    for z in range(depth):
-        for y in range(height):
-            row = sums[z, y]
-            peak = np.uint16(0)
-            for x in range(width):
-                peak = max(peak, row[x])
-            if 2 * np.int64(peak) > threshold:
-                first, last = 0, width - 1
-                while 2 * np.int64(row[first]) <= threshold:
-                    first += 1
-                while 2 * np.int64(row[last]) <= threshold:
-                    last -= 1
-                spans[z, y, 0], spans[z, y, 1] = first, last + 1
-    return spans
-
-
-@njit(nogil=True, cache=True)
-def _mask_rows(sums, spans, threshold, zl, zh, zw, yl, yh, yw, xl, xh, xw, begin, end, ranges, offset, strides, flat):  # type: ignore[no-untyped-def]
-    width = sums.shape[2]
-    row = np.empty(width, np.float32)
-    sz, sy, sx = strides
-    for z in range(ranges[0], ranges[1]):
-        for y in range(ranges[2], ranges[3]):
-            first, stop = width, 0
-            for gz in (zl[z], zh[z]):
-                for gy in (yl[y], yh[y]):
-                    if spans[gz, gy, 1] > 0:
-                        first, stop = min(first, spans[gz, gy, 0]), max(stop, spans[gz, gy, 1])
-            if first >= stop:
-                continue
-            a, b, c, d = sums[zl[z], yl[y]], sums[zh[z], yl[y]], sums[zl[z], yh[y]], sums[zh[z], yh[y]]
-            wz, wy = zw[z], yw[y]
-            for x in range(max(first - 1, 0), min(stop + 1, width)):
-                row[x] = _lerp(
-                    _lerp(np.float32(a[x]), np.float32(b[x]), wz), _lerp(np.float32(c[x]), np.float32(d[x]), wz), wy
-                )
-            base = offset + z * sz + y * sy
-            for x in range(begin[first], end[stop - 1]):
-                flat[base + x * sx] = _lerp(row[xl[x]], row[xh[x]], xw[x]) > threshold
-
-
-@njit(nogil=True, cache=True)
-def _mask_voxels(sums, box, threshold, start, step, shape, offset, strides, flat):  # type: ignore[no-untyped-def]
-    depth, height, width = sums.shape
-    source = sums.reshape(-1)
-    sz, sy, sx = strides
-    low, high = np.empty(3, np.int64), np.empty(3, np.int64)
-    for axis in range(3):
-        last = sums.shape[axis] - 1
-        low[axis] = (box[axis, 0] - 1) * _ONE if box[axis, 0] > 0 else -_HALF
-        high[axis] = box[axis, 1] * _ONE if box[axis, 1] <= last else last * _ONE + _HALF
-    for z in range(shape[0]):
-        for y in range(shape[1]):
-            pz = start[0] + step[0, 0] * z + step[0, 1] * y
-            py = start[1] + step[1, 0] * z + step[1, 1] * y
-            px = start[2] + step[2, 0] * z + step[2, 1] * y
-            first, stop = np.int64(0), shape[2]
-            first, stop = _between(pz, step[0, 2], low[0], high[0], first, stop)
-            first, stop = _between(py, step[1, 2], low[1], high[1], first, stop)
-            first, stop = _between(px, step[2, 2], low[2], high[2], first, stop)
-            base = offset + z * sz + y * sy
-            for x in range(first, stop):
-                zl, zh, zw = _around(pz + step[0, 2] * x, depth - 1)
-                yl, yh, yw = _around(py + step[1, 2] * x, height - 1)
-                xl, xh, xw = _around(px + step[2, 2] * x, width - 1)
-                value = _trilinear(source, 0, height * width, width, 1, zl, zh, zw, yl, yh, yw, xl, xh, xw)
-                flat[base + x * sx] = value > threshold
