@@ -1,0 +1,152 @@
+"""A release holds the CT as it came, masks bit for bit on its grid, and where each of them is from."""
+
+import gzip
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+import yaml
+
+from abdomenatlas.storage.v1 import storage_pb2 as pb
+from services.cli.release.contents import read_contents
+from services.cli.release.writer import damaged_files, write_release
+from services.core.errors import AtlasError, Reason
+from tests.cli.archive import CAMPAIGN, Archive
+
+nib: Any = nibabel
+
+
+def write(archive: Archive, folder: Path) -> bool:
+    connection = archive.connection
+    return write_release(connection.storage, read_contents(connection, CAMPAIGN), folder)
+
+
+def files(folder: Path) -> dict[str, str]:
+    found = (p for p in sorted(folder.rglob("*")) if p.is_file())
+    return {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in found}
+
+
+def test_the_layout(archive: Archive, tmp_path: Path) -> None:
+    """Cases in the order of volume names; absent organs have an empty file, unknown ones none."""
+    assert write(archive, tmp_path / "release")
+    names = set(files(tmp_path / "release"))
+    organs = {"aorta", "gall_bladder", "spleen"}
+    expected = {"release.json", "class_map.yaml", "SHA256SUMS"}
+    for case, known in (("BDMAP_00000001", organs), ("BDMAP_00000002", organs | {"liver"})):
+        expected |= {f"{case}/{n}" for n in ("ct.nii.gz", "combined_labels.nii.gz", "provenance.json")}
+        expected |= {f"{case}/segmentations/{organ}.nii.gz" for organ in known}
+    assert names == expected
+    absent = nib.load(tmp_path / "release/BDMAP_00000002/segmentations/gall_bladder.nii.gz")
+    assert not np.asarray(absent.dataobj).any()
+    assert yaml.safe_load((tmp_path / "release/class_map.yaml").read_text())["organs"][5] == "liver"
+
+
+def test_masks_are_bit_for_bit_on_the_grid_of_the_ct(archive: Archive, tmp_path: Path) -> None:
+    write(archive, tmp_path / "release")
+    case = tmp_path / "release" / "BDMAP_00000002"
+    item = next(i for i in archive.items if i.volume == "volumes/case-b")
+    volume, labels = archive.records[item.volume], archive.records[item.label_version]
+    assert (case / "ct.nii.gz").read_bytes() == archive.objects[volume.ct.name]
+    ct = nib.load(case / "ct.nii.gz")
+    masks = archive.array(labels.masks)
+    for organ in masks.channels:
+        image = nib.load(case / "segmentations" / f"{organ}.nii.gz")
+        assert image.get_data_dtype() == np.uint8
+        assert np.array_equal(np.asarray(image.dataobj).T, masks.channel(organ))
+        assert np.array_equal(image.affine, ct.affine)
+        assert np.array_equal(image.get_qform(), ct.get_qform())
+        assert (image.header["sform_code"], image.header["qform_code"]) == (2, 1)
+        assert b"Jane" not in image.header.binaryblock, "texts of the CT's header may name a person"
+    combined = nib.load(case / "combined_labels.nii.gz")
+    assert set(np.unique(np.asarray(combined.dataobj))) == {0, 1, 5, 8}
+
+
+def test_the_same_labels_give_the_same_bytes(archive: Archive, tmp_path: Path) -> None:
+    write(archive, tmp_path / "one")
+    write(archive, tmp_path / "two")
+    assert files(tmp_path / "one") == files(tmp_path / "two")
+    assert damaged_files(tmp_path / "one") == []
+
+
+def test_provenance_tells_each_organ_apart(archive: Archive, tmp_path: Path) -> None:
+    write(archive, tmp_path / "release")
+    told = json.loads((tmp_path / "release/BDMAP_00000002/provenance.json").read_text())
+    organs = told["organs"]
+    assert {organ: facts["origin"] for organ, facts in organs.items()} == {
+        "aorta": "ai",
+        "gall_bladder": "ai",
+        "liver": "source",
+        "spleen": "revision",
+    }
+    assert organs["spleen"]["reviewer"] == "Dr. Example"
+    assert organs["liver"]["author"] == "<b>set</b>"
+    assert organs["aorta"]["models"] == ["models/unet/versions/1", "models/unetr/versions/1"]
+    assert told["source"] == {"dataset": "<b>set</b>", "id": "case-b", "licence": "CC-BY-4.0"}
+    assert told["unknown_organs"] == ["kidney_left", "kidney_right", "pancreas", "postcava", "stomach"]
+    assert [len(model["weights_sha256"]) for model in told["models"]] == [64, 64]
+    assert told["reviews"][0]["decision"] == "revised"
+
+
+def test_a_second_export_changes_nothing(archive: Archive, tmp_path: Path) -> None:
+    folder = tmp_path / "release"
+    assert write(archive, folder)
+    before = {p: p.stat().st_mtime_ns for p in folder.rglob("*")}
+    assert not write(archive, folder)
+    assert before == {p: p.stat().st_mtime_ns for p in folder.rglob("*")}
+
+
+def test_other_contents_are_never_touched(archive: Archive, tmp_path: Path) -> None:
+    folder = tmp_path / "release"
+    folder.mkdir()
+    (folder / "thesis.tex").write_text("years")
+    with pytest.raises(AtlasError) as caught:
+        write(archive, folder)
+    assert caught.value.reason == Reason.RESOURCE_CONFLICT
+    assert [p.name for p in tmp_path.iterdir()] == ["release"]
+    assert (folder / "thesis.tex").read_text() == "years"
+
+
+def test_a_damaged_release_is_noticed(archive: Archive, tmp_path: Path) -> None:
+    folder = tmp_path / "release"
+    write(archive, folder)
+    (folder / "BDMAP_00000001/segmentations/aorta.nii.gz").write_bytes(b"")
+    with pytest.raises(AtlasError, match=r"1 of its files changed"):
+        write(archive, folder)
+
+
+def test_a_failed_export_leaves_nothing(archive: Archive, tmp_path: Path) -> None:
+    contents = read_contents(archive.connection, CAMPAIGN)
+    archive.objects.pop(contents.cases[1].labels.masks.object.name)
+    with pytest.raises(KeyError):
+        write_release(archive.connection.storage, contents, tmp_path / "release")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_ct_without_gzip_is_compressed_the_same_way_every_time(archive: Archive, tmp_path: Path) -> None:
+    for item in archive.items:
+        volume: pb.Volume = archive.records[item.volume]
+        volume.ct.CopyFrom(archive.put(gzip.decompress(archive.objects[volume.ct.name])))
+    write(archive, tmp_path / "one")
+    write(archive, tmp_path / "two")
+    assert files(tmp_path / "one") == files(tmp_path / "two")
+    plain = gzip.decompress((tmp_path / "one/BDMAP_00000001/ct.nii.gz").read_bytes())
+    assert plain == archive.objects[archive.records["volumes/case-a"].ct.name]
+
+
+def test_without_labels_there_is_no_release(archive: Archive) -> None:
+    for item in archive.items:
+        item.label_version = ""
+    with pytest.raises(AtlasError) as caught:
+        read_contents(archive.connection, CAMPAIGN)
+    assert caught.value.reason == Reason.CAMPAIGN_STATE
+
+
+def test_volumes_without_labels_are_left_out_by_name(archive: Archive) -> None:
+    archive.items[0].label_version, archive.items[0].error = "", "Too large."
+    contents = read_contents(archive.connection, CAMPAIGN)
+    assert [case.volume.name for case in contents.cases] == ["volumes/case-a"]
+    assert contents.left_out == {"volumes/case-b": "Too large."}
