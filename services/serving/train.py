@@ -23,6 +23,9 @@ from services.serving.prediction import working_logits
 from services.serving.sampling import Sampler
 
 _WARM_UP = 0.03
+_HEAD_HASTE = 10.0
+"""The last layer learns this much faster: its few weights see normalised features, and the body's pace would keep the
+logits of small organs below zero for a thousand steps."""
 _CHECKPOINT_SECONDS = 90.0
 _VALIDATION_SEEDS = range(900, 908)
 WEIGHTS_FILE = "1/weights.pt"
@@ -49,7 +52,10 @@ class Run:
         torch.manual_seed(plan.seed)
         self.network = build_network(card)
         self.average = copy.deepcopy(self.network).eval()
-        self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=plan.rate, weight_decay=1e-4)
+        *body, weight, bias = self.network.parameters()
+        groups = [{"params": body, "haste": 1.0}, {"params": [weight, bias], "haste": _HEAD_HASTE}]
+        self.optimiser = torch.optim.AdamW(groups, lr=plan.rate, weight_decay=1e-4)
+        self._peak = plan.rate
         self.seconds = 0.0
         self.steps = 0
         self._checkpoint = plan.cache / f"{card.name}-seed{plan.seed}.checkpoint.pt"
@@ -73,20 +79,20 @@ class Run:
         torch.save(state, partial_file)
         partial_file.replace(self._checkpoint)
 
-    def step(self, image: torch.Tensor, truth: torch.Tensor, rate: float) -> float:
-        """One step at a learning rate; bfloat16 where the processor is good at it. Returns the loss."""
+    def step(self, image: torch.Tensor, truth: torch.Tensor, progress: float) -> float:
+        """One step, `progress` from 0 to 1 through the plan, in bfloat16. Returns the loss."""
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = learning_rate(progress, self._peak) * group["haste"]
         self.network.train()
         with torch.autocast(image.device.type, torch.bfloat16):
             logits = self.network(image)
-        loss = dice_and_cross_entropy(logits.float(), truth)
+        loss = dice_and_cross_entropy(logits.float(), truth, small_organ_boost(progress))
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
         self.optimiser.step()
         self.steps += 1
-        self._follow(min(0.998, (1 + self.steps) / (10 + self.steps)))
+        self._follow(min(0.995, (1 + self.steps) / (10 + self.steps)))
         return float(loss.detach())
 
     @torch.no_grad()
@@ -103,6 +109,11 @@ def learning_rate(progress: float, peak: float) -> float:
     if progress < _WARM_UP:
         return peak * (0.05 + 0.95 * progress / _WARM_UP)
     return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - _WARM_UP) / (1 - _WARM_UP)))))
+
+
+def small_organ_boost(progress: float) -> float:
+    """Share of a crop that small organs weigh as: a tenth at first, none in the last 30 %, to end calibrated."""
+    return 0.1 * max(0.0, 1 - progress / 0.7)
 
 
 @torch.inference_mode()
@@ -133,7 +144,7 @@ def train(plan: Plan) -> Card:
     budget, last_save, losses = plan.minutes * 60, time.monotonic(), []
     while run.seconds < budget:
         began = time.monotonic()
-        losses.append(run.step(*sampler.draw(), learning_rate(run.seconds / budget, plan.rate)))
+        losses.append(run.step(*sampler.draw(), run.seconds / budget))
         run.seconds += time.monotonic() - began
         if time.monotonic() - last_save > _CHECKPOINT_SECONDS:
             run.save()

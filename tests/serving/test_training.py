@@ -52,6 +52,15 @@ def test_the_loss_prefers_the_truth() -> None:
     assert torch.isfinite(dice_and_cross_entropy(right, torch.zeros_like(truth))), "no organ in the crop"
 
 
+def test_the_boost_counts_for_small_organs_only() -> None:
+    """An organ of 1/64 of the crop that weighs as 1/8 counts eightfold; one that fills half of it counts as it is."""
+    small, large, logits = torch.zeros(1, 1, 4, 4, 4), torch.zeros(1, 1, 4, 4, 4), torch.zeros(1, 1, 4, 4, 4)
+    small[..., 0, 0, 0], large[:, :, :2] = 1, 1
+    extra = dice_and_cross_entropy(logits, small, 1 / 8) - dice_and_cross_entropy(logits, small)
+    assert extra.item() == pytest.approx(3 * 7 * np.log(2) / 64, rel=1e-4)
+    assert dice_and_cross_entropy(logits, large, 1 / 8) == dice_and_cross_entropy(logits, large)
+
+
 def test_the_learning_rate_rises_and_falls() -> None:
     rates = [learning_rate(progress, 1e-3) for progress in (0, 0.015, 0.03, 0.5, 1, 1.5)]
     assert rates[0] < rates[1] < rates[2] == pytest.approx(1e-3)
