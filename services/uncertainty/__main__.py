@@ -4,9 +4,9 @@ from abdomenatlas.uncertainty.v1.uncertainty_pb2_grpc import add_UncertaintyServ
 from services.core.memory import MemoryGate
 from services.core.rpc.server import run
 from services.core.storage import Storage
-from services.uncertainty import kernels
 from services.uncertainty.servicer import UncertaintyServicer
 from services.uncertainty.settings import Settings
+from services.uncertainty.warm import warm
 
 
 def main() -> None:
@@ -17,7 +17,7 @@ def main() -> None:
         "abdomenatlas.uncertainty.v1.UncertaintyService",
         add_UncertaintyServiceServicer_to_server,
         UncertaintyServicer(Storage(settings.storage), MemoryGate(settings.memory_bytes)),
-        startup=kernels.warm,
+        startup=warm,
     )
 
 

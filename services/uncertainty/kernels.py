@@ -145,10 +145,3 @@ def _heat(stack, entropies, flagged, out):  # type: ignore[no-untyped-def]
             u = _mean_entropy(stack, entropies, v) if flag & UNCERTAIN else 0.0
             out[at] = i + u + (1.0 if flag & OVERLAPPING else 0.0)
             at += 1
-
-
-def warm() -> None:
-    """Compile everything, or load it from the cache, so that the first request need not wait."""
-    stack = np.full((2, 1, 1, 1), 128, np.uint8)
-    majority(stack)
-    heat(stack, flags(stack))
