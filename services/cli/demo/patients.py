@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from services.synthetic.cases import SyntheticCase, make_case, write_case
+if TYPE_CHECKING:
+    from services.synthetic.cases import SyntheticCase
 
 PROFILE = "demo"
 LICENCE = "Apache-2.0"
@@ -19,12 +21,17 @@ class Patient:
     organs: tuple[str, ...]
     """Organs that the source labelled."""
 
-    def draw(self) -> SyntheticCase:
+    def draw(self) -> "SyntheticCase":
         """The CT and the truth; the same every time."""
+        # The generator's libraries would double the start-up time of every other command.
+        from services.synthetic.cases import make_case
+
         return make_case(self.seed, profile=PROFILE)
 
     def write(self, folder: Path) -> None:
         """Write the case as its source would have published it."""
+        from services.synthetic.cases import write_case
+
         write_case(self.draw(), folder, self.organs)
 
 

@@ -1,0 +1,88 @@
+"""A claim folder holds what a reviewer needs, and only what changed goes back."""
+
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from services.cli.demo.reviewer import dice
+from services.cli.reviewing import NOTE, Note, changed_masks, fill, mask_files
+from services.core import classmaps
+from services.core.errors import AtlasError, Reason
+from services.core.geometry import Geometry
+from services.core.nifti import read_header, read_mask, write_mask
+from tests.cli.archive import Archive
+
+ORGANS = classmaps.load()
+
+
+@pytest.fixture
+def claim(archive: Archive, tmp_path: Path) -> Path:
+    fill(archive.connection, archive.reviews[0], tmp_path)
+    return tmp_path
+
+
+def test_it_opens_at_the_right_place(claim: Path, archive: Archive, oblique: Geometry) -> None:
+    ct = read_header(claim / "ct.nii.gz")
+    names = sorted(path.name for path in (claim / "segmentations").iterdir())
+    assert names == ["aorta.nii.gz", "gall_bladder.nii.gz", "liver.nii.gz", "spleen.nii.gz"]
+    for name in names:
+        assert read_mask(claim / "segmentations" / name).geometry.digest == ct.geometry.digest
+    heat = nibabel.nifti1.Nifti1Image.from_filename(claim / "attention.nii.gz")
+    assert np.allclose(heat.affine, oblique.matrix)
+    assert np.asarray(heat.dataobj).max() == 200
+
+
+def test_only_changed_masks_are_taken(claim: Path, archive: Archive) -> None:
+    review = archive.reviews[0]
+    masks = mask_files([claim], ORGANS)
+    assert changed_masks(archive.connection, review.label_version, masks) == {}
+    spleen = claim / "segmentations" / "spleen.nii.gz"
+    mask = read_mask(spleen)
+    mask.voxels[0, 0, 0] ^= 1
+    write_mask(spleen, mask.voxels, mask.geometry, like=mask.header)
+    write_mask(claim / "segmentations" / "stomach.nii.gz", mask.voxels, mask.geometry, like=mask.header)
+    changed = changed_masks(archive.connection, review.label_version, mask_files([claim], ORGANS))
+    assert sorted(changed) == ["spleen", "stomach"], "an organ that nobody had looked for is new"
+
+
+def test_an_unreadable_mask_is_left_to_storage(claim: Path, archive: Archive) -> None:
+    (claim / "segmentations" / "spleen.nii.gz").write_bytes(b"nonsense")
+    changed = changed_masks(archive.connection, archive.reviews[0].label_version, mask_files([claim], ORGANS))
+    assert sorted(changed) == ["spleen"]
+
+
+def test_masks_by_name(tmp_path: Path) -> None:
+    for name in ("liver.nii.gz", "spleen.nii"):
+        (tmp_path / name).touch()
+    assert sorted(mask_files([tmp_path], ORGANS)) == ["liver", "spleen"]
+    assert sorted(mask_files([tmp_path / "liver.nii.gz"], ORGANS)) == ["liver"]
+    (tmp_path / "lever.nii.gz").touch()
+    with pytest.raises(AtlasError, match=r"lever\.nii\.gz.*no 'lever'"):
+        mask_files([tmp_path], ORGANS)
+    (tmp_path / "none").mkdir()
+    with pytest.raises(AtlasError) as caught:
+        mask_files([tmp_path / "none"], ORGANS)
+    assert caught.value.reason == Reason.FOLDER_EMPTY
+
+
+def test_the_token_is_kept_for_its_holder_alone(tmp_path: Path) -> None:
+    note = Note("campaigns/a/reviews/b", 7, "Dr. A", "volumes/x", "volumes/x/labels/y")
+    note.write(tmp_path)
+    assert Note.read(tmp_path) == note
+    assert (tmp_path / NOTE).stat().st_mode & 0o077 == 0
+    (tmp_path / NOTE).write_text(json.dumps({"review": "x"}))
+    with pytest.raises(AtlasError, match="not a claim's note"):
+        Note.read(tmp_path)
+    (tmp_path / NOTE).unlink()
+    with pytest.raises(AtlasError, match=NOTE):
+        Note.read(tmp_path)
+
+
+def test_dice() -> None:
+    a, b = np.array([True, True, False]), np.array([True, False, False])
+    assert dice(a, b) == pytest.approx(2 / 3)
+    assert dice(a, a) == 1
+    assert np.isnan(dice(a & ~a, a & ~a))
