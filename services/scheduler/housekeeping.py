@@ -22,6 +22,7 @@ from services.scheduler.tables import Executor
 from services.scheduler.workflows import Workflows
 
 LOST = f"{Reason.INTERNAL.value}: The work ended without a result. The scheduler's log tells why; start a new round."
+_FORGET_EVERY = 3600 * SECOND
 
 log = structlog.get_logger()
 
@@ -33,7 +34,7 @@ class Housekeeper:
         self._settings, self._database, self._workflows, self._clock = settings, database, workflows, clock
         self._thread = threading.Thread(target=self._loop, name="housekeeper", daemon=True)
         self._woken = threading.Event()
-        self._stopping = False
+        self._stopping, self._forget_at = False, 0
 
     def start(self) -> None:
         """Begin."""
@@ -82,9 +83,16 @@ class Housekeeper:
         for submission in self._workflows.lost_decisions(submissions):
             with self._database.change() as session:
                 desk.unmergeable(session, submission, LOST, now)
-        if not self._database.is_sqlite:
-            self._take_over(now)
-        self._workflows.forget(datetime.fromtimestamp(now / SECOND, UTC))
+        with self._database.read() as session:
+            dead = _silent(session, now - int(self._settings.dead_seconds * SECOND))
+        if dead:
+            log.warning("taking over from dead executors", executors=dead)
+            self._workflows.take_over(dead)
+            with self._database.change() as session:
+                session.execute(delete(Executor).where(Executor.id.in_(dead)))
+        if now >= self._forget_at:
+            self._workflows.forget(datetime.fromtimestamp(now / SECOND, UTC))
+            self._forget_at = now + _FORGET_EVERY
 
     def measure(self) -> None:
         """Set the gauges."""
@@ -94,15 +102,6 @@ class Housekeeper:
             count, oldest = desk.waiting(session, now)
         OPEN_REVIEWS.set(count)
         OLDEST_REVIEW.set(0 if oldest is None else (now - oldest) / SECOND)
-
-    def _take_over(self, now: int) -> None:
-        with self._database.read() as session:
-            dead = _silent(session, now - int(self._settings.dead_seconds * SECOND))
-        if dead:
-            log.warning("taking over from dead executors", executors=dead)
-            self._workflows.take_over(dead)
-            with self._database.change() as session:
-                session.execute(delete(Executor).where(Executor.id.in_(dead)))
 
     def _sign(self) -> None:
         with self._database.change() as session:

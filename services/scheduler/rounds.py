@@ -145,17 +145,21 @@ def close_if_complete(session: Session, campaign: Campaign, now: int) -> None:
     if campaign.state != State.RUNNING or session.scalar(undone) is not None:
         return
     reviewed = select(Review.volume).where(Review.campaign == campaign.id, Review.state == ReviewState.DONE)
-    statement = select(Item).where(
-        Item.campaign == campaign.id, Item.state == ItemState.READY, Item.volume.not_in(reviewed)
+    mine = Item.campaign == campaign.id
+    unreviewed = select(Item.volume, Item.priority).where(
+        mine, Item.state == ItemState.READY, Item.volume.not_in(reviewed)
     )
-    items = {item.volume: item for item in session.scalars(statement)}
-    ranked = by_attention(Candidate(item.volume, item.priority) for item in items.values())
-    ranks = {candidate.volume: rank for rank, candidate in enumerate(ranked, start=1)}
-    for volume, rank in ranks.items():
-        items[volume].rank = rank
+    ranked = by_attention(Candidate(volume, priority) for volume, priority in session.execute(unreviewed))
+    ranks = [
+        {"campaign": campaign.id, "volume": candidate.volume, "rank": rank}
+        for rank, candidate in enumerate(ranked, start=1)
+    ]
+    if ranks:
+        session.execute(update(Item), ranks)
     chosen = for_review(ranked, campaign.review_share)
-    for candidate in chosen:
-        desk.open_review(session, campaign, items[candidate.volume], now)
+    # Those chosen are the first in rank.
+    for item in session.scalars(select(Item).where(mine, Item.rank.between(1, len(chosen)))):
+        desk.open_review(session, campaign, item, now)
     campaign.open_review_count = len(chosen)
     campaign.state = State.IN_REVIEW if chosen else State.ROUND_DONE
     message = f"{len(ranked)} volumes ranked, {len(chosen)} to review."

@@ -54,7 +54,8 @@ class Settings(ServiceSettings):
     sweep_seconds: float = Field(5.0, gt=0, le=600)
     """How often expired leases, lost work and dead replicas are looked for, and how often a replica gives a sign."""
     dead_seconds: float = Field(60.0, gt=0)
-    """A replica that gave no sign for so long is dead, and another one takes its work over (PostgreSQL only)."""
+    """A replica that gave no sign for so long is dead, and another one takes its work over. So does a
+    process on SQLite that was given another executor_id."""
     retention_days: float = Field(7.0, gt=0)
     """How long the workflow engine remembers finished work. Campaigns and their events are kept for ever."""
 

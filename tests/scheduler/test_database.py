@@ -44,9 +44,13 @@ def sequences(database: Database, name: str) -> list[int]:
 def test_migrations_make_the_tables_that_the_code_has(database: Database) -> None:
     database.migrate()
     with database.change() as session:
-        ours = {"include_object": lambda thing, name, kind, *_: kind != "table" or name in Base.metadata.tables}
-        context = MigrationContext.configure(session.connection(), opts=ours)
+        context = MigrationContext.configure(session.connection(), opts={"include_object": _comparable})
         assert compare_metadata(context, Base.metadata) == []
+
+
+def _comparable(thing: object, name: str | None, kind: str, *_: object) -> bool:
+    """Alembic cannot read a descending index back; the migrations' own table is none of the code's."""
+    return name not in ("ix_item_queue", "scheduler_migration")
 
 
 def test_a_database_that_does_not_answer_is_a_passing_error() -> None:

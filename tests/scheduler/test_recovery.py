@@ -1,6 +1,8 @@
 """What survives the death of the scheduler: everything that was committed, once."""
 
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -81,6 +83,36 @@ def test_another_replica_takes_over_from_a_dead_one(
         assert second.campaign("c1").ready_count == 30
         assert second.lines("taking over from dead executors")[0]["executors"] == ["one"]
     assert sum(world.calls.values()) - len(world.calls) <= CONCURRENCY
+
+
+def test_work_under_an_old_name_is_taken_up_on_sqlite_too(world: World, workers: Server, tmp_path: Path) -> None:
+    world.predict_seconds = 60
+    url = f"sqlite:///{tmp_path}/scheduler.db"
+    with Scheduler(url, workers.address, tmp_path, executor="old") as scheduler:
+        scheduler.create("c1", VOLUMES[:2], review_share=0.0)
+        wait_until(lambda: _calls(world, "predict") == 2, "predictions", 30)
+        scheduler.kill()
+    world.predict_seconds = 0
+    with Scheduler(url, workers.address, tmp_path, executor="new") as scheduler:
+        scheduler.rest("c1")
+        assert scheduler.campaign("c1").ready_count == 2
+
+
+def test_finished_work_is_forgotten_by_the_workflow_engine(world: World, workers: Server, tmp_path: Path) -> None:
+    """The campaign stays."""
+    url = f"sqlite:///{tmp_path}/scheduler.db"
+    with Scheduler(url, workers.address, tmp_path) as scheduler:
+        scheduler.create("c1", VOLUMES[:2], review_share=0.0)
+        scheduler.rest("c1")
+        assert _remembered(tmp_path) == 2
+    with Scheduler(url, workers.address, tmp_path, retention_days=1e-9) as scheduler:
+        wait_until(lambda: _remembered(tmp_path) == 0, "forgetting", 20)
+        assert scheduler.campaign("c1").ready_count == 2
+
+
+def _remembered(folder: Path) -> int:
+    with closing(sqlite3.connect(folder / "scheduler.db-workflows")) as connection:
+        return int(connection.execute("SELECT count(*) FROM workflow_status").fetchone()[0])
 
 
 def test_two_replicas_of_one_name_are_refused(postgres_url: str, workers: Server, tmp_path: Path) -> None:

@@ -79,7 +79,8 @@ def upgrade() -> None:
     )
     op.create_index("ix_item_campaign_rank_volume", "item", ["campaign", "rank", "volume"])
     op.create_index("ix_item_campaign_state", "item", ["campaign", "state"])
-    op.create_index("ix_item_state_queued_priority_age", "item", ["state", "queued", "priority", "age"])
+    order: list[str | sa.TextClause] = ["state", "queued", sa.text("priority DESC"), "age", "campaign", "volume"]
+    op.create_index("ix_item_queue", "item", order)
 
     op.create_table(
         "review",
