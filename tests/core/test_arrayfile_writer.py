@@ -14,8 +14,8 @@ GRID = Geometry(SHAPE[::-1], (1.5, 0.0, 0.0, 0.0, 0.0, 1.5, 0.0, 0.0, 0.0, 0.0, 
 
 
 @settings(deadline=None)
-@given(*[st.tuples(st.integers(0, n), st.integers(0, n)).map(sorted) for n in SHAPE])
-def test_a_box_lies_where_it_was_put_and_the_rest_is_0(*ends: list[int]) -> None:
+@given(st.tuples(*[st.tuples(st.integers(0, n), st.integers(0, n)).map(sorted) for n in SHAPE]))
+def test_a_box_lies_where_it_was_put_and_the_rest_is_0(ends: tuple[list[int], ...]) -> None:
     corner, part = (ends[0][0], ends[1][0], ends[2][0]), tuple(slice(*pair) for pair in ends)
     whole = np.zeros(SHAPE, np.uint8)
     whole[part] = np.random.default_rng(0).integers(0, 256, whole[part].shape)
