@@ -6,12 +6,10 @@ MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3.11
 OUT ?= demo-out
-BUF_VERSION := 1.75.0
 
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-BUF := .tools/node_modules/.bin/buf
 MODELS := $(patsubst %/model.yaml,%,$(wildcard models/*/model.yaml))
 # What is installed must not depend on what else the caller's shell has set up.
 unexport PYTHONPATH PYTHONHOME
@@ -40,8 +38,8 @@ lint: $(READY) ## style, types and import rules
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-contract: $(READY) $(BUF) ## proto rules, and that all that is generated is up to date
-	@$(BUF) lint
+contract: $(READY) ## proto rules, and that all that is generated is up to date
+	@$(BIN)/buf lint
 	@tools/protos build/gen && diff -r -x __pycache__ build/gen gen || { echo "gen/ is out of date: run make protos" >&2; exit 1; }
 	@$(BIN)/python docs/reference.py --check
 	@$(BIN)/python -m services.serving.repository models --check
@@ -62,7 +60,7 @@ train: $(READY) ## train the demonstration networks on synthetic CTs and measure
 	@$(BIN)/python -m services.serving.repository models
 
 clean: ## remove what is built, the environment and the demonstration's output
-	rm -rf $(VENV) .tools .atlas build dist *.egg-info demo-out .*_cache .hypothesis
+	rm -rf $(VENV) .atlas build dist *.egg-info demo-out .*_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml requirements.lock
@@ -73,9 +71,4 @@ $(READY): pyproject.toml requirements.lock
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c requirements.lock -e '.[all,dev]'
 	@# Only its tritonserver is wanted: its own requirements would bring other versions of ours.
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps nvidia-pytriton==0.7.0
-	@touch $@
-
-$(BUF): Makefile
-	@command -v npm >/dev/null || { echo "make check needs npm, for buf: apt-get install npm (or nodejs from nodejs.org)" >&2; exit 1; }
-	@npm install --silent --no-save --prefix .tools @bufbuild/buf@$(BUF_VERSION)
 	@touch $@
