@@ -35,6 +35,7 @@ class Process:
     """A running storage service."""
 
     popen: "subprocess.Popen[bytes]"
+    address: str
     storage: Storage
     metrics_port: int
     log: Path
@@ -114,7 +115,7 @@ def start(tmp_path: Path) -> Start:
                 lambda: popen.poll() is not None or '"serving"' in log.read_text(), f"storage\n{log.read_text()}", 60
             )
             assert popen.poll() is None, log.read_text()
-            yield Process(popen, Storage(f"127.0.0.1:{port}"), metrics_port, log)
+            yield Process(popen, f"127.0.0.1:{port}", Storage(f"127.0.0.1:{port}"), metrics_port, log)
 
     return start_one
 

@@ -3,7 +3,6 @@
 import io
 import os
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -137,13 +136,19 @@ class TestFilesystem:
             put(objects, key, b"x")
         assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
-    def test_leftovers_of_a_killed_process_are_removed_after_a_day(self, tmp_path: Path) -> None:
-        unfinished = FilesystemObjects(tmp_path)._unfinished
-        for name, age in (("old", 25 * 3600), ("new", 60)):
-            (unfinished / name).write_bytes(b"x")
-            os.utime(unfinished / name, (time.time() - age,) * 2)
-        FilesystemObjects(tmp_path)
-        assert [path.name for path in unfinished.iterdir()] == ["new"]
+    def test_leftovers_of_a_killed_process_are_removed_and_the_work_of_others_is_not(self, tmp_path: Path) -> None:
+        objects = FilesystemObjects(tmp_path)
+        (objects._unfinished / "left-by-a-dead-process").write_bytes(b"x")
+
+        class Slow(io.BytesIO):
+            def read(self, size: int | None = -1) -> bytes:
+                FilesystemObjects(tmp_path)
+                assert len(list(objects._unfinished.iterdir())) == 1
+                return super().read(size)
+
+        objects.put(KEY, Slow(b"data"), 4)
+        assert get(objects, KEY) == b"data"
+        assert list(objects._unfinished.iterdir()) == []
 
 
 class TestS3:

@@ -1,20 +1,20 @@
 """Objects in a folder."""
 
 import contextlib
+import fcntl
 import os
 import re
 import tempfile
-import time
 from collections.abc import Iterator
 from io import RawIOBase
 from pathlib import Path
 
+from services.core.errors import AtlasError, Reason
 from services.storage.objects.port import Readable, missing, too_short
 
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(/[A-Za-z0-9][A-Za-z0-9_-]*)*")
 _BLOCK = 1 << 20
 _UNFINISHED = ".unfinished"
-_UNFINISHED_SECONDS = 24 * 3600
 
 
 class FilesystemObjects:
@@ -25,26 +25,31 @@ class FilesystemObjects:
         self._unfinished = self._root / _UNFINISHED
         self._unfinished.mkdir(parents=True, exist_ok=True)
         for path in self._unfinished.iterdir():
-            # A process that was killed left it; one that still writes touched it a moment ago.
-            with contextlib.suppress(FileNotFoundError):
-                if path.stat().st_mtime < time.time() - _UNFINISHED_SECONDS:
-                    path.unlink()
+            _remove_unless_locked(path)
 
     def put(self, key: str, data: Readable, size: int) -> None:
         """See the port."""
         target = self._path(key)
-        handle, name = tempfile.mkstemp(dir=self._unfinished)
+        handle, name = self._unfinished_file()
         try:
-            with os.fdopen(handle, "wb", buffering=0) as file:
+            with os.fdopen(handle, "wb") as file:
                 left = size
                 while left and (block := data.read(min(left, _BLOCK))):
                     file.write(block)
                     left -= len(block)
                 if left:
                     raise too_short(key)
-                os.fsync(file.fileno())
-            _rename(Path(name), target)
+                file.flush()
+                os.fsync(handle)
+                _rename(Path(name), target)
             _sync_folder(target.parent)
+        except OSError as error:
+            raise AtlasError(
+                Reason.DEPENDENCY_UNAVAILABLE,
+                f"The folder of objects cannot be written: {error.strerror or type(error).__name__}.",
+                field=key,
+                remedy="Check the disk of the storage service and its permissions.",
+            ) from error
         finally:
             Path(name).unlink(missing_ok=True)
 
@@ -78,10 +83,26 @@ class FilesystemObjects:
         with contextlib.suppress(OSError):
             path.parent.rmdir()
 
+    def _unfinished_file(self) -> tuple[int, str]:
+        """A new file, locked for as long as it is open, so that others see that its writer lives."""
+        while True:
+            handle, name = tempfile.mkstemp(dir=self._unfinished)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            if os.fstat(handle).st_nlink:
+                return handle, name
+            os.close(handle)  # somebody took it for a leftover before it was locked
+
     def _path(self, key: str) -> Path:
         if not _KEY.fullmatch(key):
             raise ValueError(f"{key[:200]!r} is not a key")
         return self._root / key
+
+
+def _remove_unless_locked(path: Path) -> None:
+    """Remove what a process left that was killed."""
+    with contextlib.suppress(FileNotFoundError, BlockingIOError), path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink()
 
 
 def _rename(source: Path, target: Path) -> None:

@@ -1,0 +1,188 @@
+"""Label files on their way into the catalog."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from abdomenatlas.storage.v1 import storage_pb2 as pb
+from services.core import nifti
+from services.core.errors import AtlasError, Reason
+from services.core.geometry import Geometry
+from tests.storage import files
+from tests.storage.world import World
+
+LIVER, SPLEEN = files.ball(5), files.ball(3, (5, 14, 18))
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    world = World(tmp_path)
+    world.volume()
+    return world
+
+
+def refusal(action: Any, *args: Any, **kwargs: Any) -> AtlasError:
+    with pytest.raises(AtlasError) as caught:
+        action(*args, **kwargs)
+    return caught.value
+
+
+def label_map(dtype: Any = np.uint8) -> npt.NDArray[Any]:
+    """Liver 5 and spleen 8 in one map; where they overlap, spleen."""
+    labels = np.zeros(files.GEOMETRY.array_shape, dtype)
+    labels[LIVER > 0] = 5
+    labels[SPLEEN > 0] = 8
+    return labels
+
+
+def moved(**changes: float) -> Geometry:
+    matrix = files.GEOMETRY.matrix
+    matrix[0, 3] += changes.get("x", 0)
+    matrix[0, 0] *= changes.get("flip", 1)
+    return Geometry.from_matrix(files.GEOMETRY.shape, matrix)
+
+
+def test_masks_become_channels_in_order_of_the_class_map(world: World) -> None:
+    version = world.import_masks(("spleen", files.mask(SPLEEN)), ("liver", files.mask(LIVER)))
+    masks = world.masks(version)
+    assert list(masks) == ["liver", "spleen"]
+    np.testing.assert_array_equal(masks["liver"], LIVER)
+    np.testing.assert_array_equal(masks["spleen"], SPLEEN)
+    assert (LIVER & SPLEEN).any(), "organs may overlap, and these do"
+    assert [(o.organ, o.origin, o.voxels) for o in version.organs] == [
+        ("liver", pb.ORIGIN_SOURCE, LIVER.sum()),
+        ("spleen", pb.ORIGIN_SOURCE, SPLEEN.sum()),
+    ]
+    assert version.organs[0].volume_mm3 == pytest.approx(LIVER.sum() * 0.8 * 0.8 * 2)
+    assert (version.author, version.class_map) == ("amos22", "abdomenatlas-1.0")
+    assert world.records.label_versions.get(version.name) == version
+
+
+def test_the_same_files_in_any_order_give_the_same_version(world: World) -> None:
+    first = world.import_masks(("spleen", files.mask(SPLEEN)), ("liver", files.mask(LIVER)))
+    assert world.import_masks(("liver", files.mask(LIVER)), ("spleen", files.mask(SPLEEN))) == first
+    assert world.import_masks(("liver", files.mask(LIVER))).name != first.name
+    assert world.import_files(("liver", files.mask(LIVER), "x"), author="other").name != first.name
+
+
+def test_an_empty_mask_says_that_somebody_looked(world: World) -> None:
+    version = world.import_masks(("pancreas", files.mask(np.zeros_like(LIVER))))
+    assert [(o.organ, o.voxels) for o in version.organs] == [("pancreas", 0)]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32, np.float64])
+def test_a_label_map_is_taken_apart(world: World, dtype: Any) -> None:
+    version = world.import_masks(("", nifti.encode(label_map(dtype), files.GEOMETRY)))
+    masks = world.masks(version)
+    assert list(masks) == ["liver", "spleen"]
+    np.testing.assert_array_equal(masks["liver"], LIVER & ~SPLEEN & 1)
+    np.testing.assert_array_equal(masks["spleen"], SPLEEN)
+
+
+def test_organs_looked_for_are_absent_and_not_unknown(world: World) -> None:
+    data = nifti.encode(label_map(), files.GEOMETRY)
+    version = world.import_files(("", data, "l.nii.gz"), looked_for=("pancreas", "spleen", "liver"))
+    assert [(o.organ, bool(o.voxels)) for o in version.organs] == [
+        ("liver", True),
+        ("pancreas", False),
+        ("spleen", True),
+    ]
+    error = refusal(world.import_files, ("", data, "l.nii.gz"), looked_for=("pancreas", "liver"))
+    assert error.reason == Reason.FIELD_INVALID
+    assert "spleen" in error.message
+
+
+def test_a_label_map_and_masks_go_together_unless_they_share_an_organ(world: World) -> None:
+    data, kidney = nifti.encode(label_map(), files.GEOMETRY), files.mask(files.ball(2))
+    version = world.import_masks(("", data), ("kidney_left", kidney))
+    assert [o.organ for o in version.organs] == ["kidney_left", "liver", "spleen"]
+    error = refusal(world.import_masks, ("", data), ("liver", files.mask(LIVER)))
+    assert error.reason == Reason.FIELD_INVALID
+    assert "liver" in error.message
+
+
+def test_ids_that_the_class_map_does_not_know_are_listed(world: World) -> None:
+    labels = label_map(np.int16)
+    labels[0, 0, :3] = 77, 300, 12
+    error = refusal(world.import_masks, ("", nifti.encode(labels, files.GEOMETRY)))
+    assert error.reason == Reason.LABEL_UNKNOWN
+    assert "12, 77, 300" in error.message
+    assert error.field == "combined_labels.nii.gz"
+    known = world.import_files(
+        ("", nifti.encode(np.where(labels == 12, 12, 0).astype(np.uint8), files.GEOMETRY), "x"),
+        class_map="abdomenatlas-1.1",
+    )
+    assert [o.organ for o in known.organs] == ["bladder"]
+
+
+@pytest.mark.parametrize(
+    ("given", "reason", "field"),
+    [
+        ([("hepar", files.mask(LIVER))], Reason.ORGAN_UNKNOWN, "hepar.nii.gz"),
+        ([("liver", files.mask(LIVER + LIVER + SPLEEN))], Reason.MASK_NOT_BINARY, "liver.nii.gz"),
+        ([("liver", files.mask(LIVER)[:-30])], Reason.FILE_TRUNCATED, "liver.nii.gz"),
+        ([("liver", b"version https://git-lfs")], Reason.FILE_NOT_NIFTI, "liver.nii.gz"),
+        ([("liver", files.mask(LIVER)), ("liver", files.mask(SPLEEN))], Reason.FIELD_INVALID, "files"),
+        ([("", files.mask(LIVER)), ("", files.mask(SPLEEN))], Reason.FIELD_INVALID, "combined_labels.nii.gz"),
+        ([], Reason.FIELD_REQUIRED, "files"),
+    ],
+)
+def test_bad_files_are_refused_by_name(world: World, given: Any, reason: Reason, field: str) -> None:
+    error = (
+        refusal(world.import_masks, ("spleen", files.mask(SPLEEN)), *given) if given else refusal(world.import_masks)
+    )
+    assert (error.reason, error.field) == (reason, field)
+    assert not world.records.label_versions.page("volumes/case", 0, "", "List")[0]
+
+
+@pytest.mark.parametrize(
+    "geometry",
+    [moved(x=0.8), moved(x=200), moved(flip=-1), Geometry.from_matrix((24, 20, 15), files.AFFINE)],
+)
+def test_a_label_on_another_grid_is_refused_naming_both(world: World, geometry: Geometry) -> None:
+    data = files.mask(np.ones(geometry.array_shape, np.uint8), geometry)
+    for organ in ("liver", ""):
+        error = refusal(world.import_masks, (organ, data))
+        assert error.reason == Reason.GEOMETRY_MISMATCH
+        assert error.field == f"{organ or 'combined_labels'}.nii.gz"
+        assert "volumes/case" in error.message
+        assert str(geometry) in error.message
+        assert str(files.GEOMETRY) in error.message
+
+
+def test_rounding_in_a_header_is_tolerated_and_noted(world: World) -> None:
+    version = world.import_masks(("liver", files.mask(LIVER, moved(x=0.001))))
+    assert any("rounding" in note for note in version.notes)
+    assert version.masks.geometry.digest == files.GEOMETRY.digest
+
+
+def test_what_was_odd_is_noted_with_the_files_name(world: World) -> None:
+    version = world.import_masks(("liver", files.mask(LIVER * np.uint8(255))))
+    np.testing.assert_array_equal(world.masks(version)["liver"], LIVER)
+    assert version.notes[0].startswith("liver.nii.gz: ")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason", "field"),
+    [
+        ({"origin": pb.ORIGIN_AI}, Reason.FIELD_INVALID, "origin"),
+        ({"author": ""}, Reason.FIELD_REQUIRED, "author"),
+        ({"class_map": "nobody-9"}, Reason.CLASS_MAP_MISMATCH, "class_map"),
+        ({"looked_for": ("hepar",)}, Reason.ORGAN_UNKNOWN, "looked_for"),
+        ({"parent": "volumes/nowhere"}, Reason.RESOURCE_NOT_FOUND, "volumes/nowhere"),
+        ({"parent": "volumes/../x"}, Reason.NAME_INVALID, "parent"),
+    ],
+)
+def test_requests_that_make_no_sense_are_refused(world: World, change: Any, reason: Reason, field: str) -> None:
+    error = refusal(world.import_files, ("liver", files.mask(LIVER), "liver.nii.gz"), **change)
+    assert (error.reason, error.field) == (reason, field)
+
+
+def test_labels_larger_than_the_memory_are_refused(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.volume()
+    poor = World(tmp_path, memory_bytes=2**20)
+    assert refusal(poor.import_masks, ("liver", files.mask(LIVER))).reason == Reason.VOLUME_TOO_LARGE
