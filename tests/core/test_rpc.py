@@ -123,7 +123,7 @@ def test_a_malformed_request_id_is_replaced(service: Service) -> None:
 def test_sigterm_lets_the_call_in_flight_end(service: Service) -> None:
     """Health turns first, the running call gets its answer, then the process ends with 0."""
     channel = grpc.insecure_channel(service.address)
-    health = health_pb2_grpc.HealthStub(channel)
+    health: Any = health_pb2_grpc.HealthStub(channel)
     assert health.Check(health_pb2.HealthCheckRequest()).status == health_pb2.HealthCheckResponse.SERVING
     call = UncertaintyServiceStub(channel).ListProfiles.future(pb.ListProfilesRequest())
     while not any(x.startswith("atlas_rpc_in_flight") and x.endswith(" 1.0") for x in _metrics(service)):
