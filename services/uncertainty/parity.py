@@ -3,6 +3,9 @@
 Per organ, from the models that have it: *inconsistency* (the models differ), *uncertainty* (they are unsure) and
 *overlap* (two organs claim the voxel). The first two are opened by 5x5x5 voxels, each by itself, then all three are
 united; the heat adds them up, divided by the organ's maximum.
+
+It is given uncut probabilities. The original set each model's stored probabilities to 0 away from that model's own
+mask (but not its entropies), which hid what all models had cut off.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -110,7 +113,7 @@ def _heat_slabs(ensemble: Ensemble, organ: str, flagged: Boxed) -> Iterator[tupl
 PARITY = Profile(
     name="parity",
     version=1,
-    description="The arithmetic of AbdomenAtlas-8K: disagreement, entropy and overlap in voxels, each organ's heat "
-    "divided by its own maximum.",
+    description="The arithmetic of AbdomenAtlas-8K on uncut probabilities: disagreement, entropy and overlap in voxels, "
+    "each organ's heat divided by its own maximum.",
     attend=attend,
 )

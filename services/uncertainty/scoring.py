@@ -42,8 +42,9 @@ def score(storage: Storage, gate: MemoryGate, request: ScoreRequest, report: Rep
     )
     with gate.hold(needed, what=volume.name):
         attention_map = _make(storage, profile, inputs, organs, report)
-    request_ = pb.CreateAttentionMapRequest(parent=volume.name, attention_map_id=map_id, attention_map=attention_map)
-    return storage.rpc.CreateAttentionMap(request_).attention_map
+    return storage.rpc.CreateAttentionMap(
+        pb.CreateAttentionMapRequest(parent=volume.name, attention_map_id=map_id, attention_map=attention_map)
+    ).attention_map
 
 
 def _make(
