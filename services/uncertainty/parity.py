@@ -113,7 +113,7 @@ def _heat_slabs(ensemble: Ensemble, organ: str, flagged: Boxed) -> Iterator[tupl
 PARITY = Profile(
     name="parity",
     version=1,
-    description="The arithmetic of AbdomenAtlas-8K on uncut probabilities: disagreement, entropy and overlap in voxels, "
-    "each organ's heat divided by its own maximum.",
+    description="The arithmetic of AbdomenAtlas-8K on uncut probabilities: disagreement, entropy and overlap in "
+    "voxels, each organ's heat divided by its own maximum.",
     attend=attend,
 )
