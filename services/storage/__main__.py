@@ -4,6 +4,7 @@ import sys
 from datetime import timedelta
 
 from abdomenatlas.storage.v1.storage_pb2_grpc import add_StorageServiceServicer_to_server
+from services.core.errors import AtlasError
 from services.core.memory import MemoryGate
 from services.core.rpc.server import run
 from services.storage.blobs import Blobs
@@ -21,8 +22,14 @@ from services.storage.volumes import Volumes
 
 
 def main() -> None:
-    """Serve until told to stop."""
-    settings = Settings()
+    """Serve until told to stop; end with the reason if the stores do not answer."""
+    try:
+        _serve(Settings())
+    except AtlasError as error:
+        raise SystemExit(str(error)) from None
+
+
+def _serve(settings: Settings) -> None:
     engine = database.connect(settings.database_url.get_secret_value())
     if sys.argv[1:] == ["migrate"]:
         database.upgrade(engine)

@@ -13,7 +13,8 @@ from services.core.rpc.settings import ServiceSettings
 class Settings(ServiceSettings):
     """What the storage service is told. Beside these: `services.core.rpc.settings`."""
 
-    model_config = SettingsConfigDict(env_prefix="ATLAS_STORAGE_", frozen=True)
+    # A validation error would otherwise show what was given, secrets among it.
+    model_config = SettingsConfigDict(env_prefix="ATLAS_STORAGE_", frozen=True, hide_input_in_errors=True)
 
     port: int = Field(50051, ge=0, le=65535)
     """TCP port for gRPC; 0 takes a free one, which the log names."""
@@ -32,17 +33,11 @@ class Settings(ServiceSettings):
     """PEM file of the authorities that the S3 server's certificate may come from; the machine's own by default."""
     s3_access_key: SecretStr = SecretStr("")
     """Access key."""
-    s3_access_key_file: Path | None = None
-    """A file that holds the access key, instead."""
     s3_secret_key: SecretStr = SecretStr("")
     """Secret key."""
-    s3_secret_key_file: Path | None = None
-    """A file that holds the secret key, instead."""
 
     database_url: SecretStr = SecretStr("sqlite:///atlas-data/catalog.db")
     """SQLAlchemy URL of the catalog: sqlite, for one storage process, or postgresql+psycopg, for any number."""
-    database_url_file: Path | None = None
-    """A file that holds the catalog's URL, instead."""
 
     max_object_bytes: int = Field(8 * 2**30, ge=1, le=5 * 2**40)
     """Largest object taken."""

@@ -3,6 +3,7 @@
 import gzip
 import io
 import struct
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -321,10 +322,20 @@ def test_garbage_is_refused_and_never_crashes(noise: bytes, size: int, order: st
     refusal(garbage)
 
 
-def test_memory_is_known_beforehand() -> None:
-    header = nifti.read_header(raw(image(HU)))
-    assert nifti.ct_bytes(header) >= 2 * HU.size
-    assert nifti.labels_bytes(header) >= HU.size
+@pytest.mark.parametrize("dtype", ["u1", "i2", ">i2", "i4", "f4", "f8"])
+@pytest.mark.parametrize("shape", [(40, 300, 300), (2, 1500, 1500)])
+def test_memory_is_known_beforehand(tmp_path: Path, dtype: str, shape: tuple[int, int, int]) -> None:
+    voxels = np.random.default_rng(3).integers(0, 2, shape).astype(dtype)
+    path = tmp_path / "file.nii.gz"
+    path.write_bytes(gzip.compress(raw(image(voxels)), 1))
+    header = nifti.read_header(path)
+    for read, known in ((nifti.read_ct, nifti.ct_bytes), (nifti.read_labels, nifti.labels_bytes)):
+        tracemalloc.start()
+        read(path)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak <= known(header)
+        assert known(header) <= 3 * voxels.size + 128 * 2**20
 
 
 class TestLabels:

@@ -267,12 +267,31 @@ def test_health_reflection_and_metrics(process: Process) -> None:
 
 
 def test_migrating_alone(local: Environment, tmp_path: Path) -> None:
-    environment = {f"ATLAS_STORAGE_{name.upper()}": value for name, value in local.items()}
-    root = Path(__file__).parents[2]
-    command = [sys.executable, "-m", "services.storage", "migrate"]
-    subprocess.run(command, check=True, env={**environment, "PYTHONPATH": f"{root}:{root / 'gen'}"}, timeout=60)
+    assert _run(local, "migrate").returncode == 0
     assert (tmp_path / "catalog.db").exists()
     assert not (tmp_path / "objects").exists()
+
+
+def test_a_store_that_does_not_answer_ends_the_service_with_the_reason(local: Environment) -> None:
+    url = "postgresql+psycopg://atlas:secret-word@127.0.0.1:9/atlas"
+    done = _run({**local, "database_url": url, "port": "0", "metrics_port": "0"})
+    assert done.returncode == 1
+    assert "The catalog's database does not answer." in done.stderr
+    assert "secret-word" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def _run(settings: Environment, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    environment = {f"ATLAS_STORAGE_{name.upper()}": value for name, value in settings.items()}
+    root = Path(__file__).parents[2]
+    return subprocess.run(
+        [sys.executable, "-m", "services.storage", *arguments],
+        env={**environment, "PYTHONPATH": f"{root}:{root / 'gen'}"},
+        timeout=120,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def _committed(storage: Storage, upload: pb.Upload) -> int:

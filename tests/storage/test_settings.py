@@ -20,6 +20,12 @@ def test_secrets_come_from_files_and_are_never_shown(tmp_path: Path, monkeypatch
     assert "secret-s3" not in repr(settings)
 
 
+def test_what_is_wrong_is_told_without_secrets() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Settings.model_validate({"objects": "s3://bucket", "s3_secret_key": "secret-word", "port": 10**6})
+    assert "secret-word" not in str(caught.value)
+
+
 @pytest.mark.parametrize("objects", ["s3://bucket", "ftp://x", "folder", "file:", "s3://"])
 def test_objects_nobody_can_reach_are_refused(objects: str) -> None:
     with pytest.raises(ValidationError):
