@@ -129,11 +129,15 @@ class Workers:
 
     def _result(self, stream: Any, field: str) -> Any:
         """The last message's `field`; progress goes by."""
+        result = None
         with self._tracked(stream):
+            # To the very end: leaving a stream before it has closed cancels the call.
             for message in stream:
                 if message.WhichOneof("update") == field:
-                    return getattr(message, field)
-        raise AtlasError(Reason.DEPENDENCY_UNAVAILABLE, f"The stream ended without {field}.", field=field)
+                    result = getattr(message, field)
+        if result is None:
+            raise AtlasError(Reason.DEPENDENCY_UNAVAILABLE, f"The stream ended without {field}.", field=field)
+        return result
 
     @contextmanager
     def _tracked(self, stream: _Cancellable) -> Iterator[None]:

@@ -3,7 +3,7 @@
 import re
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 
 METADATA_KEY = "x-request-id"
@@ -23,4 +23,6 @@ def bound(request_id: str) -> Iterator[str]:
     try:
         yield _current.get()
     finally:
-        _current.reset(token)
+        # A stream that its caller abandons is closed in a context of its own, where there is nothing to take back.
+        with suppress(ValueError):
+            _current.reset(token)
