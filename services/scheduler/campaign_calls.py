@@ -5,8 +5,9 @@ from collections.abc import Callable
 from sqlalchemy.exc import IntegrityError
 
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as pb
+from services.core.rpc.paging import Page
 from services.core import names
-from services.scheduler import admission, desk, items, journal, messages, paging, rounds
+from services.scheduler import admission, decisions, items, journal, messages, rounds
 from services.scheduler.campaigns import State
 from services.scheduler.clock import Clock
 from services.scheduler.database import Database
@@ -49,15 +50,10 @@ class CampaignCalls:
 
     def list_campaigns(self, request: pb.ListCampaignsRequest) -> pb.ListCampaignsResponse:
         """ListCampaigns."""
-        size = paging.size(request.page_size)
-        before = paging.key(request.page_token, "ListCampaigns", (), (int, str))
+        page = Page.of(request.page_size, request.page_token, "ListCampaigns", (int, str))
         with self._database.read() as session:
-            rows = rounds.page(session, before and (before[0], before[1]), size + 1)
-            more = [(row.create_time, row.id) for row in rows[size - 1 : -1]]
-            return pb.ListCampaignsResponse(
-                campaigns=[messages.campaign(row) for row in rows[:size]],
-                next_page_token=paging.token("ListCampaigns", (), more),
-            )
+            rows, token = page.cut(rounds.page(session, page.after, page.size + 1), lambda row: (row.create_time, row.id))
+            return pb.ListCampaignsResponse(campaigns=[messages.campaign(row) for row in rows], next_page_token=token)
 
     def start_round(self, request: pb.StartRoundRequest) -> pb.StartRoundResponse:
         """StartRound."""
@@ -77,16 +73,12 @@ class CampaignCalls:
 
     def list_items(self, request: pb.ListItemsRequest) -> pb.ListItemsResponse:
         """ListItems."""
-        size, parent = paging.size(request.page_size), campaign_id(request.parent, "parent")
-        after = paging.key(request.page_token, "ListItems", (parent,), (int, str))
+        parent = campaign_id(request.parent, "parent")
+        page = Page.of(request.page_size, request.page_token, "ListItems", (int, str), parent)
         with self._database.read() as session:
             journal.find(session, parent)
-            rows = items.page(session, parent, after and (after[0], after[1]), size + 1)
-            more = [(row.rank, row.volume) for row in rows[size - 1 : -1]]
-            return pb.ListItemsResponse(
-                items=[messages.item(row) for row in rows[:size]],
-                next_page_token=paging.token("ListItems", (parent,), more),
-            )
+            rows, token = page.cut(items.page(session, parent, page.after, page.size + 1), lambda row: (row.rank, row.volume))
+            return pb.ListItemsResponse(items=[messages.item(row) for row in rows], next_page_token=token)
 
     def events(self, name: str, after: int) -> tuple[list[pb.WatchCampaignResponse], bool]:
         """The next events after a sequence number, and whether the campaign rests and these are its last."""
@@ -94,7 +86,7 @@ class CampaignCalls:
             events = journal.after(session, name, after, EVENTS_AT_ONCE)
             # Read after the events, so it is never older than they are, whatever the database's isolation.
             row = journal.find(session, name)
-            merging = desk.merging(session, name)
+            merging = decisions.merging(session, name)
             campaign = messages.campaign(row)
             found = [pb.WatchCampaignResponse(event=messages.event(event), campaign=campaign) for event in events]
             told = max(after, events[-1].sequence if events else 0) >= row.last_sequence

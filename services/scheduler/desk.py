@@ -1,9 +1,8 @@
 """The review queue in the database. `reviews` decides what a lease allows; here it is looked up, kept and told."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, func, or_, select, update
+from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session
 
 from services.core.errors import AtlasError, Reason
@@ -30,11 +29,11 @@ class Key:
 
 
 @dataclass(frozen=True)
-class Submission:
-    """A decision that is to be merged."""
+class Revision:
+    """A label version that a reviewer made, and who that was; both "" if there is none."""
 
-    key: Key
-    token: int
+    name: str = ""
+    author: str = ""
 
 
 def open_review(session: Session, campaign: Campaign, item: Item, now: int) -> None:
@@ -77,85 +76,56 @@ def find(session: Session, key: Key) -> Review:
 
 
 def claim(session: Session, key: Key, reviewer: str, lease: int, now: int) -> Review:
-    """Raises LEASE_HELD or REVIEW_STATE."""
+    """`reviewer` takes the review. Raises LEASE_HELD or REVIEW_STATE."""
     campaign, row = _locked(session, key, now)
-    _keep(row, reviews.claim(_desk(row), reviewer, lease, now))
-    _tell(session, campaign, row, Kind.REVIEW_CLAIMED, now, actor=reviewer)
+    keep(row, reviews.claim(read(row), reviewer, lease, now))
+    tell(session, campaign, row, Kind.REVIEW_CLAIMED, now, actor=reviewer)
     return row
 
 
 def renew(session: Session, key: Key, token: int, lease: int, now: int) -> Review:
-    """Raises LEASE_LOST or REVIEW_STATE."""
+    """The holder keeps the review. Raises LEASE_LOST or REVIEW_STATE."""
     _, row = _locked(session, key, now)
-    _keep(row, reviews.renew(_desk(row), token, lease, now))
+    keep(row, reviews.renew(read(row), token, lease, now))
     return row
 
 
 def release(session: Session, key: Key, token: int, now: int) -> Review:
-    """Raises LEASE_LOST or REVIEW_STATE."""
+    """The holder gives the review back. Raises LEASE_LOST or REVIEW_STATE."""
     campaign, row = _locked(session, key, now)
-    before = _desk(row)
-    if _keep(row, reviews.release(before, token, now)):
-        _tell(session, campaign, row, Kind.REVIEW_RELEASED, now, actor=before.reviewer)
+    before = read(row)
+    if keep(row, reviews.release(before, token, now)):
+        tell(session, campaign, row, Kind.REVIEW_RELEASED, now, actor=before.reviewer)
     return row
 
 
 def submit(
-    session: Session, key: Key, token: int, decision: Decision, revision: str, now: int, trace_id: str
+    session: Session, key: Key, token: int, decision: Decision, revision: Revision, now: int, trace_id: str
 ) -> Review | AtlasError:
-    """Decide. The LEASE_LOST error is returned, not raised: the side version must be committed before it is told.
+    """The holder decides. The LEASE_LOST error is returned, not raised: the side version must be committed before it is told.
 
     Raises REVIEW_STATE.
     """
     campaign, row = _locked(session, key, now)
-    before = _desk(row)
+    before = read(row)
     try:
-        after = reviews.submit(before, token, decision, revision, now)
+        after = reviews.submit(before, token, decision, revision.name, now)
     except AtlasError as error:
         if error.reason != Reason.LEASE_LOST:
             raise
-        if _keep(row, reviews.keep(before, revision)):
-            _tell(session, campaign, row, Kind.SIDE_VERSION_KEPT, now, resource=revision)
+        if keep(row, reviews.keep(before, revision.name)):
+            about = {"resource": revision.name, "actor": revision.author}
+            tell(session, campaign, row, Kind.SIDE_VERSION_KEPT, now, **about)
         return error
-    if not _keep(row, after):
+    if not keep(row, after):
         return row
-    row.submit_time, row.trace_id = now, trace_id
+    row.submit_time, row.trace_id, row.queued = now, trace_id, False
     message = decision.name.lower()
-    _tell(session, campaign, row, Kind.REVIEW_SUBMITTED, now, actor=row.reviewer, message=message)
+    tell(session, campaign, row, Kind.REVIEW_SUBMITTED, now, actor=row.reviewer, message=message)
     if decision == Decision.ACCEPTED:
         # The labels stay as they are, so there is nothing to merge.
-        _finish(session, campaign, row, row.label_version, now)
+        finish(session, campaign, row, row.label_version, now)
     return row
-
-
-def merged(session: Session, submission: Submission, label_version: str, now: int) -> None:
-    """The decision is in the labels. If it was the round's last, the round is done. May be repeated."""
-    campaign = journal.lock(session, submission.key.campaign)
-    row = find(session, submission.key)
-    if row.state != State.SUBMITTED or row.token != submission.token:
-        return
-    item = session.get(Item, (row.campaign, row.volume))
-    if item is not None:
-        item.label_version = label_version
-    journal.record(
-        session, campaign, Kind.MERGED, now, volume=row.volume, resource=label_version, message=submission.key.name
-    )
-    _finish(session, campaign, row, label_version, now)
-
-
-def unmergeable(session: Session, submission: Submission, error: str, now: int) -> None:
-    """The decision cannot be merged: the review is open again and keeps the revision at its side. May be repeated."""
-    campaign = journal.lock(session, submission.key.campaign)
-    row = find(session, submission.key)
-    if row.state != State.SUBMITTED or row.token != submission.token:
-        return
-    after = reviews.reopen(_desk(row))
-    if campaign.state == CampaignState.CANCELLED:
-        after = reviews.withdraw(after)
-        campaign.open_review_count -= 1
-    _keep(row, after)
-    row.queued = False
-    _tell(session, campaign, row, Kind.FAILED, now, message=error)
 
 
 def sweep(session: Session, campaign: str, now: int) -> int:
@@ -180,41 +150,8 @@ def withdraw(session: Session, campaign: Campaign) -> int:
         )
     )
     for row in rows:
-        _keep(row, reviews.withdraw(_desk(row)))
+        keep(row, reviews.withdraw(read(row)))
     return len(rows)
-
-
-def to_queue(session: Session, limit: int) -> list[Submission]:
-    """Decisions that the workflow engine does not know of yet, oldest first."""
-    statement = select(Review).where(Review.state == State.SUBMITTED, Review.queued.is_(False))
-    rows = session.scalars(statement.order_by(Review.submit_time).limit(limit))
-    return [Submission(Key(row.campaign, row.id), row.token) for row in rows]
-
-
-def queued(session: Session, submissions: Sequence[Submission]) -> None:
-    """The workflow engine has these."""
-    for submission in submissions:
-        mine = (Review.campaign == submission.key.campaign) & (Review.id == submission.key.review)
-        session.execute(update(Review).where(mine, Review.token == submission.token).values(queued=True))
-
-
-def in_hand(session: Session) -> list[Submission]:
-    """The decisions that the workflow engine should be merging."""
-    rows = session.scalars(select(Review).where(Review.state == State.SUBMITTED, Review.queued.is_(True)))
-    return [Submission(Key(row.campaign, row.id), row.token) for row in rows]
-
-
-def revisions(session: Session, volume: str) -> list[str]:
-    """Revisions of a volume that reviews of any campaign decided on, oldest first; side versions are not among them."""
-    decided = Review.state.in_((State.SUBMITTED, State.DONE)) & (Review.decision == Decision.REVISED)
-    statement = select(Review.revision).where(Review.volume == volume, decided)
-    return list(dict.fromkeys(session.scalars(statement.order_by(Review.submit_time, Review.campaign))))
-
-
-def merging(session: Session, campaign: str) -> bool:
-    """Whether a decision in the campaign is still to be merged."""
-    statement = select(Review.id).where(Review.campaign == campaign, Review.state == State.SUBMITTED).limit(1)
-    return session.scalar(statement) is not None
 
 
 def waiting(session: Session, now: int) -> tuple[int, int | None]:
@@ -246,7 +183,7 @@ def page(
 
 def seen(row: Review, now: int) -> Desk:
     """The review as a reader should see it: a lease that has ended holds nobody up."""
-    return reviews.expire(_desk(row), now)
+    return reviews.expire(read(row), now)
 
 
 def _locked(session: Session, key: Key, now: int) -> tuple[Campaign, Review]:
@@ -258,19 +195,20 @@ def _locked(session: Session, key: Key, now: int) -> tuple[Campaign, Review]:
 
 def _expire(session: Session, campaign: Campaign, row: Review, now: int) -> None:
     holder = row.reviewer
-    if _keep(row, reviews.expire(_desk(row), now)):
-        _tell(session, campaign, row, Kind.REVIEW_RELEASED, now, actor=holder, message="The lease expired.")
+    if keep(row, reviews.expire(read(row), now)):
+        tell(session, campaign, row, Kind.REVIEW_RELEASED, now, actor=holder, message="The lease expired.")
 
 
-def _finish(session: Session, campaign: Campaign, row: Review, result: str, now: int) -> None:
-    _keep(row, reviews.finish(_desk(row), result))
+def finish(session: Session, campaign: Campaign, row: Review, result: str, now: int) -> None:
+    """The decision is in the labels; with the last one the round of a locked campaign is done."""
+    keep(row, reviews.finish(read(row), result))
     campaign.open_review_count -= 1
     if campaign.open_review_count == 0 and campaign.state == CampaignState.IN_REVIEW:
         campaign.state = CampaignState.ROUND_DONE
         journal.record(session, campaign, Kind.ROUND_DONE, now, message="All reviews of the round are merged.")
 
 
-def _tell(
+def tell(
     session: Session,
     campaign: Campaign,
     row: Review,
@@ -281,6 +219,7 @@ def _tell(
     resource: str = "",
     message: str = "",
 ) -> None:
+    """Append an event about a review to a locked campaign; `resource` is the review itself if not given."""
     name = Key(row.campaign, row.id).name
     about = {"resource": resource or name, "message": message, "actor": actor}
     journal.record(session, campaign, kind, now, volume=row.volume, **about)
@@ -290,7 +229,8 @@ def _ended(now: int) -> ColumnElement[bool]:
     return (Review.state == State.CLAIMED) & (Review.lease_expires <= now)
 
 
-def _desk(row: Review) -> Desk:
+def read(row: Review) -> Desk:
+    """The row as the rules see it."""
     return Desk(
         state=State(row.state),
         reviewer=row.reviewer,
@@ -303,9 +243,9 @@ def _desk(row: Review) -> Desk:
     )
 
 
-def _keep(row: Review, desk: Desk) -> bool:
+def keep(row: Review, desk: Desk) -> bool:
     """Write what has changed; whether anything has."""
-    if desk == _desk(row):
+    if desk == read(row):
         return False
     row.state, row.reviewer, row.token, row.lease_expires = desk.state, desk.reviewer, desk.token, desk.expires
     row.decision, row.revision, row.result = desk.decision, desk.revision, desk.result

@@ -12,7 +12,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from services.core.errors import AtlasError, Reason
-from services.scheduler import desk, items
+from services.scheduler import decisions, desk, items
 from services.scheduler.clock import Clock
 from services.scheduler.database import Database
 from services.scheduler.metrics import BACKLOG, OLDEST_REVIEW, OPEN_REVIEWS
@@ -60,20 +60,20 @@ class Housekeeper:
         with self._database.read() as session:
             replicas = session.scalar(select(func.count()).select_from(Executor)) or 1
             works = items.to_queue(session, 2 * self._settings.concurrency * replicas)
-            submissions = desk.to_queue(session, 2 * self._settings.concurrency * replicas)
+            submissions = decisions.to_queue(session, 2 * self._settings.concurrency * replicas)
         if works or submissions:
             self._workflows.queue_volumes(works)
             self._workflows.queue_decisions(submissions)
             with self._database.change() as session:
                 items.queued(session, works)
-                desk.queued(session, submissions)
+                decisions.queued(session, submissions)
 
     def sweep(self) -> None:
         """End leases, take over from dead replicas, fail what was lost, forget what ended long ago."""
         now = self._clock()
         with self._database.read() as session:
             campaigns = desk.with_ended_leases(session, now)
-            works, submissions = items.in_hand(session), desk.in_hand(session)
+            works, submissions = items.in_hand(session), decisions.in_hand(session)
         for campaign in campaigns:
             with self._database.change() as session:
                 desk.sweep(session, campaign, now)
@@ -82,7 +82,7 @@ class Housekeeper:
                 items.failed(session, work, LOST, now)
         for submission in self._workflows.lost_decisions(submissions):
             with self._database.change() as session:
-                desk.unmergeable(session, submission, LOST, now)
+                decisions.unmergeable(session, submission, LOST, now)
         with self._database.read() as session:
             dead = _silent(session, now - int(self._settings.dead_seconds * SECOND))
         if dead:

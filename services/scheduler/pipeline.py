@@ -14,11 +14,11 @@ import structlog
 
 from services.core.errors import AtlasError, Reason
 from services.core.rpc import request_id
-from services.scheduler import desk, items
+from services.scheduler import decisions, desk, items
 from services.scheduler.campaigns import Kind
 from services.scheduler.clock import Clock
 from services.scheduler.database import Database
-from services.scheduler.desk import Submission
+from services.scheduler.decisions import Submission
 from services.scheduler.items import Outcome, Work
 from services.scheduler.metrics import IN_FLIGHT
 from services.scheduler.retry import Patience
@@ -98,7 +98,7 @@ class Pipeline:
                 "trace": campaign.trace_id,
             }
             organs = list(campaign.organs)
-            revisions = desk.revisions(session, work.volume)
+            revisions = decisions.revisions(session, work.volume)
         with request_id.bound(plan["trace"]):
             sources = self._workers.source_labels(plan["volume"])
             labelled = {organ.organ for version in sources for organ in version.organs}
@@ -154,18 +154,18 @@ class Pipeline:
                 "trace": review.trace_id,
                 "predictions": review.predictions,
             }
-            revisions = desk.revisions(session, review.volume)
+            revisions = decisions.revisions(session, review.volume)
         with request_id.bound(plan["trace"]):
             sources = self._workers.source_labels(plan["volume"])
         return plan | {"label_versions": [version.name for version in sources] + revisions}
 
     def _decided(self, submission: Submission, merged: str) -> None:
         with self._database.change() as session:
-            desk.merged(session, submission, merged, self._clock())
+            decisions.merged(session, submission, merged, self._clock())
 
     def _undecided(self, submission: Submission, error: str) -> None:
         with self._database.change() as session:
-            desk.unmergeable(session, submission, error, self._clock())
+            decisions.unmergeable(session, submission, error, self._clock())
 
     def _step(self, run: Run, name: str, action: Callable[[], Any]) -> Any:
         """What the step gave back. Raises StepError."""

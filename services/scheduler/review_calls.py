@@ -6,13 +6,14 @@ from google.protobuf.duration_pb2 import Duration
 
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as pb
 from abdomenatlas.storage.v1.storage_pb2 import ORIGIN_REVISION
+from services.core.rpc.paging import Page
 from services.core import names
 from services.core.errors import AtlasError, Reason
 from services.core.rpc import request_id
-from services.scheduler import desk, journal, messages, paging, reviews
+from services.scheduler import desk, journal, messages, reviews
 from services.scheduler.clock import Clock
 from services.scheduler.database import Database
-from services.scheduler.desk import Key
+from services.scheduler.desk import Key, Revision
 from services.scheduler.reviews import Decision
 from services.scheduler.workers import Workers
 
@@ -32,20 +33,16 @@ class ReviewCalls:
 
     def list_reviews(self, request: pb.ListReviewsRequest) -> pb.ListReviewsResponse:
         """ListReviews."""
-        size, now = paging.size(request.page_size), self._clock()
+        now = self._clock()
         parent = "" if request.parent == "campaigns/-" else names.parse(request.parent, "campaigns/*", "parent")[0]
-        filters = (parent, int(request.state))
-        after = paging.key(request.page_token, "ListReviews", filters, (str, int, int))
+        kinds = (str, int, int)
+        page = Page.of(request.page_size, request.page_token, "ListReviews", kinds, parent, int(request.state))
         with self._database.read() as session:
             if parent:
                 journal.find(session, parent)
-            key = after and (after[0], after[1], after[2])
-            rows = desk.page(session, parent, request.state, key, size + 1, now)
-            more = [(row.campaign, row.round, row.rank) for row in rows[size - 1 : -1]]
-            return pb.ListReviewsResponse(
-                reviews=[messages.review(row, now) for row in rows[:size]],
-                next_page_token=paging.token("ListReviews", filters, more),
-            )
+            found = desk.page(session, parent, request.state, page.after, page.size + 1, now)
+            rows, token = page.cut(found, lambda row: (row.campaign, row.round, row.rank))
+            return pb.ListReviewsResponse(reviews=[messages.review(row, now) for row in rows], next_page_token=token)
 
     def claim(self, request: pb.ClaimReviewRequest) -> pb.ClaimReviewResponse:
         """ClaimReview."""
@@ -76,11 +73,10 @@ class ReviewCalls:
     def submit(self, request: pb.SubmitReviewRequest) -> pb.SubmitReviewResponse:
         """SubmitReview."""
         key, decision = _key(request.name), _decision(request)
-        if request.revision:
-            self._require_revision(key, request.revision)
+        revision = self._revision(key, request.revision) if request.revision else Revision()
         now, trace = self._clock(), request_id.current()
         with self._database.change() as session:
-            outcome = desk.submit(session, key, request.fencing_token, decision, request.revision, now, trace)
+            outcome = desk.submit(session, key, request.fencing_token, decision, revision, now, trace)
             response = None if isinstance(outcome, AtlasError) else messages.review(outcome, now)
         # Only now is the side version safe.
         if isinstance(outcome, AtlasError):
@@ -88,8 +84,8 @@ class ReviewCalls:
         self._wake()
         return pb.SubmitReviewResponse(review=response)
 
-    def _require_revision(self, key: Key, revision: str) -> None:
-        """The revision exists, is one, and is of the review's volume."""
+    def _revision(self, key: Key, revision: str) -> Revision:
+        """What storage knows of it, if it is a revision of the review's volume."""
         volume, _ = names.parse(revision, "volumes/*/labels/*", "revision")
         with self._database.read() as session:
             expected = desk.find(session, key).volume
@@ -102,6 +98,7 @@ class ReviewCalls:
         if version.class_map != class_map:
             message = f"{revision} speaks of {version.class_map}, the campaign of {class_map}."
             raise AtlasError(Reason.CLASS_MAP_MISMATCH, message, field="revision")
+        return Revision(version.name, version.author)
 
 
 def _key(name: str) -> Key:

@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 import structlog
 from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
 
-from services.scheduler.desk import Key, Submission
+from services.scheduler.decisions import Submission
+from services.scheduler.desk import Key
 from services.scheduler.items import Work
 from services.scheduler.pipeline import Pipeline
 from services.scheduler.settings import Settings

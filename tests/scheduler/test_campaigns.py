@@ -191,7 +191,7 @@ def test_work_under_a_lost_lease_is_refused_and_kept(scheduler: Scheduler, world
     assert list(now.side_versions) == [revision]
     assert (now.reviewer, now.state) == ("bob", pb.Review.STATE_CLAIMED)
     kept = [event for event in scheduler.rest("c1") if event.kind == Kind.KIND_SIDE_VERSION_KEPT]
-    assert [event.resource for event in kept] == [revision]
+    assert [(event.resource, event.actor) for event in kept] == [(revision, "ann")]
 
 
 def test_a_decision_that_cannot_be_merged_opens_the_review_again(scheduler: Scheduler, world: World) -> None:

@@ -8,10 +8,11 @@ from alembic.migration import MigrationContext
 from sqlalchemy import make_url
 
 from services.core.errors import AtlasError, Reason
-from services.scheduler import desk, items, journal, rounds
+from services.scheduler import decisions, desk, items, journal, rounds
 from services.scheduler.campaigns import ItemState, Kind, State
 from services.scheduler.database import Database
-from services.scheduler.desk import Key, Submission
+from services.scheduler.decisions import Submission
+from services.scheduler.desk import Key, Revision
 from services.scheduler.ensembles import Ensemble
 from services.scheduler.items import Outcome, Work
 from services.scheduler.reviews import SECOND, Decision
@@ -120,36 +121,36 @@ def test_reviews_come_and_go_and_every_change_is_told(database: Database) -> Non
         assert desk.waiting(session, late) == (2, 20)
         assert [row.id for row in desk.page(session, "", 1, None, 10, late)] == ["r1-1", "r1-2"]
         assert desk.page(session, "", 2, None, 10, late) == []
-        lost = desk.submit(session, first, 1, Decision.REVISED, "volumes/b/labels/r", late, "t")
+        lost = desk.submit(session, first, 1, Decision.REVISED, Revision("volumes/b/labels/r", "ann"), late, "t")
         assert isinstance(lost, AtlasError)
         assert lost.reason == Reason.LEASE_LOST
     with database.change() as session:
         assert desk.find(session, first).side_versions == ["volumes/b/labels/r"]
         assert desk.sweep(session, "c", late) == 0
-        assert desk.revisions(session, "b") == []
+        assert decisions.revisions(session, "b") == []
     with database.change() as session:
         token = desk.claim(session, first, "bob", SECOND, late).token
-        desk.submit(session, first, token, Decision.REVISED, "volumes/b/labels/r2", late, "t")
+        desk.submit(session, first, token, Decision.REVISED, Revision("volumes/b/labels/r2", "ann"), late, "t")
         submission = Submission(first, token)
-        assert desk.to_queue(session, 10) == [submission]
-        desk.queued(session, [submission])
-        assert desk.to_queue(session, 10) == []
-        assert desk.in_hand(session) == [submission]
-        assert desk.revisions(session, "b") == ["volumes/b/labels/r2"]
-        assert desk.merging(session, "c")
+        assert decisions.to_queue(session, 10) == [submission]
+        decisions.queued(session, [submission])
+        assert decisions.to_queue(session, 10) == []
+        assert decisions.in_hand(session) == [submission]
+        assert decisions.revisions(session, "b") == ["volumes/b/labels/r2"]
+        assert decisions.merging(session, "c")
     for _ in range(2):
         with database.change() as session:
-            desk.merged(session, submission, "volumes/b/labels/m2", late)
+            decisions.merged(session, submission, "volumes/b/labels/m2", late)
     with database.change() as session:
         token = desk.claim(session, second, "ann", SECOND, late).token
-        desk.submit(session, second, token, Decision.ACCEPTED, "", late, "t")
+        desk.submit(session, second, token, Decision.ACCEPTED, Revision(), late, "t")
         campaign = journal.find(session, "c")
         assert (campaign.state, campaign.open_review_count) == (State.ROUND_DONE, 0)
         events = journal.after(session, "c", 4, 100)
         assert [(Kind(event.kind).name, event.actor) for event in events] == [
             ("REVIEW_CLAIMED", "ann"),
             ("REVIEW_RELEASED", "ann"),
-            ("SIDE_VERSION_KEPT", ""),
+            ("SIDE_VERSION_KEPT", "ann"),
             ("REVIEW_CLAIMED", "bob"),
             ("REVIEW_SUBMITTED", "bob"),
             ("MERGED", ""),
@@ -169,12 +170,29 @@ def test_a_decision_in_hand_is_merged_even_if_the_campaign_is_cancelled(database
     key = Key("c", "r1-1")
     with database.change() as session:
         token = desk.claim(session, key, "ann", SECOND, 100).token
-        desk.submit(session, key, token, Decision.REVISED, "volumes/b/labels/r", 101, "t")
+        desk.submit(session, key, token, Decision.REVISED, Revision("volumes/b/labels/r", "ann"), 101, "t")
         assert rounds.cancel(session, "c", "", 102).open_review_count == 1
     with database.change() as session:
-        desk.merged(session, Submission(key, token), "volumes/b/labels/m2", 103)
+        decisions.merged(session, Submission(key, token), "volumes/b/labels/m2", 103)
         campaign = journal.find(session, "c")
         assert (campaign.state, campaign.open_review_count) == (State.CANCELLED, 0)
+
+
+def test_a_review_that_is_decided_again_is_merged_again(database: Database) -> None:
+    """Even if the workflow engine was faster than our own note that it has the first decision."""
+    with database.change() as session:
+        rounds.create(session, plan("c", "a"), 10)
+    finish(database, "c", {"a": 5})
+    key = Key("c", "r1-1")
+    for _ in range(2):
+        with database.change() as session:
+            token = desk.claim(session, key, "ann", SECOND, 100).token
+            desk.submit(session, key, token, Decision.REVISED, Revision("volumes/a/labels/r", "ann"), 101, "t")
+            submission = Submission(key, token)
+            assert decisions.to_queue(session, 10) == [submission]
+        with database.change() as session:
+            decisions.unmergeable(session, submission, "broken", 102)
+            decisions.queued(session, [submission])
 
 
 def test_a_failed_volume_is_tried_again_in_the_next_round(database: Database) -> None:
