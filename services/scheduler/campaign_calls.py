@@ -5,8 +5,8 @@ from collections.abc import Callable
 from sqlalchemy.exc import IntegrityError
 
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as pb
-from services.core.rpc.paging import Page
 from services.core import names
+from services.core.rpc.paging import Page
 from services.scheduler import admission, decisions, items, journal, messages, rounds
 from services.scheduler.campaigns import State
 from services.scheduler.clock import Clock
@@ -52,7 +52,9 @@ class CampaignCalls:
         """ListCampaigns."""
         page = Page.of(request.page_size, request.page_token, "ListCampaigns", (int, str))
         with self._database.read() as session:
-            rows, token = page.cut(rounds.page(session, page.after, page.size + 1), lambda row: (row.create_time, row.id))
+            rows, token = page.cut(
+                rounds.page(session, page.after, page.size + 1), lambda row: (row.create_time, row.id)
+            )
             return pb.ListCampaignsResponse(campaigns=[messages.campaign(row) for row in rows], next_page_token=token)
 
     def start_round(self, request: pb.StartRoundRequest) -> pb.StartRoundResponse:
@@ -77,7 +79,9 @@ class CampaignCalls:
         page = Page.of(request.page_size, request.page_token, "ListItems", (int, str), parent)
         with self._database.read() as session:
             journal.find(session, parent)
-            rows, token = page.cut(items.page(session, parent, page.after, page.size + 1), lambda row: (row.rank, row.volume))
+            rows, token = page.cut(
+                items.page(session, parent, page.after, page.size + 1), lambda row: (row.rank, row.volume)
+            )
             return pb.ListItemsResponse(items=[messages.item(row) for row in rows], next_page_token=token)
 
     def events(self, name: str, after: int) -> tuple[list[pb.WatchCampaignResponse], bool]:

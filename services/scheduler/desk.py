@@ -102,9 +102,9 @@ def release(session: Session, key: Key, token: int, now: int) -> Review:
 def submit(
     session: Session, key: Key, token: int, decision: Decision, revision: Revision, now: int, trace_id: str
 ) -> Review | AtlasError:
-    """The holder decides. The LEASE_LOST error is returned, not raised: the side version must be committed before it is told.
+    """The holder decides. Raises REVIEW_STATE.
 
-    Raises REVIEW_STATE.
+    LEASE_LOST is returned and not raised: the side version must be committed before the caller is told of it.
     """
     campaign, row = _locked(session, key, now)
     before = read(row)

@@ -6,10 +6,10 @@ from google.protobuf.duration_pb2 import Duration
 
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as pb
 from abdomenatlas.storage.v1.storage_pb2 import ORIGIN_REVISION
-from services.core.rpc.paging import Page
 from services.core import names
 from services.core.errors import AtlasError, Reason
 from services.core.rpc import request_id
+from services.core.rpc.paging import Page
 from services.scheduler import desk, journal, messages, reviews
 from services.scheduler.clock import Clock
 from services.scheduler.database import Database

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as pb
 from services.core.errors import AtlasError, Reason
-from services.scheduler import campaigns, paging, reviews
+from services.scheduler import campaigns, reviews
 from services.scheduler.ensembles import Card, agree
 from services.scheduler.retry import Patience
 from services.scheduler.settings import Settings
@@ -117,24 +117,6 @@ def test_what_does_not_pass_is_raised_at_once() -> None:
     with pytest.raises(AtlasError, match="broken"):
         Patience(120).persist(broken, time.sleep, time)
     assert time.now == 0
-
-
-def test_a_page_token_goes_back_to_its_own_list_only() -> None:
-    token = paging.token("ListItems", ("c1",), [(3, "a")])
-    assert paging.key(token, "ListItems", ("c1",), (int, str)) == (3, "a")
-    assert paging.key("", "ListItems", ("c1",), (int, str)) is None
-    assert paging.token("ListItems", ("c1",), []) == ""
-    foreign = paging.token("ListItems", ("c1",), [("3", "a")])
-    for bad, method, filters in [
-        (token, "ListItems", ("c2",)),
-        (token, "ListReviews", ("c1",)),
-        (foreign, "ListItems", ("c1",)),
-        ("nonsense", "ListItems", ("c1",)),
-        ("é", "ListItems", ("c1",)),
-    ]:
-        with pytest.raises(AtlasError) as refused:
-            paging.key(bad, method, filters, (int, str))
-        assert refused.value.reason == Reason.PAGE_TOKEN_INVALID
 
 
 @pytest.mark.parametrize(
