@@ -11,7 +11,7 @@ from abdomenatlas.type.v1.geometry_pb2 import GridSpec
 from services.core.names import parse
 from services.core.rpc import progress
 from services.core.rpc.interceptor import Context
-from services.inference import paging
+from services.core.rpc.paging import Page
 from services.inference.model import Model
 from services.inference.prediction import Predictor
 from services.inference.triton import Triton
@@ -28,10 +28,11 @@ class InferenceServicer(InferenceServiceServicer):
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
         """Models ordered by name."""
-        size, after = paging.parse(request.page_size, request.page_token)
+        page = Page.of(request.page_size, request.page_token, "ListModels", (str,))
         models = await asyncio.to_thread(self._triton.models)
-        page, token = paging.cut(models, size, after)
-        return pb.ListModelsResponse(models=map(_message, page), next_page_token=token)
+        left = [model for model in models if page.after is None or (model.name,) > page.after]
+        shown, token = page.cut(left, lambda model: (model.name,))
+        return pb.ListModelsResponse(models=map(_message, shown), next_page_token=token)
 
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:
         """One model."""

@@ -11,7 +11,8 @@ from google.protobuf import json_format
 from abdomenatlas.storage.v1 import storage_pb2 as pb
 from services.core.errors import AtlasError, Reason
 from services.core.names import parse
-from services.storage import pages, volumes
+from services.core.rpc.paging import Page
+from services.storage import volumes
 from services.storage.catalog import tables
 from services.storage.catalog.catalog import Catalog
 
@@ -107,9 +108,9 @@ class Collection(Generic[M]):
     def page(self, parent: str, page_size: int, page_token: str, method: str, origin: int = 0) -> tuple[list[M], str]:
         """(messages, oldest first, and the token of the next page)."""
         (volume_id,) = parse(parent, volumes.NAME, "parent")
-        size, filters = pages.size(page_size), (parent, str(origin))
-        after = int(pages.after(page_token, method, *filters) or 0)
+        page = Page.of(page_size, page_token, method, (int,), parent, origin)
+        (after,) = page.after or (0,)
         self._catalog.volume(volume_id)
-        rows = self._catalog.list(self._kind.table, volume_id, after=after, limit=size + 1, origin=origin)
-        token = pages.token(str(rows[size - 1].sequence), method, *filters) if len(rows) > size else ""
-        return [self._kind.parse(row) for row in rows[:size]], token
+        found = self._catalog.list(self._kind.table, volume_id, after=after, limit=page.size + 1, origin=origin)
+        rows, token = page.cut(found, lambda row: (row.sequence,))
+        return [self._kind.parse(row) for row in rows], token

@@ -12,7 +12,7 @@ from services.core.geometry import Geometry
 from services.core.memory import MemoryGate
 from services.core.names import parse, require_id
 from services.core.rpc.convert import geometry_from_proto, geometry_to_proto
-from services.storage import pages
+from services.core.rpc.paging import Page
 from services.storage.blobs import Blobs
 from services.storage.catalog import tables
 from services.storage.catalog.catalog import Catalog
@@ -59,11 +59,11 @@ class Volumes:
 
     def list(self, request: pb.ListVolumesRequest) -> pb.ListVolumesResponse:
         """A page of volumes by id."""
-        size, method = pages.size(request.page_size), "ListVolumes"
-        after = pages.after(request.page_token, method, request.dataset)
-        rows = self._catalog.volumes(dataset=request.dataset, after=after, limit=size + 1)
-        token = pages.token(rows[size - 1].id, method, request.dataset) if len(rows) > size else ""
-        return pb.ListVolumesResponse(volumes=map(message, rows[:size]), next_page_token=token)
+        page = Page.of(request.page_size, request.page_token, "ListVolumes", (str,), request.dataset)
+        (after,) = page.after or ("",)
+        found = self._catalog.volumes(dataset=request.dataset, after=after, limit=page.size + 1)
+        rows, token = page.cut(found, lambda row: (row.id,))
+        return pb.ListVolumesResponse(volumes=map(message, rows), next_page_token=token)
 
     def _examine(self, name: str, sha256: str) -> pb.Volume:
         try:

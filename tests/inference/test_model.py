@@ -1,10 +1,9 @@
-"""The card in a model's configuration, and pages of models."""
+"""The card in a model's configuration."""
 
 import pytest
 
 from services.core.errors import AtlasError, Reason
-from services.inference import paging
-from services.inference.model import Model, card
+from services.inference.model import card
 
 GOOD = {
     "organs": "liver, spleen",
@@ -47,24 +46,3 @@ def test_a_bad_parameter_is_named(parameter: str, value: str) -> None:
     with pytest.raises(AtlasError, match=f"parameter {parameter} of model unet") as caught:
         card({**GOOD, parameter: value}, "unet")
     assert caught.value.reason is Reason.MODEL_CARD_INVALID
-
-
-def test_pages_cover_the_models_once() -> None:
-    """Also if a model on the page before has gone."""
-    models = [Model(name, "1") for name in "abcde"]
-    seen, token = [], ""
-    while True:
-        page, token = paging.cut(models, *paging.parse(2, token))
-        seen += [model.model for model in page]
-        if not token:
-            break
-    assert seen == list("abcde")
-    assert [m.model for m in paging.cut([*models[:1], *models[2:]], 2, models[1].name)[0]] == ["c", "d"]
-
-
-@pytest.mark.parametrize(("size", "token", "reason"), [(-1, "", "FIELD"), (1001, "", "FIELD"), (0, "x", "PAGE_TOKEN")])
-def test_pages_that_nobody_can_ask_for(size: int, token: str, reason: str) -> None:
-    """Sizes out of range, and tokens from elsewhere."""
-    with pytest.raises(AtlasError) as caught:
-        paging.parse(size, token)
-    assert caught.value.reason is Reason(f"{reason}_INVALID")
