@@ -10,7 +10,8 @@ from services.core.rpc.paging import Page
 
 @given(st.lists(st.integers(0, 50), unique=True), st.integers(1, 7))
 def test_pages_cover_a_list_once(rows: list[int], size: int) -> None:
-    rows, seen, token = sorted(rows), [], ""
+    rows, token = sorted(rows), ""
+    seen: list[int] = []
     while True:
         page = Page.of(size, token, "ListThings", (int,), "filter")
         left = [row for row in rows if page.after is None or (row,) > page.after]
