@@ -15,7 +15,7 @@ SQLITE_EXECUTOR = "local"
 class Settings(ServiceSettings):
     """Where the scheduler keeps its truth, whom it calls, and how much it asks for at once."""
 
-    model_config = SettingsConfigDict(env_prefix="ATLAS_SCHEDULER_", frozen=True, hide_input_in_errors=True)
+    model_config = SettingsConfigDict(env_prefix="ATLAS_SCHEDULER_", frozen=True)
 
     port: int = Field(50055, ge=0, le=65535)
     metrics_port: int = Field(9155, ge=0, le=65535)

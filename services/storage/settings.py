@@ -14,7 +14,7 @@ class Settings(ServiceSettings):
     """What the storage service is told. Beside these: `services.core.rpc.settings`."""
 
     # A validation error would otherwise show what was given, secrets among it.
-    model_config = SettingsConfigDict(env_prefix="ATLAS_STORAGE_", frozen=True, hide_input_in_errors=True)
+    model_config = SettingsConfigDict(env_prefix="ATLAS_STORAGE_", frozen=True)
 
     port: int = Field(50051, ge=0, le=65535)
     """TCP port for gRPC; 0 takes a free one, which the log names."""

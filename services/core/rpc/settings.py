@@ -16,7 +16,7 @@ class ServiceSettings(BaseSettings):
     A secret may also come from a file, as orchestrators mount them: `<VARIABLE>_FILE` names it.
     """
 
-    model_config = SettingsConfigDict(frozen=True, use_attribute_docstrings=True)
+    model_config = SettingsConfigDict(frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True)
 
     host: str = "127.0.0.1"
     """Address to listen on, for gRPC and metrics."""

@@ -129,7 +129,9 @@ class CreateUploadRequest(_message.Message):
     size_bytes: _builtins.int
     """Number of bytes to come, from 1 to the server's limit."""
     request_id: _builtins.str
-    """Makes the call idempotent: the same id and request give the same upload. Optional; at most 64 characters."""
+    """Makes the call idempotent: the same id and request give the same upload. Without it, uploads of the same bytes are
+    one upload. At most 64 characters.
+    """
     def __init__(
         self,
         *,
