@@ -22,7 +22,7 @@ def main() -> None:
             show_error(error)
             sys.exit(exit_code(error))
         except OSError as error:
-            err.print(f"error: {error.filename or 'file'}: {error.strerror or error}", style="red", markup=False)
+            err.print(f"error: {error.filename or 'file'}: {error.strerror or error}", style="red")
             sys.exit(Exit.REFUSED)
         except KeyboardInterrupt:
             sys.exit(Exit.INTERRUPTED)

@@ -15,23 +15,28 @@ from services.core.errors import AtlasError
 
 _WIDE = 240
 # Without a terminal nothing may be cut to its width: names are read by programs.
-out = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
-err = Console(stderr=True, highlight=False)
+out = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else _WIDE)
+err = Console(stderr=True, highlight=False, markup=False)
+
+
+def printable(text: str) -> str:
+    """The text with what no terminal can show replaced: a file's name need not be valid Unicode."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def show_error(error: AtlasError, field: str = "") -> None:
     """One error on stderr: "error: <field>: <message> <remedy>"."""
-    err.print(f"error: {error.at(field) if field else error}", style="red", markup=False, soft_wrap=True)
+    err.print(printable(f"error: {error.at(field) if field else error}"), style="red", soft_wrap=True)
 
 
 def warn(message: str) -> None:
     """One warning on stderr."""
-    err.print(f"warning: {message}", style="yellow", markup=False, soft_wrap=True)
+    err.print(printable(f"warning: {message}"), style="yellow", soft_wrap=True)
 
 
 def say(message: str) -> None:
     """One line about the progress, on stderr."""
-    err.print(message, markup=False, soft_wrap=True)
+    err.print(printable(message), soft_wrap=True)
 
 
 def print_json(data: Any) -> None:

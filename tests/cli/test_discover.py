@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from services.cli.ingest.discover import Case, Refusal, discover, volume_id
+from services.cli.ingest.importer import display_name
+from services.cli.output import printable
 from services.core import classmaps
 from services.core.errors import Reason
 
@@ -155,3 +157,13 @@ def test_nothing_there(tmp_path: Path) -> None:
 )
 def test_volume_ids_stay_in_their_folder(name: str, expected: str) -> None:
     assert volume_id(name) == expected
+
+
+def test_names_that_are_not_unicode(tmp_path: Path) -> None:
+    """A file system takes any bytes as a name; ids, messages and requests take text."""
+    case = make(tmp_path / "caf\udce9", "ct.nii.gz", "segmentations/liver.nii.gz")
+    (entry,) = found(case)
+    assert isinstance(entry, Case)
+    assert entry.volume_id == "caf"
+    assert display_name(entry.masks["liver"]) == "caf?/segmentations/liver.nii.gz"
+    assert printable(str(entry.ct)).endswith("caf?/ct.nii.gz")

@@ -220,3 +220,15 @@ def test_a_service_process_is_a_child(state: StateFolder) -> None:
     child: Child = process(state, "x")
     assert child.exit_code() is None
     assert child.pid is None
+
+
+def test_a_restart_that_fails_is_tried_again(state: StateFolder) -> None:
+    child = process(state, "storage")
+    with running(Supervisor([[child]], state)):
+        until(lambda: endpoints(state))
+        child.command, works = ("/no/such/program",), child.command
+        assert child.pid
+        os.kill(child.pid, signal.SIGKILL)
+        until(lambda: (now := state.read()) is not None and now.endpoints[0].restarts >= 1)
+        child.command = works
+        until(lambda: endpoints(state))

@@ -58,8 +58,8 @@ def create(
     if json:
         print_json(as_data(created))
     else:
-        out.print(f"{created.name}: {created.volume_count} volumes, {len(created.models)} models.", markup=False)
-        out.print(f"Follow it with `atlas campaign watch {campaign}`.", markup=False)
+        out.print(f"{created.name}: {created.volume_count} volumes, {len(created.models)} models.")
+        out.print(f"Follow it with `atlas campaign watch {campaign}`.")
 
 
 @_app.command()
@@ -82,7 +82,7 @@ def watch(
         show_progress(messages)
     final = scheduler.GetCampaign(sched.GetCampaignRequest(name=campaign_name(campaign))).campaign
     if not json:
-        out.print(summary(final), markup=False)
+        out.print(summary(final))
     if final.failed_count:
         raise typer.Exit(Exit.REFUSED)
 
@@ -146,4 +146,4 @@ def _tell(campaign: sched.Campaign, json: bool) -> None:
     if json:
         print_json(as_data(campaign))
     else:
-        out.print(summary(campaign), markup=False)
+        out.print(summary(campaign))

@@ -47,7 +47,7 @@ def run(
         )
     else:
         where = f"exported to {to}" if written else f"already in {to}, undamaged"
-        out.print(f"Release {contents.release_id}: {len(contents.cases)} cases, {where}.", markup=False)
+        out.print(f"Release {contents.release_id}: {len(contents.cases)} cases, {where}.")
 
 
 def export(connection: Connection, contents: Contents, to: Path) -> bool:

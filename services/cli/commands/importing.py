@@ -13,7 +13,7 @@ from services.cli.connection import Connection
 from services.cli.exits import Exit
 from services.cli.ingest.discover import Case, Refusal, discover
 from services.cli.ingest.importer import Imported, Source, import_case
-from services.cli.output import out, print_json, show_error, table, transfer
+from services.cli.output import out, print_json, printable, show_error, table, transfer
 from services.core import classmaps
 from services.core.errors import AtlasError, Reason
 from services.core.names import require_id
@@ -94,7 +94,7 @@ class _Bars:
     def __call__(self, path: Path) -> OnProgress:
         for task in self._progress.task_ids:
             self._progress.remove_task(task)
-        name = "/".join(path.parts[-2:])
+        name = printable("/".join(path.parts[-2:]))
         task = self._progress.add_task(f"{self._count} {name}", total=path.stat().st_size)
         return lambda moved: self._progress.advance(task, moved)
 
@@ -124,11 +124,11 @@ def _show(done: list[Imported | Refusal], json: bool) -> None:
     summary = table("Volume", "Voxels", "Source labels", "Ignored", "Refused", right=("Refused",))
     for entry in done:
         if isinstance(entry, Refusal):
-            summary.add_row(str(entry.path), "", "", "", "1")
+            summary.add_row(printable(str(entry.path)), "", "", "", "1")
             continue
         shape = "x".join(map(str, entry.volume.geometry.shape)) if entry.volume else "refused"
         labels = ", ".join(organ.organ for organ in entry.labels.organs) if entry.labels else "none"
-        ignored = ", ".join(_organ(path) for path in entry.case.ignored)
+        ignored = printable(", ".join(_organ(path) for path in entry.case.ignored))
         summary.add_row(entry.case.volume_id, shape, labels, ignored, str(len(entry.refusals) or ""))
     out.print(summary)
     volumes = sum(isinstance(entry, Imported) and entry.volume is not None for entry in done)

@@ -35,7 +35,7 @@ def run(
     """
     write_report(Connection.to(state), campaign_name(campaign), to, pictured)
     size = to.stat().st_size / 1e6
-    out.print(f"{to}: {size:.1f} MB.", markup=False)
+    out.print(f"{to}: {size:.1f} MB.")
 
 
 def write_report(connection: Connection, campaign: str, to: Path, pictured: int = DEFAULT_PICTURED) -> None:

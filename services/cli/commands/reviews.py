@@ -91,10 +91,10 @@ def claim(
         print_json({"review": as_data(taken), "fencing_token": claimed.fencing_token})
         return
     until = taken.lease_expire_time.ToDatetime().strftime("%H:%M UTC")
-    out.print(f"{taken.name} is yours until {until}; fencing token {claimed.fencing_token}.", markup=False)
-    out.print(f"Look at: {', '.join(taken.organs) or 'all organs'}.", markup=False)
+    out.print(f"{taken.name} is yours until {until}; fencing token {claimed.fencing_token}.")
+    out.print(f"Look at: {', '.join(taken.organs) or 'all organs'}.")
     if to:
-        out.print(f"Files: {to}. Give them back with `atlas review submit {to}`.", markup=False)
+        out.print(f"Files: {to}. Give them back with `atlas review submit {to}`.")
 
 
 @_app.command()
@@ -134,9 +134,9 @@ def submit(
     if json:
         print_json(as_data(done))
     elif accept:
-        out.print(f"{done.name}: accepted.", markup=False)
+        out.print(f"{done.name}: accepted.")
     else:
-        out.print(f"{done.name}: revised {', '.join(sorted(revised))}.", markup=False)
+        out.print(f"{done.name}: revised {', '.join(sorted(revised))}.")
 
 
 @_app.command()
@@ -208,9 +208,9 @@ def _tell(review: sched.Review, json: bool) -> None:
         print_json(as_data(review))
     elif review.state == sched.Review.STATE_CLAIMED:
         until = review.lease_expire_time.ToDatetime().strftime("%H:%M UTC")
-        out.print(f"{review.name}: held until {until}.", markup=False)
+        out.print(f"{review.name}: held until {until}.")
     else:
-        out.print(f"{review.name}: {_state(review)}.", markup=False)
+        out.print(f"{review.name}: {_state(review)}.")
 
 
 def _state(review: sched.Review) -> str:

@@ -2,6 +2,7 @@
 
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -13,7 +14,7 @@ from services.cli.commands.options import STATE, Json, State
 from services.cli.exits import Exit
 from services.cli.output import err, out, print_json, say, table
 from services.cli.stack import launch
-from services.cli.stack.child import rotate
+from services.cli.stack.child import is_serving, rotate
 from services.cli.stack.leftovers import stop_leftovers
 from services.cli.stack.plan import default_models, plan
 from services.cli.stack.state import Endpoints, StateFolder
@@ -94,6 +95,10 @@ def status(state: State = STATE, json: Json = False) -> None:
     folder = StateFolder(state.resolve())
     endpoints = folder.read()
     alive = endpoints is not None and endpoints.is_running
+    if endpoints and alive:
+        # Ask now: what the supervisor saw last may have stopped answering since.
+        asked = tuple(replace(e, ready=e.ready and is_serving(e.address)) for e in endpoints.endpoints)
+        endpoints = replace(endpoints, endpoints=asked)
     ready = endpoints is not None and alive and all(e.ready for e in endpoints.endpoints)
     if json:
         print_json(
@@ -123,7 +128,7 @@ def status(state: State = STATE, json: Json = False) -> None:
         say("`atlas up` takes over, `atlas down` cleans up.")
     else:
         _show(endpoints)
-        out.print(f"\nLogs: {folder.logs}", markup=False)
+        out.print(f"\nLogs: {folder.logs}")
     if not ready:
         raise typer.Exit(Exit.UNREACHABLE)
 
@@ -163,8 +168,8 @@ class StackDisplay:
         if endpoints.phase != self._phase:
             self._phase = endpoints.phase
             if endpoints.phase == "starting":
-                err.print("Starting five services and Triton …", markup=False)
+                err.print("Starting five services and Triton …")
             else:
-                err.print(f"Ready after {time.monotonic() - self._began:.0f} s.", markup=False)
+                err.print(f"Ready after {time.monotonic() - self._began:.0f} s.")
                 if self.logs:
-                    err.print(f"Logs: {self.logs}\nCtrl-C stops everything.", markup=False, soft_wrap=True)
+                    err.print(f"Logs: {self.logs}\nCtrl-C stops everything.", soft_wrap=True)

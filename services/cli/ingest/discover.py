@@ -42,6 +42,22 @@ def discover(path: Path, class_map: ClassMap) -> Iterator[Case | Refusal]:
 
     Nothing outside the named folder is read, wherever links inside it lead.
     """
+    try:
+        yield from _discover(path, class_map)
+    except OSError as error:
+        yield Refusal(path, unreadable(error))
+
+
+def unreadable(error: OSError) -> AtlasError:
+    """The refusal of a file or folder that the system does not let us read."""
+    return AtlasError(
+        Reason.FIELD_INVALID,
+        f"It cannot be read: {error.strerror or type(error).__name__}.",
+        remedy="Check its permissions and the disk.",
+    )
+
+
+def _discover(path: Path, class_map: ClassMap) -> Iterator[Case | Refusal]:
     root = path.resolve()
     if path.name.startswith("._"):
         yield Refusal(path, _apple_double())
@@ -70,12 +86,15 @@ def _folder_of_cases(path: Path, root: Path, class_map: ClassMap) -> Iterator[Ca
         yield Refusal(path, _no_case(path))
         return
     for folder in folders:
-        if not _inside(folder, root):
-            yield Refusal(folder, _leads_out())
-        elif folder in found:
-            yield _case(folder, root, class_map)
-        else:
-            yield Refusal(folder, _no_case(folder))
+        try:
+            if not _inside(folder, root):
+                yield Refusal(folder, _leads_out())
+            elif folder in found:
+                yield _case(folder, root, class_map)
+            else:
+                yield Refusal(folder, _no_case(folder))
+        except OSError as error:
+            yield Refusal(folder, unreadable(error))
 
 
 def _case(folder: Path, root: Path, class_map: ClassMap) -> Case | Refusal:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from abdomenatlas.storage.v1 import storage_pb2 as pb
-from services.cli.ingest.discover import Case, Refusal
+from services.cli.ingest.discover import Case, Refusal, unreadable
 from services.core.errors import AtlasError, Reason
 from services.core.storage import OnProgress, Storage
 
@@ -58,7 +58,7 @@ def import_case(storage: Storage, case: Case, source: Source, watch: Watch) -> I
 
 def display_name(path: Path) -> str:
     """How messages name a file: its last three parts."""
-    return "/".join(path.parts[-3:])[-255:]
+    return "/".join(path.parts[-3:])[-255:].encode("utf-8", "replace").decode()
 
 
 def _create_volume(storage: Storage, case: Case, source: Source, watch: Watch) -> pb.Volume:
@@ -114,10 +114,7 @@ def _attempt(path: Path, refusals: list[Refusal], action: Callable[[], T]) -> T 
             raise
         refusals.append(Refusal(path, error))
     except OSError as error:
-        reason = error.strerror or type(error).__name__
-        refusals.append(
-            Refusal(path, AtlasError(Reason.FIELD_INVALID, f"It cannot be read: {reason}.", remedy="Mend the file."))
-        )
+        refusals.append(Refusal(path, unreadable(error)))
     return None
 
 

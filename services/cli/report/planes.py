@@ -108,9 +108,9 @@ def hottest_point(heat: npt.NDArray[Any], geometry: Geometry, block_mm: float = 
     """
     edges = [max(1, round(block_mm / s)) for s in reversed(geometry.spacing_mm)]
     starts = [np.arange(0, n, e) for n, e in zip(heat.shape, edges, strict=True)]
-    sums = heat.astype(np.float32)
+    sums = heat
     for axis, start in enumerate(starts):
-        sums = np.add.reduceat(sums, start, axis=axis)
+        sums = np.add.reduceat(sums, start, axis=axis, dtype=np.float32)
     if not sums.max() > 0:
         return None
     best = np.unravel_index(int(sums.argmax()), sums.shape)

@@ -107,24 +107,35 @@ class Supervisor:
         if watched.start_again_at is not None:
             if now < watched.start_again_at:
                 return False
-            watched.start_again_at, watched.started_at = None, now
-            watched.restarts += 1
-            child.start()
-            log.info("restarted", process=child.name, restarts=watched.restarts)
+            self._start_again(watched)
             return True
         code = child.exit_code()
         if code is not None:
-            # A process that ran well for a while has earned a quick restart.
-            watched.failures = 1 if now - watched.started_at > STABLE_SECONDS else watched.failures + 1
-            delay = delay_seconds(watched.failures)
-            watched.ready, watched.start_again_at = False, now + delay
-            log.warning("died", process=child.name, how=_ending(code), restart_in_seconds=delay, log=str(child.log))
+            self._start_later(watched, "died", _ending(code))
             return True
         if not watched.ready and child.is_ready():
             watched.ready = True
             log.info("ready again", process=child.name)
             return True
         return False
+
+    def _start_again(self, watched: _Watched) -> None:
+        watched.start_again_at, watched.started_at = None, time.monotonic()
+        watched.restarts += 1
+        try:
+            watched.child.start()
+        except (AtlasError, OSError) as error:
+            self._start_later(watched, "cannot be started", str(error))
+        else:
+            log.info("restarted", process=watched.child.name, restarts=watched.restarts)
+
+    def _start_later(self, watched: _Watched, what: str, why: str) -> None:
+        now, child = time.monotonic(), watched.child
+        # A process that ran well for a while has earned a quick restart.
+        watched.failures = 1 if now - watched.started_at > STABLE_SECONDS else watched.failures + 1
+        delay = delay_seconds(watched.failures)
+        watched.ready, watched.start_again_at = False, now + delay
+        log.warning(what, process=child.name, why=why, restart_in_seconds=delay, log=str(child.log))
 
     def _stop_all(self) -> None:
         self._publish("stopping")
@@ -160,7 +171,11 @@ class Supervisor:
             for w in self._all
         )
         snapshot = Endpoints(phase, self._me, self._started, endpoints)
-        self._state.write(snapshot)
+        try:
+            self._state.write(snapshot)
+        except OSError as error:
+            # A full disk must not end a stack that runs.
+            log.error("endpoints not written", why=str(error))
         self._on_change(snapshot)
 
 
