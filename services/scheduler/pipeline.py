@@ -186,6 +186,8 @@ class Pipeline:
             log.warning("step failed", step=name, reason=error.reason.value, error=str(error))
             return {"error": f"{name}: {error.reason.value}: {error}"}
         except Exception:
+            # A process that stops closes what its steps stand on; that is no fault of theirs.
+            self._workers.sleep(0)
             log.exception("step failed", step=name)
             remedy = f"The scheduler's log has the details under request id {request_id.current()}."
             return {"error": f"{name}: {Reason.INTERNAL.value}: The step failed. {remedy}"}
