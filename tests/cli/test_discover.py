@@ -70,6 +70,15 @@ def test_loose_files_are_not_taken_for_cts(tmp_path: Path) -> None:
     assert refusal(entry)[1] == Reason.FOLDER_EMPTY
 
 
+def test_loose_files_beside_cases_are_told(tmp_path: Path) -> None:
+    """Nobody may believe that a file was imported because nothing was said of it."""
+    make(tmp_path, "loose.nii.gz", "._loose.nii.gz", "case/ct.nii.gz", "notes.txt")
+    apple, loose, case = found(tmp_path)
+    assert refusal(apple) == ("._loose.nii.gz", Reason.FILE_NOT_NIFTI)
+    assert refusal(loose) == ("loose.nii.gz", Reason.FIELD_INVALID)
+    assert isinstance(case, Case)
+
+
 def test_a_label_map_counts_only_without_masks(tmp_path: Path) -> None:
     alone = make(tmp_path / "a", "ct.nii.gz", "combined_labels.nii.gz")
     beside = make(tmp_path / "b", "ct.nii.gz", "combined_labels.nii.gz", "segmentations/liver.nii.gz")

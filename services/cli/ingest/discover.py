@@ -85,6 +85,8 @@ def _folder_of_cases(path: Path, root: Path, class_map: ClassMap) -> Iterator[Ca
     if not found:
         yield Refusal(path, _no_case(path))
         return
+    for file in _nifti_files(path):
+        yield Refusal(file, _apple_double() if file.name.startswith("._") else _loose())
     for folder in folders:
         try:
             if not _inside(folder, root):
@@ -105,7 +107,7 @@ def _case(folder: Path, root: Path, class_map: ClassMap) -> Case | Refusal:
     masks: dict[str, Path] = {}
     ignored: list[Path] = []
     refused: list[Refusal] = []
-    for file in _label_files(folder / "segmentations"):
+    for file in _nifti_files(folder / "segmentations"):
         organ = _stem(file)
         if error := _file_error(file, root):
             refused.append(Refusal(file, error))
@@ -132,7 +134,7 @@ def _ct_of(folder: Path) -> Path | None:
     return next((p for s in SUFFIXES if os.path.lexists(p := folder / f"ct{s}")), None)
 
 
-def _label_files(folder: Path) -> list[Path]:
+def _nifti_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return sorted(p for p in folder.iterdir() if p.name.endswith(SUFFIXES))
@@ -171,6 +173,14 @@ def _apple_double() -> AtlasError:
         Reason.FILE_NOT_NIFTI,
         "This is an AppleDouble file, which macOS leaves beside the real one.",
         remedy="Delete it (`find . -name '._*' -delete`) and import the file without the leading '._'.",
+    )
+
+
+def _loose() -> AtlasError:
+    return AtlasError(
+        Reason.FIELD_INVALID,
+        "This file lies beside folders of cases.",
+        remedy="Import it by its own path, or lay it out as <case>/ct.nii.gz.",
     )
 
 
