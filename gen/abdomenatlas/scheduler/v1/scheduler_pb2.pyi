@@ -161,7 +161,7 @@ class CreateCampaignRequest(_message.Message):
     """Makes the call idempotent: the same id and request give the same campaign. Optional; at most 64 characters."""
     @_builtins.property
     def volumes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """"volumes/{volume}" names, 1 to 100000."""
+        """"volumes/{volume}" names, 1 to 100000 as far as they fit into one message."""
 
     @_builtins.property
     def models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -490,19 +490,25 @@ class StartRoundRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    ROUND_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"campaigns/{campaign}"."""
     etag: _builtins.str
     """The campaign's etag as last read; empty skips the check."""
+    round: _builtins.int
+    """The round to start, one more than Campaign.round as last read. A repetition of a call that succeeded returns the
+    campaign as it is. 0 means the next one, and is then not safe to repeat blindly.
+    """
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         etag: _builtins.str = ...,
+        round: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "name", b"name", "round", b"round"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -834,7 +840,7 @@ class Review(_message.Message):
     result: _builtins.str
     """The label version that came of it, once done."""
     etag: _builtins.str
-    """Changes whenever the review does."""
+    """Changes whenever the stored review does; a lease that merely runs out changes nothing."""
     @_builtins.property
     def organs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Organs in the order in which they need a look."""

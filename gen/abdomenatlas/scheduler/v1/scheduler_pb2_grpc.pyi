@@ -58,7 +58,7 @@ class SchedulerServiceStub:
     GetReview: _grpc.UnaryUnaryMultiCallable[_scheduler_pb2.GetReviewRequest, _scheduler_pb2.GetReviewResponse]
     """Reads one review."""
     ListReviews: _grpc.UnaryUnaryMultiCallable[_scheduler_pb2.ListReviewsRequest, _scheduler_pb2.ListReviewsResponse]
-    """Lists reviews, most urgent first."""
+    """Lists reviews by campaign, round and rank: in one round the most urgent first."""
     ClaimReview: _grpc.UnaryUnaryMultiCallable[_scheduler_pb2.ClaimReviewRequest, _scheduler_pb2.ClaimReviewResponse]
     """Takes a review for a reviewer until the lease expires."""
     RenewReview: _grpc.UnaryUnaryMultiCallable[_scheduler_pb2.RenewReviewRequest, _scheduler_pb2.RenewReviewResponse]
@@ -100,7 +100,7 @@ class SchedulerServiceAsyncStub(SchedulerServiceStub):
     GetReview: _aio.UnaryUnaryMultiCallable[_scheduler_pb2.GetReviewRequest, _scheduler_pb2.GetReviewResponse]  # type: ignore[assignment]
     """Reads one review."""
     ListReviews: _aio.UnaryUnaryMultiCallable[_scheduler_pb2.ListReviewsRequest, _scheduler_pb2.ListReviewsResponse]  # type: ignore[assignment]
-    """Lists reviews, most urgent first."""
+    """Lists reviews by campaign, round and rank: in one round the most urgent first."""
     ClaimReview: _aio.UnaryUnaryMultiCallable[_scheduler_pb2.ClaimReviewRequest, _scheduler_pb2.ClaimReviewResponse]  # type: ignore[assignment]
     """Takes a review for a reviewer until the lease expires."""
     RenewReview: _aio.UnaryUnaryMultiCallable[_scheduler_pb2.RenewReviewRequest, _scheduler_pb2.RenewReviewResponse]  # type: ignore[assignment]
@@ -193,7 +193,7 @@ class SchedulerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _scheduler_pb2.ListReviewsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_scheduler_pb2.ListReviewsResponse, _abc.Awaitable[_scheduler_pb2.ListReviewsResponse]]:
-        """Lists reviews, most urgent first."""
+        """Lists reviews by campaign, round and rank: in one round the most urgent first."""
 
     @_abc_1.abstractmethod
     def ClaimReview(
