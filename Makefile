@@ -60,7 +60,7 @@ train: $(READY) ## train the demonstration networks on synthetic CTs and measure
 	@$(BIN)/python -m services.serving.repository models
 
 clean: ## remove what is built, the environment and the demonstration's output
-	rm -rf $(VENV) .atlas build dist *.egg-info demo-out .*_cache .hypothesis
+	rm -rf $(VENV) build/gen build/lib dist *.egg-info demo-out .*_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml requirements.lock

@@ -13,7 +13,8 @@ SERVICES = ("storage", "inference", "uncertainty", "merging", "scheduler")
 PAGE = Path(__file__).with_name("settings.md")
 HEAD = """# Settings
 
-Every service is configured by environment variables alone, read once at its start. Made from the code by `make docs`.
+Every service is configured by environment variables alone, read once at its start. A secret (a database URL, an S3
+key) may also lie in a file that `<VARIABLE>_FILE` names. Made from the code by `make docs`.
 """
 
 
