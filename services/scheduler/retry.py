@@ -17,7 +17,11 @@ class Interrupted(BaseException):
 
 @dataclass(frozen=True)
 class Patience:
-    """Wait min(first * 2**n, most) seconds after the n-th failure, give or take a fifth, for `total` seconds in all."""
+    """Wait min(first * 2**n, most) seconds after the n-th failure, give or take a fifth.
+
+    Nothing is begun again once `total` seconds have passed since the first failure; what was done before it is not
+    counted, however long it took.
+    """
 
     total_seconds: float
     first_seconds: float = 0.5
@@ -36,16 +40,20 @@ class Patience:
     ) -> T:
         """`action()`, repeated while it fails with an error that may pass.
 
-        Raises the last error when it does not pass or when waiting for it again would go beyond `total_seconds`.
+        Raises the last error when it does not pass or when waiting for it again would go beyond `total_seconds` after
+        the first.
         """
-        started, failures = clock(), 0
+        failures = 0
+        first_failed: float | None = None
         while True:
             try:
                 return action()
             except AtlasError as error:
                 # Many volumes fail at the same moment when a service goes away; they should not all come back at once.
                 delay = self.delay(failures) * random.uniform(0.8, 1.2)
-                if not error.is_passing or clock() - started + delay > self.total_seconds:
+                if first_failed is None:
+                    first_failed = clock()
+                if not error.is_passing or clock() - first_failed + delay > self.total_seconds:
                     raise
                 on_failure(error, delay)
             failures += 1

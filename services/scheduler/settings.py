@@ -47,7 +47,8 @@ class Settings(ServiceSettings):
     merge_seconds: float = Field(900.0, gt=0)
     """Deadline of one merge."""
     retry_seconds: float = Field(1800.0, ge=0)
-    """How long a step is repeated while a service behind it does not answer; then the volume fails."""
+    """How long a step is repeated after its first failure while a service behind it does not answer; then the volume
+    fails."""
 
     poll_seconds: float = Field(0.5, gt=0, le=60)
     """How often new work is looked for, and how late a watcher may learn of an event."""

@@ -109,6 +109,21 @@ def test_what_may_pass_is_waited_for_within_the_bound() -> None:
     assert calls > 5
 
 
+def test_useful_work_before_the_first_failure_costs_no_patience() -> None:
+    """A prediction that ran an hour when its server went down is begun again."""
+    time, calls = Time(), 0
+
+    def cut_off_once() -> int:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            time.sleep(3600)
+            raise AtlasError(Reason.DEPENDENCY_UNAVAILABLE, "down")
+        return calls
+
+    assert Patience(120).persist(cut_off_once, time.sleep, time) == 2
+
+
 def test_what_does_not_pass_is_raised_at_once() -> None:
     def broken() -> None:
         raise AtlasError(Reason.ORGAN_UNKNOWN, "broken")
