@@ -104,9 +104,11 @@ def _require_volumes(volumes: Sequence[str], workers: Workers) -> None:
 
 
 def _require_distinct(values: Sequence[str], field: str) -> None:
-    if len(set(values)) != len(values):
-        twice = next(value for value in values if list(values).count(value) > 1)
-        raise _invalid(field, f"{twice!r} is named twice.")
+    seen: set[str] = set()
+    for value in values:
+        if value in seen:
+            raise _invalid(field, f"{value!r} is named twice.")
+        seen.add(value)
 
 
 def _invalid(field: str, message: str) -> AtlasError:

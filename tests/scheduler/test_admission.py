@@ -1,5 +1,6 @@
 """What CreateCampaign and SubmitReview refuse, asked of the twins of the other services."""
 
+import time
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as pb
 from services.core.errors import AtlasError, Reason
 from services.core.rpc import request_id
-from services.scheduler import admission
+from services.scheduler import admission, campaigns
 from services.scheduler.settings import Settings
 from services.scheduler.workers import Workers
 from tests.scheduler.world import CLASS_MAP, MODELS, ORGANS, Server, World, model
@@ -44,6 +45,15 @@ def test_malformed_requests_are_refused_without_asking_anybody(
     with pytest.raises(AtlasError) as refused:
         admission.require_well_formed(request(**fields))
     assert (refused.value.reason, refused.value.field) == (reason, field)
+
+
+def test_one_repetition_among_the_most_volumes_is_found_quickly() -> None:
+    """The longest list there may be, with its last two the same, is not searched once for every name."""
+    volumes = [f"volumes/n{number}" for number in range(campaigns.MAX_VOLUMES - 1)]
+    started = time.perf_counter()
+    with pytest.raises(AtlasError, match=r"'volumes/n99998' is named twice"):
+        admission.require_well_formed(request(volumes=[*volumes, volumes[-1]]))
+    assert time.perf_counter() - started < 10
 
 
 def test_an_empty_list_of_models_means_all_that_are_ready(world: World, asked: Workers) -> None:
