@@ -15,11 +15,11 @@ from services.core.geometry import Geometry, mismatch
 from services.core.memory import MemoryGate
 from services.core.names import content_id, parse
 from services.core.rpc.convert import array_ref
+from services.core.texts import require_text
 from services.storage import volumes
 from services.storage.blobs import Blobs, parse_name
 from services.storage.catalog.catalog import Catalog
 from services.storage.records import Records
-from services.storage.texts import require_text
 
 MAX_FILES = 256
 _SHOWN_IDS = 20

@@ -11,12 +11,12 @@ from services.core.errors import AtlasError, Reason
 from services.core.geometry import Geometry, network_grid, require_same
 from services.core.names import parse
 from services.core.rpc.convert import geometry_from_proto
+from services.core.texts import require_text
 from services.storage import volumes
 from services.storage.blobs import Blobs, require_sha256
 from services.storage.catalog.catalog import Catalog
 from services.storage.collection import Collection
 from services.storage.kinds import ATTENTION_MAPS, LABEL_VERSIONS, PREDICTIONS
-from services.storage.texts import require_text
 
 COMBINED = "combined_labels"
 

@@ -11,10 +11,10 @@ from isal import isal_zlib
 from abdomenatlas.storage.v1 import storage_pb2 as pb
 from services.core.errors import AtlasError, Reason
 from services.core.names import parse
+from services.core.texts import require_text
 from services.storage import metrics
 from services.storage.blobs import Blobs, parse_name, ref, require_sha256
 from services.storage.catalog.tables import Upload
-from services.storage.texts import require_text
 from services.storage.uploads import Uploads
 
 CHUNK_BYTES = 1 << 20

@@ -13,10 +13,10 @@ from services.core.memory import MemoryGate
 from services.core.names import parse, require_id
 from services.core.rpc.convert import geometry_from_proto, geometry_to_proto
 from services.core.rpc.paging import Page
+from services.core.texts import require_text
 from services.storage.blobs import Blobs
 from services.storage.catalog import tables
 from services.storage.catalog.catalog import Catalog
-from services.storage.texts import require_text
 
 NAME = "volumes/*"
 
