@@ -8,6 +8,7 @@ from abdomenatlas.scheduler.v1 import scheduler_pb2 as pb
 from services.core import names
 from services.core.errors import AtlasError, Reason
 from services.core.rpc import request_id
+from services.core.texts import require_text
 from services.scheduler import campaigns
 from services.scheduler.ensembles import Card, Ensemble, agree
 from services.scheduler.rounds import Plan
@@ -15,7 +16,7 @@ from services.scheduler.workers import Workers
 
 # Up to this many volumes are asked for one by one; for more it is quicker to list them all.
 _FEW = 256
-_MAX_REQUEST_ID = 64
+_MAX_PROFILE, _MAX_REQUEST_ID = 63, 64
 
 
 def fingerprint(request: pb.CreateCampaignRequest) -> str:
@@ -29,8 +30,8 @@ def fingerprint(request: pb.CreateCampaignRequest) -> str:
 def require_well_formed(request: pb.CreateCampaignRequest) -> None:
     """Check what can be checked without asking anybody."""
     names.require_id(request.campaign_id, "campaign_id")
-    if len(request.request_id) > _MAX_REQUEST_ID:
-        raise _invalid("request_id", f"A request id has at most {_MAX_REQUEST_ID} characters.")
+    require_text(request.profile, "profile", longest=_MAX_PROFILE)
+    require_text(request.request_id, "request_id", longest=_MAX_REQUEST_ID)
     if not request.volumes:
         raise AtlasError(Reason.FIELD_REQUIRED, "A campaign needs a volume.", field="volumes")
     if len(request.volumes) > campaigns.MAX_VOLUMES:

@@ -36,7 +36,10 @@ def asked(workers: Server) -> Workers:
         ({"models": ["unet"]}, Reason.NAME_INVALID, "models"),
         ({"models": [MODELS[0]] * 2}, Reason.FIELD_INVALID, "models"),
         ({"review_share": 2.0}, Reason.FIELD_INVALID, "review_share"),
+        ({"profile": "x" * 64}, Reason.FIELD_INVALID, "profile"),
+        ({"profile": "parity\n"}, Reason.FIELD_INVALID, "profile"),
         ({"request_id": "x" * 65}, Reason.FIELD_INVALID, "request_id"),
+        ({"request_id": "x\0"}, Reason.FIELD_INVALID, "request_id"),
     ],
 )
 def test_malformed_requests_are_refused_without_asking_anybody(
