@@ -24,6 +24,12 @@ _DTYPES = ("uint8", "int16", "uint16")
 Voxels = npt.NDArray[np.uint8] | npt.NDArray[np.int16] | npt.NDArray[np.uint16]
 
 
+def slab_bytes(geometry: Geometry) -> int:
+    """Memory of one decompressed slab on `geometry`, at two bytes a voxel."""
+    depth, *plane = geometry.array_shape
+    return 2 * min(SLAB, depth) * plane[0] * plane[1]
+
+
 @dataclass(frozen=True)
 class ArrayFile:
     """An opened array file. Voxels are decompressed when they are asked for."""

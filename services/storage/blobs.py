@@ -3,7 +3,8 @@
 import hashlib
 import io
 import re
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import BinaryIO
 
 from abdomenatlas.type.v1.array_pb2 import ArrayRef, ObjectRef
@@ -87,21 +88,23 @@ class Blobs:
         if self.find(sha256) is None:
             self._objects.put(key(sha256), _Checked(data, sha256, size), size)
 
-    def require_array(self, message: ArrayRef, field: str) -> arrayfile.ArrayFile:
-        """The array file of a record, if the two agree.
+    @contextmanager
+    def array(self, message: ArrayRef, field: str) -> Iterator[arrayfile.ArrayFile]:
+        """The array file of a record, if the two agree; memory is held for it and one slab until it is done with.
 
         Raises RESOURCE_NOT_FOUND, ARRAY_FILE_CORRUPT, GEOMETRY_MISMATCH or FIELD_INVALID.
         """
         stored = self.require(message.object.name, f"{field}.object.name")
         if message.object != stored:
             raise _contradiction(f"{field}.object", "sha256 and size_bytes are not those of the object.")
-        with self._gate.hold(stored.size_bytes, what=stored.name), closing(self.open_buffered(stored.sha256)) as body:
-            array = arrayfile.decode(body.read())
         geometry = geometry_from_proto(message.geometry, f"{field}.geometry")
-        require_same(geometry, array.geometry, first_name=f"{field}.geometry", second_name=stored.name)
-        if tuple(message.channels) != array.channels or message.dtype != array.dtype.name:
-            raise _contradiction(field, "channels or dtype are not those of the array file.")
-        return array
+        with self._gate.hold(stored.size_bytes + arrayfile.slab_bytes(geometry), what=stored.name):
+            with closing(self.open_buffered(stored.sha256)) as body:
+                array = arrayfile.decode(body.read())
+            require_same(geometry, array.geometry, first_name=f"{field}.geometry", second_name=stored.name)
+            if tuple(message.channels) != array.channels or message.dtype != array.dtype.name:
+                raise _contradiction(field, "channels or dtype are not those of the array file.")
+            yield array
 
 
 class _Checked:

@@ -68,7 +68,7 @@ class LabelImport:
         """Fill in masks, organs and notes of `version`."""
         label_map, masks = _sorted(request.files, class_map)
         organs, labels = {organ for organ, _ in masks}, None
-        with self._holding(request.files, label_map is not None):
+        with self._holding(request.files, class_map, ct, label_map is not None):
             if label_map:
                 with self._opened(label_map) as file:
                     labels = nifti.read_labels(file)
@@ -94,7 +94,7 @@ class LabelImport:
                     writer.write(organ, is_organ)
                     counts[organ] = int(np.count_nonzero(is_organ))
             data = writer.finish()
-        version.masks.CopyFrom(array_ref(self._blobs.put(data), arrayfile.decode(data)))
+            version.masks.CopyFrom(array_ref(self._blobs.put(data), arrayfile.decode(data)))
         version.organs.extend(
             pb.OrganLabel(
                 organ=organ,
@@ -106,13 +106,20 @@ class LabelImport:
         )
 
     @contextmanager
-    def _holding(self, files: Sequence[pb.LabelFile], has_map: bool) -> Iterator[None]:
-        """The memory of the largest file, and of a label map that stays while masks are read."""
+    def _holding(
+        self, files: Sequence[pb.LabelFile], class_map: ClassMap, ct: Geometry, has_map: bool
+    ) -> Iterator[None]:
+        """The memory of the largest file, of a label map that stays while masks are read, and of the array file.
+
+        A 0/1 mask of pure noise takes less than half a byte a voxel there, and at its end the array file is copied.
+        """
         needed = 0
         for entry in files:
             with self._opened(entry) as file:
                 needed = max(needed, nifti.labels_bytes(nifti.read_header(file)))
-        with self._gate.hold(needed * (2 if has_map else 1), what=_title(files[0])):
+        organs = len(class_map.organs) if has_map else len(files)
+        needed = needed * (2 if has_map else 1) + organs * ct.voxel_count
+        with self._gate.hold(needed, what=_title(files[0])):
             yield
 
     @contextmanager
@@ -169,7 +176,10 @@ def _mapped_organs(
     voxels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16], class_map: ClassMap, looked_for: Sequence[str]
 ) -> set[str]:
     """The organs that a label map speaks of: those looked for, or those that occur in it."""
-    ids = [int(id_) for id_ in np.flatnonzero(np.bincount(voxels.ravel())) if id_]
+    occurs = np.zeros(np.iinfo(voxels.dtype).max + 1, np.bool_)
+    for plane in voxels:
+        occurs[plane] = True
+    ids = [int(id_) for id_ in np.flatnonzero(occurs) if id_]
     unknown = [id_ for id_ in ids if id_ not in class_map.organs_by_id]
     if unknown:
         more = f" and {len(unknown) - _SHOWN_IDS} more" if len(unknown) > _SHOWN_IDS else ""

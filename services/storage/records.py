@@ -1,6 +1,10 @@
 """Predictions, attention maps and label versions that workers made: each is held against its volume and its bytes."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
 
 from abdomenatlas.storage.v1 import storage_pb2 as pb
 from abdomenatlas.type.v1.array_pb2 import ArrayRef
@@ -34,7 +38,8 @@ class Records:
         """Raises GEOMETRY_MISMATCH unless the array lies on the volume's network grid."""
         volume_id, record = parse(request.parent, volumes.NAME, "parent")[0], request.prediction
         self.predictions.name(volume_id, request.prediction_id, "prediction_id")
-        volume = volumes.message(self._catalog.volume(volume_id))
+        row = self._catalog.volume(volume_id)
+        volume = volumes.message(row)
         parse(record.model.name, "models/*/versions/*", "prediction.model.name")
         require_sha256(record.model.weights_sha256, "prediction.model.weights_sha256")
         _require_organs(record.array.channels, classmaps.load(record.class_map), "prediction.array.channels")
@@ -46,8 +51,9 @@ class Records:
             raise AtlasError(
                 Reason.FIELD_INVALID, "A grid of 0.1 to 10 mm is expected.", field="prediction.grid.spacing_mm"
             )
-        grid = network_grid(volumes.geometry(self._catalog.volume(volume_id)), record.grid.spacing_mm)
-        self._require_array(record.array, "prediction.array", grid, f"the network grid of {volume.name}")
+        grid = network_grid(volumes.geometry(row), record.grid.spacing_mm)
+        with self._array(record.array, "prediction.array", grid, f"the network grid of {volume.name}"):
+            pass
         return self.predictions.add(volume_id, request.prediction_id, record)
 
     def create_attention_map(self, request: pb.CreateAttentionMapRequest) -> pb.AttentionMap:
@@ -58,16 +64,18 @@ class Records:
         require_text(record.profile, "attention_map.profile", longest=64, required=True)
         if not record.predictions:
             raise AtlasError(Reason.FIELD_REQUIRED, "Predictions are required.", field="attention_map.predictions")
-        array = self._blobs.require_array(record.heat, "attention_map.heat")
-        _require_dtype(array, "attention_map.heat")
+        field, grids = "attention_map.predictions", {}
         for name in record.predictions:
-            made_of = self.predictions.require_of(volume_id, name, "attention_map.predictions")
-            grid = geometry_from_proto(made_of.array.geometry)
-            require_same(array.geometry, grid, first_name="attention_map.heat", second_name=name)
+            grids[name] = geometry_from_proto(self.predictions.require_of(volume_id, name, field).array.geometry)
+        first = record.predictions[0]
+        for name, grid in grids.items():
+            require_same(grid, grids[first], first_name=name, second_name=first)
+        with self._array(record.heat, "attention_map.heat", grids[first], first):
+            pass
         return self.attention_maps.add(volume_id, request.attention_map_id, record)
 
     def create_label_version(self, request: pb.CreateLabelVersionRequest) -> pb.LabelVersion:
-        """Raises GEOMETRY_MISMATCH unless the masks lie on the CT's own grid."""
+        """Raises GEOMETRY_MISMATCH unless the masks lie on the CT's own grid, MASK_NOT_BINARY unless they are masks."""
         volume_id, record = parse(request.parent, volumes.NAME, "parent")[0], request.label_version
         self.label_versions.name(volume_id, request.label_version_id, "label_version_id")
         ct = volumes.geometry(self._catalog.volume(volume_id))
@@ -82,9 +90,12 @@ class Records:
                 field="label_version.organs",
             )
         self._require_provenance(volume_id, record.organs)
-        self._require_array(record.masks, "label_version.masks", ct, f"volumes/{volume_id}")
+        with self._array(record.masks, "label_version.masks", ct, f"volumes/{volume_id}") as masks:
+            for organ in record.organs:
+                _require_mask(masks, organ)
         if record.HasField("combined"):
-            self._require_array(record.combined, "label_version.combined", ct, f"volumes/{volume_id}")
+            with self._array(record.combined, "label_version.combined", ct, f"volumes/{volume_id}"):
+                pass
             if list(record.combined.channels) != [COMBINED]:
                 raise AtlasError(
                     Reason.FIELD_INVALID,
@@ -102,10 +113,34 @@ class Records:
         for organ in organs:
             _require_origin(organ.origin, "label_version.organs.origin")
 
-    def _require_array(self, message: ArrayRef, field: str, expected: Geometry, expected_name: str) -> None:
-        array = self._blobs.require_array(message, field)
-        _require_dtype(array, field)
-        require_same(array.geometry, expected, first_name=field, second_name=expected_name)
+    @contextmanager
+    def _array(self, message: ArrayRef, field: str, expected: Geometry, expected_name: str) -> Iterator[ArrayFile]:
+        with self._blobs.array(message, field) as array:
+            _require_dtype(array, field)
+            require_same(array.geometry, expected, first_name=field, second_name=expected_name)
+            yield array
+
+
+def _require_mask(masks: ArrayFile, organ: pb.OrganLabel) -> None:
+    """Raise MASK_NOT_BINARY or FIELD_INVALID unless a channel is the 0/1 mask that its organ's entry tells of."""
+    voxels = 0
+    for _, slab in masks.slabs(organ.organ):
+        if slab.max() > 1:
+            raise AtlasError(
+                Reason.MASK_NOT_BINARY,
+                f"The mask of {organ.organ} holds {slab.max()}.",
+                field="label_version.masks",
+                remedy="Record masks of 0 and 1.",
+            )
+        voxels += int(np.count_nonzero(slab))
+    volume_mm3 = voxels * masks.geometry.voxel_volume_mm3
+    if organ.voxels != voxels or not math.isclose(organ.volume_mm3, volume_mm3, rel_tol=1e-6):
+        raise AtlasError(
+            Reason.FIELD_INVALID,
+            f"The mask of {organ.organ} has {voxels} voxels of 1, {volume_mm3:.3f} mm³; its entry says otherwise.",
+            field="label_version.organs",
+            remedy="Count the mask that is recorded.",
+        )
 
 
 def _require_dtype(array: ArrayFile, field: str) -> None:

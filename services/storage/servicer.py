@@ -16,12 +16,12 @@ from services.storage.volumes import Volumes
 
 P = ParamSpec("P")
 R = TypeVar("R")
+CATALOG_THREADS = 16
 """Threads for calls that only ask the catalog; they are short."""
-_CATALOG_THREADS = 16
 
 
 class StorageServicer(StorageServiceServicer):
-    """The RPCs. Bulk bytes are `Transfers`' business; everything else runs in threads of two kinds."""
+    """The RPCs. Bulk bytes are `Transfers`' business; everything else runs in threads of three kinds."""
 
     def __init__(
         self,
@@ -33,9 +33,11 @@ class StorageServicer(StorageServiceServicer):
         concurrent_ingests: int,
     ) -> None:
         self._transfers, self._volumes, self._records, self._import = transfers, volumes, records, label_import
-        self._short = ThreadPoolExecutor(_CATALOG_THREADS, "catalog")
-        # Reading volumes waits for memory: it must not stand in the way of everything else.
+        self._short = ThreadPoolExecutor(CATALOG_THREADS, "catalog")
+        # Reading volumes and arrays waits for memory: it must not stand in the way of everything else, nor a large
+        # import in that of the workers.
         self._long = ThreadPoolExecutor(concurrent_ingests, "ingest")
+        self._arrays = ThreadPoolExecutor(concurrent_ingests, "array")
 
     async def CreateUpload(self, request: pb.CreateUploadRequest, context: Context) -> pb.CreateUploadResponse:
         """An upload, open or complete."""
@@ -72,7 +74,7 @@ class StorageServicer(StorageServiceServicer):
         self, request: pb.CreatePredictionRequest, context: Context
     ) -> pb.CreatePredictionResponse:
         """A prediction, as first committed."""
-        prediction = await _run(self._short, self._records.create_prediction, request)
+        prediction = await _run(self._arrays, self._records.create_prediction, request)
         return pb.CreatePredictionResponse(prediction=prediction)
 
     async def GetPrediction(self, request: pb.GetPredictionRequest, context: Context) -> pb.GetPredictionResponse:
@@ -95,7 +97,7 @@ class StorageServicer(StorageServiceServicer):
         self, request: pb.CreateAttentionMapRequest, context: Context
     ) -> pb.CreateAttentionMapResponse:
         """An attention map, as first committed."""
-        attention_map = await _run(self._short, self._records.create_attention_map, request)
+        attention_map = await _run(self._arrays, self._records.create_attention_map, request)
         return pb.CreateAttentionMapResponse(attention_map=attention_map)
 
     async def GetAttentionMap(self, request: pb.GetAttentionMapRequest, context: Context) -> pb.GetAttentionMapResponse:
@@ -122,7 +124,7 @@ class StorageServicer(StorageServiceServicer):
         self, request: pb.CreateLabelVersionRequest, context: Context
     ) -> pb.CreateLabelVersionResponse:
         """A label version, as first committed."""
-        version = await _run(self._short, self._records.create_label_version, request)
+        version = await _run(self._arrays, self._records.create_label_version, request)
         return pb.CreateLabelVersionResponse(label_version=version)
 
     async def ImportLabelVersion(

@@ -52,7 +52,7 @@ class Settings(ServiceSettings):
     concurrent_streams: int = Field(16, ge=1, le=256)
     """WriteUpload and ReadObject calls served at once, each; more wait. One needs about 32 MiB."""
     concurrent_ingests: int = Field(4, ge=1, le=64)
-    """CreateVolume and ImportLabelVersion calls served at once; more wait."""
+    """CreateVolume and ImportLabelVersion calls served at once, and as many that record arrays; more wait."""
     memory_bytes: int = Field(default_factory=lambda: total_bytes() // 2, gt=0)
     """What all volumes and labels being checked may use together; half of the memory by default. A volume that needs
     more alone is refused."""

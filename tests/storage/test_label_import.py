@@ -1,5 +1,6 @@
 """Label files on their way into the catalog."""
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,13 @@ import numpy.typing as npt
 import pytest
 
 from abdomenatlas.storage.v1 import storage_pb2 as pb
-from services.core import nifti
+from services.core import classmaps, nifti
 from services.core.errors import AtlasError, Reason
 from services.core.geometry import Geometry
+from services.storage.label_import import _mapped_organs
+from tests.components.peak import measure
 from tests.storage import files
+from tests.storage.noise import Watched
 from tests.storage.world import World
 
 LIVER, SPLEEN = files.ball(5), files.ball(3, (5, 14, 18))
@@ -186,3 +190,30 @@ def test_labels_larger_than_the_memory_are_refused(tmp_path: Path) -> None:
     world.volume()
     poor = World(tmp_path, memory_bytes=2**20)
     assert refusal(poor.import_masks, ("liver", files.mask(LIVER))).reason == Reason.VOLUME_TOO_LARGE
+
+
+def test_noise_stays_within_what_is_declared() -> None:
+    measured = measure("tests.storage.noise")
+    assert measured.growth < measured.bound
+
+
+def test_looking_for_ids_needs_no_memory_to_speak_of() -> None:
+    """The whole map turned into machine words would be eight times the map."""
+    labels = np.zeros((64, 256, 256), np.uint8)
+    labels[-1, -1, -1] = 5
+    tracemalloc.start()
+    try:
+        assert _mapped_organs(labels, classmaps.load(), ()) == {"liver"}
+        assert tracemalloc.get_traced_memory()[1] < labels.nbytes / 2
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_is_declared_covers_the_growing_array_file(tmp_path: Path) -> None:
+    """An import of many masks needs more than its largest file."""
+    world = World(tmp_path)
+    world.volume()
+    one, nine = Watched(2**30), Watched(2**30)
+    World(tmp_path, gate=one).import_masks(("liver", files.mask(LIVER)))
+    World(tmp_path, gate=nine).import_masks(("liver", files.mask(LIVER)), ("spleen", files.mask(SPLEEN)))
+    assert nine.most - one.most == files.GEOMETRY.voxel_count

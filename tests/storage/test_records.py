@@ -56,12 +56,19 @@ def attend(world: World, predictions: list[str], id_: str = ID, **fields: Any) -
     )
 
 
+def liver(value: int = 0, **fields: Any) -> pb.OrganLabel:
+    """The entry of a liver that is everywhere (1) or nowhere (0)."""
+    voxels = value * files.GEOMETRY.voxel_count
+    given: dict[str, Any] = {"origin": pb.ORIGIN_AI, "voxels": voxels, **fields}
+    return pb.OrganLabel(organ="liver", volume_mm3=voxels * files.GEOMETRY.voxel_volume_mm3, **given)
+
+
 def label(world: World, id_: str = ID, value: int = 0, **fields: Any) -> pb.LabelVersion:
     given: dict[str, Any] = {
         "origin": pb.ORIGIN_AI,
         "masks": array(world, "liver", geometry=files.GEOMETRY, value=value),
         "class_map": "abdomenatlas-1.0",
-        "organs": [pb.OrganLabel(organ="liver", origin=pb.ORIGIN_AI)],
+        "organs": [liver(value)],
         "author": "precedence",
         **fields,
     }
@@ -118,10 +125,10 @@ def test_other_inputs_under_the_same_id_are_a_conflict(world: World) -> None:
 def test_other_masks_of_a_person_under_the_same_id_are_a_conflict(world: World) -> None:
     given: dict[str, Any] = {
         "origin": pb.ORIGIN_REVISION,
-        "organs": [pb.OrganLabel(organ="liver", origin=pb.ORIGIN_REVISION)],
     }
-    label(world, **given)
-    assert refusal(label, world, value=1, **given).reason == Reason.RESOURCE_CONFLICT
+    label(world, organs=[liver(origin=pb.ORIGIN_REVISION)], **given)
+    other = [liver(1, origin=pb.ORIGIN_REVISION)]
+    assert refusal(label, world, value=1, organs=other, **given).reason == Reason.RESOURCE_CONFLICT
 
 
 def test_arrays_on_the_wrong_grid_are_refused(world: World) -> None:
@@ -184,6 +191,17 @@ def test_channels_are_organs_of_the_class_map_once_each(world: World) -> None:
     assert refusal(predict, world, array=array(world, "liver", dtype="int16")).reason == Reason.FIELD_INVALID
     for organs in ([], [pb.OrganLabel(organ="spleen", origin=pb.ORIGIN_AI)], [pb.OrganLabel(organ="liver")]):
         assert refusal(label, world, organs=organs).reason in (Reason.FIELD_INVALID, Reason.FIELD_REQUIRED)
+
+
+def test_masks_are_read_before_they_are_recorded(world: World) -> None:
+    """0 and 1 alone, as many voxels and cubic millimetres as the entry says."""
+    assert refusal(label, world, value=2, organs=[liver(1)]).reason == Reason.MASK_NOT_BINARY
+    wrong_volume = liver(1)
+    wrong_volume.volume_mm3 *= 2
+    for organ in (liver(0), liver(1, voxels=7), wrong_volume):
+        error = refusal(label, world, value=1, organs=[organ])
+        assert (error.reason, error.field) == (Reason.FIELD_INVALID, "label_version.organs")
+    assert label(world, value=1).organs[0].voxels == files.GEOMETRY.voxel_count
 
 
 def test_what_it_was_made_of_must_be_there_and_of_this_volume(world: World) -> None:

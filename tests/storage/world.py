@@ -20,10 +20,10 @@ from tests.storage import files
 class World:
     """What the servicer calls."""
 
-    def __init__(self, folder: Path, memory_bytes: int = 2**30) -> None:
+    def __init__(self, folder: Path, memory_bytes: int = 2**30, *, gate: MemoryGate | None = None) -> None:
         engine = database.connect(f"sqlite:///{folder}/catalog.db")
         database.upgrade(engine)
-        self.catalog, gate = Catalog(engine), MemoryGate(memory_bytes)
+        self.catalog, gate = Catalog(engine), gate or MemoryGate(memory_bytes)
         self.objects = FilesystemObjects(folder / "objects")
         self.blobs = Blobs(self.objects, gate)
         self.volumes = Volumes(self.catalog, self.blobs, gate)
@@ -67,5 +67,5 @@ class World:
 
     def masks(self, version: pb.LabelVersion) -> dict[str, npt.NDArray[np.uint8]]:
         """Masks of a label version by organ."""
-        array = self.blobs.require_array(version.masks, "masks")
-        return {organ: array.channel(organ).astype(np.uint8) for organ in array.channels}
+        with self.blobs.array(version.masks, "masks") as array:
+            return {organ: array.channel(organ).astype(np.uint8) for organ in array.channels}

@@ -26,7 +26,7 @@ def choose(settings: Settings) -> Objects:
         secure=settings.s3_secure,
         http_client=urllib3.PoolManager(
             timeout=urllib3.Timeout(connect=5, read=60),
-            maxsize=2 * settings.concurrent_streams + settings.concurrent_ingests,
+            maxsize=2 * (settings.concurrent_streams + settings.concurrent_ingests),
             retries=urllib3.Retry(total=3, backoff_factor=0.2, status_forcelist=[500, 502, 503, 504]),
             cert_reqs="CERT_REQUIRED",
             ca_certs=str(settings.s3_ca_bundle or certifi.where()),
