@@ -133,18 +133,21 @@ def _differs(claimed: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], path: Pat
         return True
 
 
-def upload_revision(connection: Connection, review: sched.Review, masks: dict[str, Path], class_map: str) -> str:
-    """Store revised masks as a revision of the review's volume; returns its label version's name."""
+def upload_revision(connection: Connection, volume: str, masks: dict[str, Path], *, class_map: str, author: str) -> str:
+    """Store revised masks as a revision of a volume; returns its label version's name.
+
+    `author` is whoever made them: not always the one who holds the review by now.
+    """
     storage = connection.storage
     files = [
         pb.LabelFile(object=storage.put_file(path).name, organ=organ, display_name=path.name)
         for organ, path in sorted(masks.items())
     ]
     request = pb.ImportLabelVersionRequest(
-        parent=review.volume,
+        parent=volume,
         files=files,
         class_map=class_map,
         origin=pb.ORIGIN_REVISION,
-        author=review.reviewer,
+        author=author,
     )
     return storage.rpc.ImportLabelVersion(request, timeout=600).label_version.name

@@ -1,5 +1,6 @@
 """`atlas review`: list, claim, renew, release, submit."""
 
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
@@ -9,20 +10,19 @@ from google.protobuf.duration_pb2 import Duration
 
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as sched
 from abdomenatlas.storage.v1 import storage_pb2 as pb
-from services.cli.commands.options import STATE, Json, State, campaign_name
+from services.cli.commands.options import STATE, Json, State, campaign_name, review_name, short_review
 from services.cli.connection import Connection
 from services.cli.output import as_data, counted, out, print_json, table, warn
 from services.cli.paging import every
 from services.cli.reviewing import NOTE, Note, changed_masks, fill, mask_files, upload_revision
 from services.core import classmaps
 from services.core.errors import AtlasError, Reason
-from services.core.names import parse
 
 _app = typer.Typer(no_args_is_help=True, help="Look at the volumes that matter, and give revised masks back.")
 
 Review = Annotated[
     str,
-    typer.Argument(metavar="REVIEW", help='A review\'s name, or the folder that "claim --to" filled.'),
+    typer.Argument(metavar="REVIEW", help='A review such as "spring/r1-1", or the folder that "claim --to" filled.'),
 ]
 Token = Annotated[int | None, typer.Option(help=f"Fencing token of the claim; a claim folder's {NOTE} holds it.")]
 Minutes = Annotated[float, typer.Option(min=0.02, max=1440, help="How long the review is held, in minutes.")]
@@ -35,12 +35,15 @@ def register(app: typer.Typer) -> None:
 
 @_app.command("list")
 def list_(
-    campaign: Annotated[str, typer.Option(help="Only reviews of this campaign.")] = "",
+    campaign: Annotated[str, typer.Argument(metavar="CAMPAIGN", help="Only reviews of this campaign.")] = "",
     open_only: Annotated[bool, typer.Option("--open", help="Only reviews that can be claimed.")] = False,
     state: State = STATE,
     json: Json = False,
 ) -> None:
-    """List reviews, most urgent first."""
+    """List reviews, most urgent first.
+
+    Example: `atlas review list spring --open`
+    """
     request = sched.ListReviewsRequest(
         parent=campaign_name(campaign) if campaign else "campaigns/-",
         state=sched.Review.STATE_OPEN if open_only else sched.Review.STATE_UNSPECIFIED,
@@ -53,7 +56,7 @@ def list_(
     for r in reviews:
         organs = ", ".join(r.organs[:3])
         volume = r.volume.removeprefix("volumes/")
-        rows.add_row(r.name, volume, str(r.rank), f"{r.priority:,}", _state(r), organs, r.reviewer)
+        rows.add_row(short_review(r.name), volume, str(r.rank), f"{r.priority:,}", _state(r), organs, r.reviewer)
     out.print(rows)
 
 
@@ -70,14 +73,15 @@ def claim(
 
     Correct the masks in FOLDER/segmentations with ITK-SNAP or 3D Slicer, then `atlas review submit FOLDER`.
 
-    Example: `atlas review claim campaigns/first/reviews/… --reviewer "Dr. Who" --to case`
+    Example: `atlas review claim spring/r1-1 --reviewer "Dr. Who" --to case`
     """
+    name = review_name(review)
     if to and to.exists() and any(to.iterdir()):
         raise AtlasError(
             Reason.RESOURCE_CONFLICT, "The folder is not empty.", field=str(to), remedy="Name a new or empty folder."
         )
     connection = Connection.to(state)
-    request = sched.ClaimReviewRequest(name=review, reviewer=reviewer, lease=_lease(minutes))
+    request = sched.ClaimReviewRequest(name=name, reviewer=reviewer, lease=_lease(minutes))
     claimed = connection.scheduler.ClaimReview(request)
     taken = claimed.review
     if to:
@@ -91,7 +95,7 @@ def claim(
         print_json({"review": as_data(taken), "fencing_token": claimed.fencing_token})
         return
     until = taken.lease_expire_time.ToDatetime().strftime("%H:%M UTC")
-    out.print(f"{taken.name} is yours until {until}; fencing token {claimed.fencing_token}.")
+    out.print(f"{short_review(taken.name)} is yours until {until}; fencing token {claimed.fencing_token}.")
     out.print(f"Look at: {', '.join(taken.organs) or 'all organs'}.")
     if to:
         out.print(f"Files: {to}. Give them back with `atlas review submit {to}`.")
@@ -106,62 +110,86 @@ def submit(
     ] = None,
     accept: Annotated[bool, typer.Option("--accept", help="The labels are right as they are.")] = False,
     token: Token = None,
+    reviewer: Annotated[str, typer.Option(help=f"Who revised the masks; a claim folder's {NOTE} holds it.")] = "",
     state: State = STATE,
     json: Json = False,
 ) -> None:
     """End a review: accept the labels, or give revised masks back.
 
-    From a claim folder only the masks that changed are taken.
+    From a claim folder only the masks that changed are taken. Masks that come too late, under a lease that expired or
+    went to somebody else, are stored all the same and kept beside the review.
 
     Examples: `atlas review submit case` · `atlas review submit case --accept` ·
-    `atlas review submit campaigns/first/reviews/… --token 3 --masks liver.nii.gz`
+    `atlas review submit spring/r1-1 --token 3 --reviewer "Dr. Who" --masks liver.nii.gz`
     """
-    if accept and masks:
-        raise AtlasError(
-            Reason.FIELD_INVALID, "Either or.", field="--accept and --masks", remedy="Give one of the two."
-        )
+    _require_decision(review, masks, accept)
     connection = Connection.to(state)
-    name, fencing_token = _held(review, token)
-    held = connection.scheduler.GetReview(sched.GetReviewRequest(name=name)).review
-    request = sched.SubmitReviewRequest(name=name, fencing_token=fencing_token)
+    claim = _claim_of(review, token)
+    author = reviewer or claim.reviewer
+    if not accept and not author:
+        raise AtlasError(
+            Reason.FIELD_REQUIRED,
+            "Who revised these masks?",
+            field="--reviewer",
+            remedy="Name whoever claimed the review; a claim folder may be given in place of the review.",
+        )
+    request = sched.SubmitReviewRequest(name=claim.review, fencing_token=claim.fencing_token)
+    revised: dict[str, Path] = {}
     if accept:
         request.decision = sched.Review.DECISION_ACCEPTED
     else:
-        revised = _revised(connection, held, review, masks)
+        asked = connection.scheduler.GetReview(sched.GetReviewRequest(name=claim.review)).review
+        revised = _revised(connection, asked, review, masks)
+        class_map = _class_map(connection, asked)
         request.decision = sched.Review.DECISION_REVISED
-        request.revision = upload_revision(connection, held, revised, _class_map(connection, held))
-    done = connection.scheduler.SubmitReview(request).review
+        request.revision = upload_revision(connection, asked.volume, revised, class_map=class_map, author=author)
+    try:
+        done = connection.scheduler.SubmitReview(request).review
+    except AtlasError as error:
+        if error.reason == Reason.LEASE_LOST and request.revision:
+            warn(f"The masks came too late for this claim. They are kept beside the review, as {request.revision}.")
+        raise
     if json:
         print_json(as_data(done))
     elif accept:
-        out.print(f"{done.name}: accepted.")
+        out.print(f"{short_review(done.name)}: accepted.")
     else:
-        out.print(f"{done.name}: revised {', '.join(sorted(revised))}.")
+        out.print(f"{short_review(done.name)}: revised {', '.join(sorted(revised))}.")
 
 
 @_app.command()
 def renew(review: Review, minutes: Minutes = 60, token: Token = None, state: State = STATE, json: Json = False) -> None:
     """Hold a claimed review for longer."""
-    name, fencing_token = _held(review, token)
-    request = sched.RenewReviewRequest(name=name, fencing_token=fencing_token, lease=_lease(minutes))
+    claim = _claim_of(review, token)
+    request = sched.RenewReviewRequest(name=claim.review, fencing_token=claim.fencing_token, lease=_lease(minutes))
     _tell(Connection.to(state).scheduler.RenewReview(request).review, json)
 
 
 @_app.command()
 def release(review: Review, token: Token = None, state: State = STATE, json: Json = False) -> None:
     """Give a claimed review back undecided."""
-    name, fencing_token = _held(review, token)
-    request = sched.ReleaseReviewRequest(name=name, fencing_token=fencing_token)
+    claim = _claim_of(review, token)
+    request = sched.ReleaseReviewRequest(name=claim.review, fencing_token=claim.fencing_token)
     _tell(Connection.to(state).scheduler.ReleaseReview(request).review, json)
 
 
-def _held(review: str, token: int | None) -> tuple[str, int]:
-    """Name and fencing token of a claimed review that was given by name or by its claim folder."""
+@dataclass(frozen=True)
+class _Claim:
+    """What whoever claimed a review holds."""
+
+    review: str
+    fencing_token: int
+    reviewer: str
+    """Empty if only the review's name is known."""
+
+
+def _claim_of(review: str, token: int | None) -> _Claim:
+    """The claim of a review that was given by name or by its claim folder."""
     folder = Path(review)
     if folder.is_dir():
         note = Note.read(folder)
-        return note.review, note.fencing_token if token is None else token
-    parse(review, "campaigns/*/reviews/*", "REVIEW")
+        return _Claim(note.review, note.fencing_token if token is None else token, note.reviewer)
+    name = review_name(review)
     if token is None:
         raise AtlasError(
             Reason.FIELD_REQUIRED,
@@ -169,7 +197,21 @@ def _held(review: str, token: int | None) -> tuple[str, int]:
             field="--token",
             remedy="`atlas review claim` shows it; a claim folder may be given in place of the name.",
         )
-    return review, token
+    return _Claim(name, token, "")
+
+
+def _require_decision(review: str, masks: list[Path] | None, accept: bool) -> None:
+    if accept and masks:
+        raise AtlasError(
+            Reason.FIELD_INVALID, "Either or.", field="--accept and --masks", remedy="Give one of the two."
+        )
+    if not accept and not masks and not Path(review).is_dir():
+        raise AtlasError(
+            Reason.FIELD_REQUIRED,
+            "What is the decision?",
+            field="--masks or --accept",
+            remedy="Give the revised masks, or accept the labels as they are.",
+        )
 
 
 def _class_map(connection: Connection, held: sched.Review) -> str:
@@ -178,16 +220,8 @@ def _class_map(connection: Connection, held: sched.Review) -> str:
 
 
 def _revised(connection: Connection, held: sched.Review, review: str, masks: list[Path] | None) -> dict[str, Path]:
-    folder = Path(review)
-    if not masks and not folder.is_dir():
-        raise AtlasError(
-            Reason.FIELD_REQUIRED,
-            "What is the decision?",
-            field="--masks or --accept",
-            remedy="Give the revised masks, or accept the labels as they are.",
-        )
     labels = connection.storage.rpc.GetLabelVersion(pb.GetLabelVersionRequest(name=held.label_version)).label_version
-    revised = mask_files(masks or [folder], classmaps.load(labels.class_map))
+    revised = mask_files(masks or [Path(review)], classmaps.load(labels.class_map))
     if not masks:
         revised = changed_masks(connection, held.label_version, revised)
         if not revised:
@@ -208,9 +242,9 @@ def _tell(review: sched.Review, json: bool) -> None:
         print_json(as_data(review))
     elif review.state == sched.Review.STATE_CLAIMED:
         until = review.lease_expire_time.ToDatetime().strftime("%H:%M UTC")
-        out.print(f"{review.name}: held until {until}.")
+        out.print(f"{short_review(review.name)}: held until {until}.")
     else:
-        out.print(f"{review.name}: {_state(review)}.")
+        out.print(f"{short_review(review.name)}: {_state(review)}.")
 
 
 def _state(review: sched.Review) -> str:

@@ -43,9 +43,10 @@ def repair(connection: Connection, review: sched.Review, truth: Masks, folder: P
     changed = changed_masks(connection, review.label_version, masks)
     request = sched.SubmitReviewRequest(name=review.name, fencing_token=note.fencing_token)
     if changed:
-        held = scheduler.GetReview(sched.GetReviewRequest(name=review.name)).review
         request.decision = sched.Review.DECISION_REVISED
-        request.revision = upload_revision(connection, held, changed, class_map)
+        request.revision = upload_revision(
+            connection, review.volume, changed, class_map=class_map, author=note.reviewer
+        )
     else:
         request.decision = sched.Review.DECISION_ACCEPTED
     scheduler.SubmitReview(request)
