@@ -5,13 +5,14 @@ what a step gave back and never runs it again; a step that a crash cut off is ru
 This module knows neither the engine nor SQL.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import structlog
 
+from abdomenatlas.storage.v1.storage_pb2 import LabelVersion
 from services.core.errors import AtlasError, Reason
 from services.core.rpc import request_id
 from services.scheduler import decisions, desk, items
@@ -97,17 +98,20 @@ class Pipeline:
                 "profile": campaign.profile,
                 "trace": campaign.trace_id,
             }
-            organs = list(campaign.organs)
+            organs, class_map = list(campaign.organs), campaign.class_map
             revisions = decisions.revisions(session, work.volume)
         with request_id.bound(plan["trace"]):
             sources = self._workers.source_labels(plan["volume"])
-            labelled = {organ.organ for version in sources for organ in version.organs}
-            revised = {o.organ for name in revisions for o in self._workers.label_version(name).organs}
-        unlabelled = [organ for organ in organs if organ not in labelled | revised]
+            revised = [self._workers.label_version(name) for name in revisions]
+        versions = sources + revised
+        _require_class_map(versions, class_map)
+        labelled = {organ.organ for version in sources for organ in version.organs}
+        by_people = {organ.organ for version in versions for organ in version.organs}
+        unlabelled = [organ for organ in organs if organ not in by_people]
         return plan | {
             # Where people have labelled every organ, a prediction would be looked at by nobody.
             "models": plan["models"] if unlabelled else [],
-            "label_versions": [version.name for version in sources] + revisions,
+            "label_versions": [version.name for version in versions],
             "source_organs": [organ for organ in organs if organ in labelled] + sorted(labelled - set(organs)),
             "unlabelled": unlabelled,
         }
@@ -197,3 +201,15 @@ class Pipeline:
         fields = {"service": "SchedulerService", "campaign": campaign, "subject": subject}
         with structlog.contextvars.bound_contextvars(**fields), IN_FLIGHT.track_inprogress():
             yield
+
+
+def _require_class_map(versions: Iterable[LabelVersion], class_map: str) -> None:
+    """Raise CLASS_MAP_MISMATCH unless the merge will take all `versions`; asked before predictions are paid for."""
+    for version in versions:
+        if version.class_map != class_map:
+            raise AtlasError(
+                Reason.CLASS_MAP_MISMATCH,
+                f"{version.name} speaks of {version.class_map}, the campaign of {class_map}.",
+                field="volume",
+                remedy="Leave the volume out, or work on it with models of its labels' class map.",
+            )

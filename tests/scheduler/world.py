@@ -93,17 +93,17 @@ def model(name: str, spacing_mm: float = 1.5, class_map: str = CLASS_MAP, ready:
 
 
 class Storage(StorageServiceServicer):
-    def __init__(self, world: World) -> None:
-        self.world = world
+    def __init__(self, server: "Server") -> None:
+        self.server = server
 
     async def GetVolume(self, request: storage_pb2.GetVolumeRequest, context: Any) -> storage_pb2.GetVolumeResponse:
-        _volume(self.world, request.name)
+        _volume(self.server.world, request.name)
         return storage_pb2.GetVolumeResponse(volume=storage_pb2.Volume(name=request.name))
 
     async def ListVolumes(
         self, request: storage_pb2.ListVolumesRequest, context: Any
     ) -> storage_pb2.ListVolumesResponse:
-        names = sorted(name for name in self.world.sources if name > request.page_token)
+        names = sorted(name for name in self.server.world.sources if name > request.page_token)
         page = names[: request.page_size]
         return storage_pb2.ListVolumesResponse(
             volumes=[storage_pb2.Volume(name=f"volumes/{name}") for name in page],
@@ -113,33 +113,33 @@ class Storage(StorageServiceServicer):
     async def GetLabelVersion(
         self, request: storage_pb2.GetLabelVersionRequest, context: Any
     ) -> storage_pb2.GetLabelVersionResponse:
-        if request.name not in self.world.labels:
+        if request.name not in self.server.world.labels:
             raise AtlasError(Reason.RESOURCE_NOT_FOUND, f"no {request.name}", field="name")
-        return storage_pb2.GetLabelVersionResponse(label_version=self.world.labels[request.name])
+        return storage_pb2.GetLabelVersionResponse(label_version=self.server.world.labels[request.name])
 
     async def ListLabelVersions(
         self, request: storage_pb2.ListLabelVersionsRequest, context: Any
     ) -> storage_pb2.ListLabelVersionsResponse:
-        self.world.meet("labels", _volume(self.world, request.parent))
+        self.server.world.meet("labels", _volume(self.server.world, request.parent))
         found = [
             label
-            for name, label in self.world.labels.items()
+            for name, label in self.server.world.labels.items()
             if name.startswith(f"{request.parent}/") and request.origin in (0, label.origin)
         ]
         return storage_pb2.ListLabelVersionsResponse(label_versions=found)
 
 
 class Inference(InferenceServiceServicer):
-    def __init__(self, world: World) -> None:
-        self.world = world
+    def __init__(self, server: "Server") -> None:
+        self.server = server
 
     async def ListModels(
         self, request: inference_pb2.ListModelsRequest, context: Any
     ) -> inference_pb2.ListModelsResponse:
-        return inference_pb2.ListModelsResponse(models=self.world.models)
+        return inference_pb2.ListModelsResponse(models=self.server.world.models)
 
     async def GetModel(self, request: inference_pb2.GetModelRequest, context: Any) -> inference_pb2.GetModelResponse:
-        for known in self.world.models:
+        for known in self.server.world.models:
             if known.name == request.name:
                 return inference_pb2.GetModelResponse(model=known)
         raise AtlasError(Reason.MODEL_NOT_FOUND, f"no {request.name}", field="name")
@@ -147,18 +147,18 @@ class Inference(InferenceServiceServicer):
     async def Predict(
         self, request: inference_pb2.PredictRequest, context: Any
     ) -> AsyncIterator[inference_pb2.PredictResponse]:
-        volume = _volume(self.world, request.volume)
-        self.world.meet("predict", volume, request.model)
+        volume = _volume(self.server.world, request.volume)
+        self.server.world.meet("predict", volume, request.model)
         yield inference_pb2.PredictResponse(progress=Progress(stage="predicting", fraction=0.5))
-        await asyncio.sleep(self.world.predict_seconds)
+        await asyncio.sleep(self.server.world.predict_seconds)
         name = f"{request.volume}/predictions/{content_id(request.volume, request.model)}"
-        self.world.made[name] = request.model
+        self.server.world.made[name] = request.model
         yield inference_pb2.PredictResponse(prediction=storage_pb2.Prediction(name=name))
 
 
 class Uncertainty(UncertaintyServiceServicer):
-    def __init__(self, world: World) -> None:
-        self.world = world
+    def __init__(self, server: "Server") -> None:
+        self.server = server
 
     async def ListProfiles(
         self, request: uncertainty_pb2.ListProfilesRequest, context: Any
@@ -168,36 +168,39 @@ class Uncertainty(UncertaintyServiceServicer):
     async def Score(
         self, request: uncertainty_pb2.ScoreRequest, context: Any
     ) -> AsyncIterator[uncertainty_pb2.ScoreResponse]:
-        volume = _volume(self.world, request.volume)
-        self.world.meet("score", volume)
-        _require(self.world, request.predictions)
+        volume = _volume(self.server.world, request.volume)
+        self.server.world.meet("score", volume)
+        _require(self.server.world, request.predictions)
         name = f"{request.volume}/attentionMaps/{content_id(*request.predictions, 'organs', *request.organs)}"
         attention = storage_pb2.AttentionMap(
             name=name,
             profile=request.profile,
-            priority=self.world.priorities.get(volume, 10),
+            priority=self.server.world.priorities.get(volume, 10),
             organs=[storage_pb2.OrganScore(organ=organ) for organ in request.organs],
         )
-        self.world.made[name] = attention
+        self.server.world.made[name] = attention
         yield uncertainty_pb2.ScoreResponse(attention_map=attention)
 
 
 class Merging(MergingServiceServicer):
-    def __init__(self, world: World) -> None:
-        self.world = world
+    def __init__(self, server: "Server") -> None:
+        self.server = server
 
     async def Merge(self, request: merging_pb2.MergeRequest, context: Any) -> AsyncIterator[merging_pb2.MergeResponse]:
-        volume = _volume(self.world, request.volume)
-        self.world.meet("merge", volume)
-        _require(self.world, request.predictions)
+        volume = _volume(self.server.world, request.volume)
+        self.server.world.meet("merge", volume)
+        _require(self.server.world, request.predictions)
         made_of = content_id(*request.predictions, "labels", *request.label_versions)
-        name = self.world.add_label(volume, storage_pb2.ORIGIN_AI, ORGANS, "merge", made_of)
-        self.world.made[name] = (tuple(request.predictions), tuple(request.label_versions))
-        yield merging_pb2.MergeResponse(label_version=self.world.labels[name])
+        name = self.server.world.add_label(volume, storage_pb2.ORIGIN_AI, ORGANS, "merge", made_of)
+        self.server.world.made[name] = (tuple(request.predictions), tuple(request.label_versions))
+        yield merging_pb2.MergeResponse(label_version=self.server.world.labels[name])
 
 
 class Server:
-    """The four services of a world on one port of loopback, in a thread of its own; may stop and start again."""
+    """The four services of a world on one port of loopback, in a thread of its own; may stop and start again.
+
+    Another world may be put in the place of its world at any time.
+    """
 
     def __init__(self, world: World) -> None:
         self.world, self.port = world, 0
@@ -219,10 +222,10 @@ class Server:
     async def _serve(self, started: threading.Event) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         server = grpc.aio.server(interceptors=[CallInterceptor()])
-        add_StorageServiceServicer_to_server(Storage(self.world), server)  # type: ignore[abstract]  # others are not called
-        add_InferenceServiceServicer_to_server(Inference(self.world), server)
-        add_UncertaintyServiceServicer_to_server(Uncertainty(self.world), server)
-        add_MergingServiceServicer_to_server(Merging(self.world), server)
+        add_StorageServiceServicer_to_server(Storage(self), server)  # type: ignore[abstract]  # others are not called
+        add_InferenceServiceServicer_to_server(Inference(self), server)
+        add_UncertaintyServiceServicer_to_server(Uncertainty(self), server)
+        add_MergingServiceServicer_to_server(Merging(self), server)
         self.port = server.add_insecure_port(self.address)
         await server.start()
         started.set()

@@ -1,0 +1,63 @@
+"""The work on one volume, step by step, without the workflow engine."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import make_url
+
+from services.scheduler import clock, items, rounds
+from services.scheduler.campaigns import ItemState
+from services.scheduler.database import Database
+from services.scheduler.ensembles import Ensemble
+from services.scheduler.items import Work
+from services.scheduler.pipeline import Pipeline
+from services.scheduler.retry import Patience
+from services.scheduler.rounds import Plan
+from services.scheduler.settings import Settings
+from services.scheduler.tables import Item
+from services.scheduler.workers import Workers
+from tests.scheduler.world import CLASS_MAP, MODELS, ORGANS, Server, World
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> Iterator[Database]:
+    """Yield a database with a campaign "c" over the volumes "a", whose source labelled nothing, and "b"."""
+    database = Database(make_url(f"sqlite:///{tmp_path}/scheduler.db"))
+    database.migrate()
+    ensemble = Ensemble(MODELS, ORGANS, 1.5, CLASS_MAP)
+    with database.change() as session:
+        rounds.create(session, Plan("c", ("a", "b"), ensemble, "parity", 0.0, "", "f" * 64, "trace"), clock.now())
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def work_on(tables: Database, workers: Server) -> Callable[[str], Item]:
+    """Return what works on a volume of "c" and gives back what became of it."""
+    address = workers.address
+    settings = Settings(storage=address, inference=address, uncertainty=address, merging=address)
+    pipeline = Pipeline(tables, Workers(settings), Patience(0), clock.now)
+
+    def run(_name: str, action: Callable[[], Any]) -> Any:
+        return action()
+
+    def work(volume: str) -> Item:
+        pipeline.volume(run, Work("c", 1, volume))
+        with tables.read() as session:
+            return next(item for item in items.page(session, "c", None, 10) if item.volume == volume)
+
+    return work
+
+
+def test_labels_of_another_class_map_fail_a_volume_before_a_prediction_is_paid_for(
+    world: World, work_on: Callable[[str], Item]
+) -> None:
+    (label,) = world.labels.values()
+    label.class_map = "other-1"
+    failed = work_on("b")
+    assert failed.state == ItemState.FAILED
+    assert failed.error.startswith(f"plan: CLASS_MAP_MISMATCH: volume: {label.name} speaks of other-1")
+    assert not any(world.calls["predict", "b", model] for model in MODELS)
+    assert work_on("a").state == ItemState.READY

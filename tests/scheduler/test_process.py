@@ -1,0 +1,87 @@
+"""A scheduler process of its own for each test: what it shows, refuses, stops and lists."""
+
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from abdomenatlas.scheduler.v1 import scheduler_pb2 as pb
+from services.core.errors import AtlasError, Reason
+from tests.components.processes import wait_until
+from tests.scheduler.running import Scheduler
+from tests.scheduler.world import MODELS, Server, World
+
+Kind = pb.CampaignEvent
+
+
+def test_cancelling_withdraws_and_starts_nothing_new(scheduler: Scheduler, world: World) -> None:
+    world.predict_seconds = 0.5
+    scheduler.create("c1", ["a", "b", "c"])
+    cancelled = scheduler.rpc.CancelCampaign(pb.CancelCampaignRequest(name="campaigns/c1")).campaign
+    assert cancelled.state == pb.Campaign.STATE_CANCELLED
+    assert scheduler.rest("c1")[-1].kind == Kind.KIND_CANCELLED
+    assert all("cancelled" in item.error for item in scheduler.items("c1").values())
+    assert not world.calls["merge", "a"]
+    again = scheduler.rpc.CancelCampaign(pb.CancelCampaignRequest(name="campaigns/c1")).campaign
+    assert again == cancelled
+
+
+def test_gauges_are_exported(scheduler: Scheduler, world: World) -> None:
+    scheduler.create("c1", ["a"], review_share=1.0)
+    scheduler.rest("c1")
+    wait_until(lambda: "atlas_scheduler_open_reviews 1.0" in _metrics(scheduler), "the gauges", 10)
+    text = _metrics(scheduler)
+    assert "atlas_scheduler_backlog_volumes 0.0" in text
+    assert "atlas_scheduler_in_flight 0.0" in text
+    assert "atlas_scheduler_oldest_open_review_seconds" in text
+
+
+def _metrics(scheduler: Scheduler) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{scheduler.metrics_port}/metrics") as response:
+        return str(response.read().decode())
+
+
+def test_a_second_process_on_sqlite_is_refused(scheduler: Scheduler, workers: Server, tmp_path: Path) -> None:
+    second = Scheduler(f"sqlite:///{tmp_path}/scheduler.db", workers.address, tmp_path, executor="two")
+    with pytest.raises(AssertionError, match="Another scheduler runs on this SQLite database"):
+        second.start()
+    assert second.process.wait(10) == 1
+
+
+def test_it_stops_at_once_in_the_middle_of_work_and_takes_it_up_again(scheduler: Scheduler, world: World) -> None:
+    world.predict_seconds = 60
+    scheduler.create("c1", ["a", "b"], review_share=0.0)
+    wait_until(lambda: world.calls["predict", "a", MODELS[0]] > 0, "the first prediction", 20)
+    begun = time.monotonic()
+    assert scheduler.stop() == 0
+    assert time.monotonic() - begun < 10
+    world.predict_seconds = 0
+    scheduler.start()
+    scheduler.rest("c1")
+    assert scheduler.campaign("c1").ready_count == 2
+
+
+def test_lists_come_page_by_page(scheduler: Scheduler) -> None:
+    scheduler.create("c1", ["a"], review_share=1.0)
+    scheduler.rest("c1")
+    scheduler.create("c2", ["a", "b", "c"], review_share=1.0)
+    scheduler.rest("c2")
+    names: list[str] = []
+    request = pb.ListReviewsRequest(parent="campaigns/-", page_size=1)
+    while True:
+        page = scheduler.rpc.ListReviews(request)
+        names += [review.name for review in page.reviews]
+        if not page.next_page_token:
+            break
+        request.page_token = page.next_page_token
+    assert names == ["campaigns/c1/reviews/r1-1", *(f"campaigns/c2/reviews/r1-{rank}" for rank in (1, 2, 3))]
+    listed = scheduler.rpc.ListCampaigns(pb.ListCampaignsRequest(page_size=1))
+    assert [campaign.name for campaign in listed.campaigns] == ["campaigns/c2"]
+    listed = scheduler.rpc.ListCampaigns(pb.ListCampaignsRequest(page_token=listed.next_page_token))
+    assert [campaign.name for campaign in listed.campaigns] == ["campaigns/c1"]
+    items = scheduler.rpc.ListItems(pb.ListItemsRequest(parent="campaigns/c2", page_size=2))
+    assert [item.rank for item in items.items] == [1, 2]
+    with pytest.raises(AtlasError) as refused:
+        scheduler.rpc.ListItems(pb.ListItemsRequest(parent="campaigns/c1", page_token=items.next_page_token))
+    assert refused.value.reason == Reason.PAGE_TOKEN_INVALID
