@@ -10,8 +10,9 @@ import numpy as np
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as sched
 from abdomenatlas.storage.v1 import storage_pb2 as pb
 from services.cli.connection import Connection
-from services.cli.ingest.discover import SUFFIXES
+from services.cli.ingest.discover import SUFFIXES, stem, twice
 from services.cli.masks import uint8_channel
+from services.core.arrayfile import ArrayFile
 from services.core.classmaps import ClassMap
 from services.core.errors import AtlasError, Reason
 from services.core.nifti import read_header, read_mask, write_mask
@@ -89,13 +90,16 @@ def fill(connection: Connection, review: sched.Review, folder: Path, on_file: On
 def mask_files(paths: list[Path], class_map: ClassMap) -> dict[str, Path]:
     """Organ masks by organ out of files and folders (a claim folder, or one with `<organ>.nii.gz` files).
 
-    Raises ORGAN_UNKNOWN for a file whose name is no organ, and FOLDER_EMPTY if there is none at all.
+    Raises ORGAN_UNKNOWN for a file whose name is no organ, FIELD_INVALID for an organ's second file, as a viewer leaves
+    when it saves liver.nii beside liver.nii.gz, and FOLDER_EMPTY if there is none at all.
     """
     files = [file for path in paths for file in (_files(path) if path.is_dir() else [path])]
     masks: dict[str, Path] = {}
     for file in files:
-        organ = file.name.removesuffix(".gz").removesuffix(".nii")
+        organ = stem(file)
         class_map.require([organ], field=str(file))
+        if organ in masks:
+            raise twice(organ, masks[organ]).at(str(file))
         masks[organ] = file
     if not masks:
         raise AtlasError(
@@ -114,23 +118,23 @@ def _files(folder: Path) -> list[Path]:
 
 
 def changed_masks(connection: Connection, label_version: str, masks: dict[str, Path]) -> dict[str, Path]:
-    """Those of `masks` that differ from the labels that were claimed, voxel by voxel, or that are new."""
+    """Those of `masks` that differ from the labels that were claimed, in a voxel or in their place, or that are new."""
     request = pb.GetLabelVersionRequest(name=label_version)
     labels = connection.storage.rpc.GetLabelVersion(request).label_version
     claimed = connection.storage.array(labels.masks)
     return {
-        organ: path
-        for organ, path in masks.items()
-        if organ not in claimed.channels or _differs(uint8_channel(claimed, organ), path)
+        organ: path for organ, path in masks.items() if organ not in claimed.channels or _differs(claimed, organ, path)
     }
 
 
-def _differs(claimed: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], path: Path) -> bool:
+def _differs(claimed: ArrayFile, organ: str, path: Path) -> bool:
     try:
-        return not np.array_equal(read_mask(path).voxels, claimed)
+        mask = read_mask(path)
     except AtlasError:
         # Storage will say what is wrong with it.
         return True
+    moved = not mask.geometry.is_close(claimed.geometry)
+    return moved or not np.array_equal(mask.voxels, uint8_channel(claimed, organ))
 
 
 def upload_revision(connection: Connection, volume: str, masks: dict[str, Path], *, class_map: str, author: str) -> str:

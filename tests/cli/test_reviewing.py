@@ -48,6 +48,26 @@ def test_only_changed_masks_are_taken(claim: Path, archive: Archive) -> None:
     assert sorted(changed) == ["spleen", "stomach"], "an organ that nobody had looked for is new"
 
 
+def test_a_mask_in_another_place_is_changed(claim: Path, archive: Archive) -> None:
+    """Storage refuses it; taking it for unchanged would lose whatever the viewer meant."""
+    path = claim / "segmentations" / "aorta.nii.gz"
+    mask = read_mask(path)
+    matrix = mask.geometry.matrix.copy()
+    matrix[2, 3] += 5
+    write_mask(path, mask.voxels, Geometry.from_matrix(mask.geometry.shape, matrix))
+    changed = changed_masks(archive.connection, archive.reviews[0].label_version, mask_files([claim], ORGANS))
+    assert sorted(changed) == ["aorta"]
+
+
+def test_an_organ_with_two_files_is_refused(claim: Path) -> None:
+    """A viewer saves liver.nii beside liver.nii.gz: nobody can say which of the two is meant."""
+    (claim / "segmentations" / "liver.nii").touch()
+    with pytest.raises(AtlasError, match=r"liver is there twice: liver\.nii is") as caught:
+        mask_files([claim], ORGANS)
+    assert caught.value.reason == Reason.FIELD_INVALID
+    assert Path(caught.value.field).name == "liver.nii.gz"
+
+
 def test_an_unreadable_mask_is_left_to_storage(claim: Path, archive: Archive) -> None:
     (claim / "segmentations" / "spleen.nii.gz").write_bytes(b"nonsense")
     changed = changed_masks(archive.connection, archive.reviews[0].label_version, mask_files([claim], ORGANS))

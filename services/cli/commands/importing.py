@@ -11,7 +11,7 @@ from rich.progress import Progress
 from services.cli.commands.options import STATE, Json, State
 from services.cli.connection import Connection
 from services.cli.exits import Exit
-from services.cli.ingest.discover import Case, Refusal, discover
+from services.cli.ingest.discover import Case, Refusal, discover, stem
 from services.cli.ingest.importer import Imported, Source, import_case
 from services.cli.output import out, print_json, printable, show_error, table, transfer
 from services.core import classmaps
@@ -128,7 +128,7 @@ def _show(done: list[Imported | Refusal], json: bool) -> None:
             continue
         shape = "x".join(map(str, entry.volume.geometry.shape)) if entry.volume else "refused"
         labels = ", ".join(organ.organ for organ in entry.labels.organs) if entry.labels else "none"
-        ignored = printable(", ".join(_organ(path) for path in entry.case.ignored))
+        ignored = printable(", ".join(stem(path) for path in entry.case.ignored))
         summary.add_row(entry.case.volume_id, shape, labels, ignored, str(len(entry.refusals) or ""))
     out.print(summary)
     volumes = sum(isinstance(entry, Imported) and entry.volume is not None for entry in done)
@@ -158,7 +158,3 @@ def _refusal(refusal: Refusal) -> dict[str, str]:
         "message": error.message,
         "remedy": error.remedy,
     }
-
-
-def _organ(path: Path) -> str:
-    return path.name.removesuffix(".gz").removesuffix(".nii")

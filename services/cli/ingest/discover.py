@@ -79,6 +79,20 @@ def volume_id(name: str) -> str:
     return cleaned.lstrip("-_.")[:63].rstrip("-.") or "volume"
 
 
+def stem(path: Path) -> str:
+    """A NIfTI file's name without its suffix: the organ, where it is a mask."""
+    return next((path.name.removesuffix(s) for s in SUFFIXES if path.name.endswith(s)), path.name)
+
+
+def twice(organ: str, first: Path) -> AtlasError:
+    """The refusal of a second mask of an organ, which `first` has already."""
+    return AtlasError(
+        Reason.FIELD_INVALID,
+        f"{organ} is there twice: {first.name} is a mask of it too.",
+        remedy="Remove one of the two files.",
+    )
+
+
 def _folder_of_cases(path: Path, root: Path, class_map: ClassMap) -> Iterator[Case | Refusal]:
     folders = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
     found = [folder for folder in folders if _ct_of(folder)]
@@ -108,13 +122,13 @@ def _case(folder: Path, root: Path, class_map: ClassMap) -> Case | Refusal:
     ignored: list[Path] = []
     refused: list[Refusal] = []
     for file in _nifti_files(folder / "segmentations"):
-        organ = _stem(file)
+        organ = stem(file)
         if error := _file_error(file, root):
             refused.append(Refusal(file, error))
         elif organ not in class_map.organs:
             ignored.append(file)
         elif organ in masks:
-            refused.append(Refusal(file, _twice(organ, masks[organ])))
+            refused.append(Refusal(file, twice(organ, masks[organ])))
         else:
             masks[organ] = file
     label_map = next((p for s in SUFFIXES if (p := folder / f"combined_labels{s}").exists()), None)
@@ -140,13 +154,9 @@ def _nifti_files(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.name.endswith(SUFFIXES))
 
 
-def _stem(path: Path) -> str:
-    return next((path.name.removesuffix(s) for s in SUFFIXES if path.name.endswith(s)), path.name)
-
-
 def _file_id(path: Path) -> str:
-    stem = _stem(path)
-    return volume_id(path.resolve().parent.name if stem == "ct" else stem)
+    name = stem(path)
+    return volume_id(path.resolve().parent.name if name == "ct" else name)
 
 
 def _inside(path: Path, root: Path) -> bool:
@@ -199,12 +209,6 @@ def _leads_out() -> AtlasError:
         Reason.NAME_INVALID,
         "This link leads out of the folder that is imported.",
         remedy="Copy what it stands for into the folder, or import that place by its own path.",
-    )
-
-
-def _twice(organ: str, first: Path) -> AtlasError:
-    return AtlasError(
-        Reason.FIELD_INVALID, f"{organ} is there twice: {first.name} was taken.", remedy="Remove one of the two files."
     )
 
 
