@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import make_url
 
-from services.scheduler import clock, items, rounds
+from services.scheduler import clock, rounds
 from services.scheduler.campaigns import ItemState
 from services.scheduler.database import Database
 from services.scheduler.ensembles import Ensemble
@@ -34,8 +34,8 @@ def tables(tmp_path: Path) -> Iterator[Database]:
 
 
 @pytest.fixture
-def work_on(tables: Database, workers: Server) -> Callable[[str], Item]:
-    """Return what works on a volume of "c" and gives back what became of it."""
+def work_on(tables: Database, workers: Server) -> Callable[[str], tuple[int, str]]:
+    """Return what works on a volume of "c" and gives back its state and error."""
     address = workers.address
     settings = Settings(storage=address, inference=address, uncertainty=address, merging=address)
     pipeline = Pipeline(tables, Workers(settings), Patience(0), clock.now)
@@ -43,21 +43,22 @@ def work_on(tables: Database, workers: Server) -> Callable[[str], Item]:
     def run(_name: str, action: Callable[[], Any]) -> Any:
         return action()
 
-    def work(volume: str) -> Item:
+    def work(volume: str) -> tuple[int, str]:
         pipeline.volume(run, Work("c", 1, volume))
         with tables.read() as session:
-            return next(item for item in items.page(session, "c", None, 10) if item.volume == volume)
+            item = session.get_one(Item, ("c", volume))
+            return item.state, item.error
 
     return work
 
 
 def test_labels_of_another_class_map_fail_a_volume_before_a_prediction_is_paid_for(
-    world: World, work_on: Callable[[str], Item]
+    world: World, work_on: Callable[[str], tuple[int, str]]
 ) -> None:
     (label,) = world.labels.values()
     label.class_map = "other-1"
-    failed = work_on("b")
-    assert failed.state == ItemState.FAILED
-    assert failed.error.startswith(f"plan: CLASS_MAP_MISMATCH: volume: {label.name} speaks of other-1")
+    state, error = work_on("b")
+    assert state == ItemState.FAILED
+    assert error.startswith(f"plan: CLASS_MAP_MISMATCH: volume: {label.name} speaks of other-1")
     assert not any(world.calls["predict", "b", model] for model in MODELS)
-    assert work_on("a").state == ItemState.READY
+    assert work_on("a") == (ItemState.READY, "")
