@@ -43,8 +43,14 @@ class InferenceServicer(InferenceServiceServicer):
         """Progress, then the prediction."""
         parse(request.volume, "volumes/*", "volume")
         parse(request.model, MODEL, "model")
-        while not await self._has_slot():
-            yield _progress(Progress(stage="queued"))
+        slot = asyncio.create_task(self._slots.acquire())
+        try:
+            while not (await asyncio.wait({slot}, timeout=progress.HEARTBEAT_SECONDS))[0]:
+                yield _progress(Progress(stage="queued"))
+        except BaseException:  # the caller went away
+            if not slot.cancel():
+                self._slots.release()
+            raise
         loop = asyncio.get_running_loop()
 
         def work(report: progress.Report) -> Prediction:
@@ -56,13 +62,6 @@ class InferenceServicer(InferenceServiceServicer):
 
         async for message in progress.stream(work, wrap_progress=_progress, wrap_result=_result):
             yield message
-
-    async def _has_slot(self) -> bool:
-        try:
-            await asyncio.wait_for(self._slots.acquire(), progress.HEARTBEAT_SECONDS)
-        except TimeoutError:
-            return False
-        return True
 
 
 def _progress(message: Progress) -> pb.PredictResponse:

@@ -1,18 +1,21 @@
 """One interceptor, one client: what every service and every caller gets for nothing."""
 
 import asyncio
+import gc
 import json
 import os
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from abdomenatlas.uncertainty.v1 import uncertainty_pb2 as pb
@@ -162,6 +165,44 @@ def test_progress_is_streamed_while_the_work_runs_and_ends_with_the_result() -> 
         return [m async for m in stream(work, wrap_progress=lambda p: (p.stage, p.fraction), wrap_result=lambda r: r)]
 
     assert asyncio.run(collect()) == [("reading", 0.25), ("scoring", 0.75), "result"]
+
+
+def test_work_whose_caller_left_leaves_no_task_and_its_failure_is_logged() -> None:
+    """Whether the caller's task is cancelled or its stream is closed."""
+    complaints: list[Any] = []
+
+    async def leave(close: bool) -> int:
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: complaints.append(context))
+        go_on, begun = threading.Event(), asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def work(report: Any) -> str:
+            report("reading", 0.25)
+            loop.call_soon_threadsafe(begun.set)
+            assert go_on.wait(10)
+            raise RuntimeError("too late")
+
+        messages = stream(work, wrap_progress=lambda p: p.stage, wrap_result=lambda r: r)
+        assert await anext(messages) == "reading"
+        if close:
+            await messages.aclose()  # type: ignore[attr-defined]
+        else:
+            waiting = asyncio.ensure_future(anext(messages))
+            await asyncio.sleep(0.05)
+            waiting.cancel()
+            await asyncio.wait({waiting})
+        await asyncio.sleep(0)
+        left = len(asyncio.all_tasks())
+        go_on.set()
+        await asyncio.sleep(0.2)
+        return left
+
+    for close in (True, False):
+        with structlog.testing.capture_logs() as logs:
+            assert asyncio.run(leave(close)) == 2  # this test and the work
+            gc.collect()
+        assert [entry["event"] for entry in logs] == ["abandoned work failed"]
+    assert not complaints
 
 
 def _metrics(service: Service) -> list[str]:

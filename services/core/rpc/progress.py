@@ -2,9 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import structlog
 
 from abdomenatlas.type.v1.array_pb2 import Progress
+from services.core.errors import AtlasError
+
+log = structlog.get_logger()
 
 Report = Callable[[str, float], None]
 """Called by the work: a stage and the done share of the whole, 0 to 1."""
@@ -24,7 +29,7 @@ async def stream(
     """Run `work(report)` in a thread and yield what it reports, then its result.
 
     The last report is repeated every few seconds, so that a watcher tells slow work from a dead connection. If the
-    caller goes away the work ends in its own time and what it commits stays.
+    caller goes away the work ends in its own time and what it commits stays; how it fails then is logged.
     """
     loop = asyncio.get_running_loop()
     reports: asyncio.Queue[Progress] = asyncio.Queue()
@@ -34,13 +39,26 @@ async def stream(
 
     task = asyncio.create_task(asyncio.to_thread(work, report))
     last = Progress()
-    while not task.done() or not reports.empty():
-        waiter = asyncio.create_task(reports.get())
-        await asyncio.wait({task, waiter}, timeout=HEARTBEAT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-        if waiter.done():
-            last = waiter.result()
-        else:
-            waiter.cancel()
-        if not task.done() or waiter.done():
-            yield wrap_progress(last)
+    try:
+        while not task.done() or not reports.empty():
+            waiter = asyncio.create_task(reports.get())
+            try:
+                await asyncio.wait({task, waiter}, timeout=HEARTBEAT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                has_report = not waiter.cancel()
+            if has_report:
+                last = waiter.result()
+            if has_report or not task.done():
+                yield wrap_progress(last)
+    except BaseException:  # the caller went away
+        task.add_done_callback(_log_failure)
+        raise
     yield wrap_result(await task)
+
+
+def _log_failure(task: asyncio.Task[Any]) -> None:
+    error = task.exception() if not task.cancelled() else None
+    if isinstance(error, AtlasError):
+        log.info("abandoned work failed", reason=error.reason.value, message=error.message, field=error.field)
+    elif error:
+        log.error("abandoned work failed", exc_info=error)
