@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ import numpy as np
 import pytest
 import yaml
 
+from abdomenatlas.scheduler.v1 import scheduler_pb2 as sched
 from abdomenatlas.storage.v1 import storage_pb2 as pb
 from services.cli.release.contents import read_contents
-from services.cli.release.writer import damaged_files, write_release
+from services.cli.release.present import damaged_files, foreign_files, make_way, release_id
+from services.cli.release.writer import write_release
 from services.core.errors import AtlasError, Reason
 from tests.cli.archive import CAMPAIGN, Archive
 
@@ -116,6 +119,65 @@ def test_a_damaged_release_is_noticed(archive: Archive, tmp_path: Path) -> None:
     (folder / "BDMAP_00000001/segmentations/aorta.nii.gz").write_bytes(b"")
     with pytest.raises(AtlasError, match=r"1 of its files changed"):
         write(archive, folder)
+
+
+def test_an_accepted_review_makes_another_release(archive: Archive, tmp_path: Path) -> None:
+    """It changes no voxel, but the release tells who looked."""
+    review = archive.add_review(next(item for item in archive.items if item.volume == "volumes/case-a"))
+    write(archive, tmp_path / "before")
+    review.MergeFrom(sched.Review(state=sched.Review.STATE_DONE, decision=sched.Review.DECISION_ACCEPTED))
+    review.reviewer = "Dr. Example"
+    with pytest.raises(AtlasError, match="something other than this release"):
+        write(archive, tmp_path / "before")
+    assert write(archive, tmp_path / "after")
+    assert release_id(tmp_path / "after") != release_id(tmp_path / "before")
+    told = json.loads((tmp_path / "after/BDMAP_00000001/provenance.json").read_text())
+    assert [(r["reviewer"], r["decision"]) for r in told["reviews"]] == [("Dr. Example", "accepted")]
+
+
+def test_a_whole_release_makes_way_for_another(archive: Archive, tmp_path: Path) -> None:
+    folder = tmp_path / "release"
+    write(archive, folder)
+    assert make_way(folder, release_id(folder) or "") is None
+    assert folder.exists(), "the same release stays"
+    assert make_way(folder, "another") is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def _add_notes(folder: Path) -> None:
+    (folder / "BDMAP_00000001" / "notes.txt").write_text("years")
+
+
+def _add_link(folder: Path) -> None:
+    (folder / "more").symlink_to(folder.parent)
+
+
+def _edit_mask(folder: Path) -> None:
+    (folder / "BDMAP_00000001/segmentations/aorta.nii.gz").write_bytes(b"corrected by hand")
+
+
+def _lose_checksums(folder: Path) -> None:
+    (folder / "SHA256SUMS").unlink()
+
+
+@pytest.mark.parametrize("change", [_add_notes, _add_link, _edit_mask, _lose_checksums])
+def test_what_a_person_did_to_a_release_is_set_aside(
+    archive: Archive, tmp_path: Path, change: Callable[[Path], None]
+) -> None:
+    folder = tmp_path / "release"
+    for number in (1, 2):
+        write(archive, folder)
+        change(folder)
+        before = files(folder)
+        assert make_way(folder, "another") == tmp_path / f"release-kept-{number}"
+        assert not folder.exists()
+        assert files(tmp_path / f"release-kept-{number}") == before
+
+
+def test_a_folder_without_a_release_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years")
+    assert make_way(tmp_path, "any") is None
+    assert foreign_files(tmp_path) == ["thesis.tex"]
 
 
 def test_a_failed_export_leaves_nothing(archive: Archive, tmp_path: Path) -> None:

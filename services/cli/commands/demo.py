@@ -1,6 +1,5 @@
 """`atlas demo`: a whole campaign from CTs to a release, on this machine."""
 
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from abdomenatlas.storage.v1 import storage_pb2 as pb
 from services.cli.campaign_display import show_progress, summary
 from services.cli.commands.exporting import export
 from services.cli.commands.importing import import_all
+from services.cli.commands.options import short_review
 from services.cli.commands.reporting import write_report
 from services.cli.commands.stack import Models, StackDisplay
 from services.cli.connection import Connection
@@ -28,7 +28,8 @@ from services.cli.ingest.importer import Imported, Source
 from services.cli.output import counted, say, show_error
 from services.cli.paging import every
 from services.cli.release.contents import read_contents
-from services.cli.release.writer import release_id
+from services.cli.release.present import make_way
+from services.cli.release.provenance import identity
 from services.cli.stack import launch
 from services.cli.stack.plan import default_models
 from services.cli.stack.state import StateFolder
@@ -74,9 +75,9 @@ def demo(
         steps.begin("Export and report")
         release = out / "release"
         contents = read_contents(connection, campaign)
-        if release_id(release) not in (None, contents.release_id):
-            # An earlier demonstration with other CTs or models; nothing but a release of ours is removed.
-            shutil.rmtree(release)
+        # What an earlier demonstration with other CTs, models or reviews left.
+        if kept := make_way(release, identity(contents)):
+            say(f"  An earlier release was changed or added to; it is kept as {kept}.")
         export(connection, contents, release)
         write_report(connection, campaign, out / "report.html")
         final = connection.scheduler.GetCampaign(sched.GetCampaignRequest(name=campaign)).campaign
@@ -227,4 +228,4 @@ def _tell(connection: Connection, campaign: sched.Campaign, is_real: bool) -> No
             state = f"--state {connection.state}"
             say(f"  {volume} waits for a person, because no truth is known for real CTs:")
             say(f"    atlas up --detach {state}")
-            say(f"    atlas review claim {review.name} --reviewer YOU --to FOLDER {state}")
+            say(f"    atlas review claim {short_review(review.name)} --reviewer YOU --to FOLDER {state}")

@@ -10,6 +10,7 @@ from services.cli.commands.options import STATE, Campaign, Json, State, campaign
 from services.cli.connection import Connection
 from services.cli.output import counted, out, print_json, warn
 from services.cli.release.contents import Contents, read_contents
+from services.cli.release.provenance import identity
 from services.cli.release.writer import write_release
 
 
@@ -39,7 +40,7 @@ def run(
         print_json(
             {
                 "folder": str(to),
-                "release": contents.release_id,
+                "release": identity(contents),
                 "cases": len(contents.cases),
                 "written": written,
                 "left_out": contents.left_out,
@@ -47,7 +48,7 @@ def run(
         )
     else:
         where = f"exported to {to}" if written else f"already in {to}, undamaged"
-        out.print(f"Release {contents.release_id}: {len(contents.cases)} cases, {where}.")
+        out.print(f"Release {identity(contents)}: {len(contents.cases)} cases, {where}.")
 
 
 def export(connection: Connection, contents: Contents, to: Path) -> bool:

@@ -8,7 +8,6 @@ from services.cli.connection import Connection
 from services.cli.paging import every
 from services.core import classmaps
 from services.core.errors import AtlasError, Reason
-from services.core.names import content_id
 
 FORMAT = 1
 
@@ -42,12 +41,6 @@ class Contents:
     cases: tuple[ReleaseCase, ...]
     left_out: dict[str, str]
     """Volumes of the campaign without labels, and why."""
-
-    @property
-    def release_id(self) -> str:
-        """Follows from the CTs and labels alone: equal ids mean equal voxels."""
-        parts = (f"{c.volume.name} {c.volume.ct.sha256} {c.labels.name}" for c in self.cases)
-        return content_id(str(FORMAT), self.class_map.name, *parts)
 
 
 def read_contents(connection: Connection, campaign: str) -> Contents:

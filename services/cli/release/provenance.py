@@ -3,11 +3,13 @@
 Nothing here tells the time, so that the same labels give the same files.
 """
 
+import json
 from typing import Any
 
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as sched
 from abdomenatlas.storage.v1 import storage_pb2 as pb
 from services.cli.release.contents import FORMAT, Contents, ReleaseCase
+from services.core.names import content_id
 
 ORIGINS = {pb.ORIGIN_SOURCE: "source", pb.ORIGIN_REVISION: "revision", pb.ORIGIN_AI: "ai"}
 
@@ -50,12 +52,24 @@ def case_provenance(case: ReleaseCase, contents: Contents) -> dict[str, Any]:
     }
 
 
+def identity(contents: Contents) -> str:
+    """The release's id. It follows from everything that the release tells, so that equal ids mean equal files.
+
+    A review that accepts labels changes no voxel, but who looked at them is part of the release.
+    """
+    told = [_record(contents), *(case_provenance(case, contents) for case in contents.cases)]
+    return content_id(json.dumps(told, sort_keys=True))
+
+
 def release_record(contents: Contents) -> dict[str, Any]:
     """`release.json` of the whole release."""
+    return {"release": identity(contents), **_record(contents)}
+
+
+def _record(contents: Contents) -> dict[str, Any]:
     campaign = contents.campaign
     return {
         "format": FORMAT,
-        "release": contents.release_id,
         "campaign": campaign.name,
         "round": campaign.round,
         "class_map": contents.class_map.name,

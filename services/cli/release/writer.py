@@ -1,6 +1,5 @@
 """Writes a release: `BDMAP_%08d/{ct,combined_labels,segmentations/<organ>}.nii.gz` and what explains them."""
 
-import hashlib
 import json
 import shutil
 import tempfile
@@ -13,13 +12,11 @@ from isal import igzip
 
 from services.cli.masks import uint8_channel
 from services.cli.release.contents import Contents, ReleaseCase
-from services.cli.release.provenance import case_provenance, release_record
+from services.cli.release.present import CHECKSUMS, RECORD, damaged_files, release_id, sha256
+from services.cli.release.provenance import case_provenance, identity, release_record
 from services.core.errors import AtlasError, Reason
 from services.core.nifti import read_header, write_mask
 from services.core.storage import Storage
-
-RECORD = "release.json"
-CHECKSUMS = "SHA256SUMS"
 
 OnCase = Callable[[ReleaseCase], None]
 
@@ -47,21 +44,6 @@ def write_release(storage: Storage, contents: Contents, folder: Path, on_case: O
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return True
-
-
-def damaged_files(folder: Path) -> list[str]:
-    """Files of a release that are missing or no longer have their checksum."""
-    lines = (folder / CHECKSUMS).read_text().splitlines()
-    entries = (line.split("  ", 1) for line in lines)
-    return [name for digest, name in entries if not (folder / name).is_file() or _sha256(folder / name) != digest]
-
-
-def release_id(folder: Path) -> str | None:
-    """Id of the release in a folder, or None if there is none."""
-    try:
-        return str(json.loads((folder / RECORD).read_text())["release"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def _write_case(storage: Storage, case: ReleaseCase, contents: Contents, folder: Path) -> None:
@@ -99,7 +81,7 @@ def _gzip(raw: BinaryIO) -> BinaryIO:
 
 
 def _require_same(folder: Path, contents: Contents) -> None:
-    if release_id(folder) != contents.release_id:
+    if release_id(folder) != identity(contents):
         raise AtlasError(
             Reason.RESOURCE_CONFLICT,
             "The folder is not empty and holds something other than this release.",
@@ -117,14 +99,9 @@ def _require_same(folder: Path, contents: Contents) -> None:
 
 def _write_checksums(folder: Path) -> None:
     files = sorted(p for p in folder.rglob("*") if p.is_file())
-    lines = (f"{_sha256(p)}  {p.relative_to(folder).as_posix()}\n" for p in files)
+    lines = (f"{sha256(p)}  {p.relative_to(folder).as_posix()}\n" for p in files)
     (folder / CHECKSUMS).write_text("".join(list(lines)))
 
 
 def _write_json(path: Path, data: dict[str, Any]) -> None:
     path.write_text(json.dumps(data, indent=2) + "\n")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
