@@ -1,6 +1,7 @@
 """Real components and real data, started or found once per test session."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,11 @@ import pytest
 from tests.components import ceph as ceph_starter
 from tests.components import postgres as postgres_starter
 from tests.components.require import require
+
+
+def pytest_sessionstart() -> None:
+    """Let SIGTERM (a time limit, `make` that is stopped) end the tests like Ctrl-C, so that servers are taken down."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

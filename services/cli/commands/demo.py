@@ -1,5 +1,6 @@
 """`atlas demo`: a whole campaign from CTs to a release, on this machine."""
 
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -112,6 +113,8 @@ class _Steps:
 @contextmanager
 def _stack(state: StateFolder, models: Path, steps: _Steps) -> Iterator[None]:
     steps.begin("Start")
+    # The stack runs detached: what ends this command must end it too, SIGTERM like Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     running = state.read()
     if not (running and running.is_running):
         launch.start_detached(state, models, StackDisplay())
