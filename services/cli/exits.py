@@ -24,7 +24,6 @@ class Exit(IntEnum):
     """Ctrl-C."""
 
 
-_UNREACHABLE = {Reason.DEPENDENCY_UNAVAILABLE, Reason.SHUTTING_DOWN, Reason.DEADLINE_EXCEEDED, Reason.MODEL_NOT_READY}
 _STATE = {
     Reason.LEASE_HELD,
     Reason.LEASE_LOST,
@@ -38,7 +37,7 @@ _FAULT = {Reason.INTERNAL, Reason.DIGEST_MISMATCH, Reason.ARRAY_FILE_CORRUPT, Re
 
 def exit_code(error: AtlasError) -> Exit:
     """The exit code of an error."""
-    if error.reason in _UNREACHABLE:
+    if error.is_passing:
         return Exit.UNREACHABLE
     if error.reason in _STATE:
         return Exit.STATE

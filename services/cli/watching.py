@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as sched
 from abdomenatlas.scheduler.v1.scheduler_pb2_grpc import SchedulerServiceStub
-from services.core.errors import AtlasError, Reason
+from services.core.errors import AtlasError
 
-_PASSING = {Reason.DEPENDENCY_UNAVAILABLE, Reason.SHUTTING_DOWN, Reason.DEADLINE_EXCEEDED}
 RESTING = (
     sched.Campaign.STATE_IN_REVIEW,
     sched.Campaign.STATE_ROUND_DONE,
     sched.Campaign.STATE_CANCELLED,
 )
+"""States in which a campaign waits for people, or for nobody."""
 
 
 def follow(
@@ -37,7 +37,7 @@ def follow(
         except AtlasError as error:
             now = time.monotonic()
             failing_since = failing_since or now
-            if error.reason not in _PASSING or now - failing_since > patience_seconds:
+            if not error.is_passing or now - failing_since > patience_seconds:
                 raise
         time.sleep(1)
 

@@ -6,14 +6,9 @@ from abdomenatlas.scheduler.v1 import scheduler_pb2 as sched
 from abdomenatlas.storage.v1 import storage_pb2 as pb
 from services.cli.connection import Connection
 from services.cli.paging import every
+from services.cli.watching import RESTING
 from services.core import classmaps
 from services.core.classmaps import ClassMap
-
-_RESTING = (
-    sched.Campaign.STATE_IN_REVIEW,
-    sched.Campaign.STATE_ROUND_DONE,
-    sched.Campaign.STATE_CANCELLED,
-)
 
 
 @dataclass(frozen=True)
@@ -54,7 +49,7 @@ def read_facts(connection: Connection, name: str) -> CampaignFacts:
     items = every(scheduler.ListItems, sched.ListItemsRequest(parent=name), "items")
     cases = tuple(_case(connection, item, reviews.get(item.volume)) for item in items)
     events: tuple[sched.CampaignEvent, ...] = ()
-    if campaign.state in _RESTING:
+    if campaign.state in RESTING:
         events = tuple(m.event for m in scheduler.WatchCampaign(sched.WatchCampaignRequest(name=name)))
     return CampaignFacts(campaign, classmaps.load(campaign.class_map), _weights(connection, cases), cases, events)
 
