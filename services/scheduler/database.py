@@ -13,21 +13,27 @@ from alembic.config import Config
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolExhausted
 from sqlalchemy.orm import Session
 
 from services.core.errors import AtlasError, Reason
 
 _BUSY_SECONDS = 30
+_POOL_SECONDS = 30
+_KEPT_CONNECTIONS = 10
 _MIGRATION_LOCK, _HOUSEKEEPING_LOCK, _EXECUTOR_LOCK = 7001, 7002, 7003
 
 
 class Database:
-    """SQLite (WAL) or PostgreSQL. A failed connection is raised as DEPENDENCY_UNAVAILABLE."""
+    """SQLite (WAL) or PostgreSQL, over at most `connections` at once.
 
-    def __init__(self, url: URL) -> None:
+    A failed connection, or none that comes free in time, is raised as DEPENDENCY_UNAVAILABLE.
+    """
+
+    def __init__(self, url: URL, connections: int = _KEPT_CONNECTIONS) -> None:
         self.is_sqlite = url.get_backend_name() == "sqlite"
         self.url = url
-        self._engine = _sqlite(url) if self.is_sqlite else create_engine(url, pool_pre_ping=True, pool_size=10)
+        self._engine = _sqlite(url, connections) if self.is_sqlite else _postgresql(url, connections)
         self._reading = self._engine.execution_options(atlas_read=True)
         self._held: IO[str] | Connection | None = None
 
@@ -92,9 +98,19 @@ class Database:
         self._engine.dispose()
 
 
-def _sqlite(url: URL) -> Engine:
+def _pool(connections: int) -> dict[str, int]:
+    kept = min(connections, _KEPT_CONNECTIONS)
+    return {"pool_size": kept, "max_overflow": connections - kept, "pool_timeout": _POOL_SECONDS}
+
+
+def _postgresql(url: URL, connections: int) -> Engine:
+    return create_engine(url, pool_pre_ping=True, **_pool(connections))
+
+
+def _sqlite(url: URL, connections: int) -> Engine:
     Path(url.database or "").absolute().parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False})
+    waiting = {"timeout": _BUSY_SECONDS, "check_same_thread": False}
+    engine = create_engine(url, connect_args=waiting, **_pool(connections))
 
     @event.listens_for(engine, "connect")
     def _prepare(connection, _record) -> None:  # type: ignore[no-untyped-def]
@@ -133,10 +149,10 @@ def _occupied(message: str, remedy: str) -> AtlasError:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except (OperationalError, InterfaceError) as error:
+    except (OperationalError, InterfaceError, PoolExhausted) as error:
         raise AtlasError(
             Reason.DEPENDENCY_UNAVAILABLE,
             "The scheduler's database does not answer.",
             field="database",
-            remedy="Is it running, and is there space on its disk?",
+            remedy="Is it running, is there space on its disk, and can it keep up?",
         ) from error

@@ -18,7 +18,7 @@ class Service:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._database = Database(settings.url)
+        self._database = Database(settings.url, settings.connections)
         self._workers = Workers(settings)
         patience = Patience(settings.retry_seconds)
         self._workflows = Workflows(settings, Pipeline(self._database, self._workers, patience, clock.now))

@@ -10,6 +10,8 @@ from sqlalchemy.exc import ArgumentError
 from services.core.rpc.settings import ServiceSettings
 
 SQLITE_EXECUTOR = "local"
+# Calls hold a connection for milliseconds and share these with housekeeping and the sign of life.
+_SHARED_CONNECTIONS = 12
 
 
 class Settings(ServiceSettings):
@@ -92,3 +94,8 @@ class Settings(ServiceSettings):
     def executor(self) -> str:
         """`executor_id`, or the one name there is on SQLite."""
         return self.executor_id or SQLITE_EXECUTOR
+
+    @property
+    def connections(self) -> int:
+        """How many connections to the database may be open at once: one for every volume and decision in hand."""
+        return 2 * self.concurrency + _SHARED_CONNECTIONS

@@ -61,6 +61,22 @@ def test_a_database_that_does_not_answer_is_a_passing_error() -> None:
     assert refused.value.is_passing
 
 
+def test_a_database_whose_connections_are_all_taken_is_a_passing_error(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.scheduler.database._POOL_SECONDS", 0.1)
+    database = Database(make_url(database_url), connections=2)
+    database.migrate()
+    with database.read() as first, database.read() as second:
+        assert items.backlog(first) == items.backlog(second) == 0
+        with pytest.raises(AtlasError) as refused, database.read() as session:
+            items.backlog(session)
+        assert refused.value.is_passing
+    with database.read() as session:
+        assert items.backlog(session) == 0
+    database.close()
+
+
 def test_one_request_makes_one_campaign(database: Database) -> None:
     for _ in range(2):
         with database.change() as session:
