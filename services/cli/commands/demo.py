@@ -22,7 +22,7 @@ from services.cli.commands.reporting import write_report
 from services.cli.commands.stack import Models, StackDisplay
 from services.cli.connection import Connection
 from services.cli.demo.patients import LICENCE, PATIENTS
-from services.cli.demo.reviewer import compare, repair
+from services.cli.demo.reviewer import await_merges, compare, repair
 from services.cli.exits import Exit
 from services.cli.ingest.discover import discover
 from services.cli.ingest.importer import Imported, Source
@@ -192,9 +192,9 @@ def _review(connection: Connection, campaign: str, folder: Path, steps: _Steps) 
         if review.state in (sched.Review.STATE_OPEN, sched.Review.STATE_CLAIMED):
             truth = truths[review.volume].draw().masks
             repair(connection, review, truth, folder / review.volume.removeprefix("volumes/"))
-    seen = scheduler.GetCampaign(sched.GetCampaignRequest(name=campaign)).campaign
-    if seen.state != sched.Campaign.STATE_ROUND_DONE:
-        _wait_until_merged(connection, campaign)
+    with counted("Merging") as progress:
+        progress.add_task("the revision", total=None)
+        await_merges(connection, campaign)
     for review in reviews:
         done = scheduler.GetReview(sched.GetReviewRequest(name=review.name)).review
         outcome = compare(connection, done, truths[review.volume].draw().masks)
@@ -203,23 +203,6 @@ def _review(connection: Connection, campaign: str, folder: Path, steps: _Steps) 
         if outcome.before:
             name = review.volume.removeprefix("volumes/")
             say(f"  {name}: mean DSC {mean(outcome.before.values()):.3f} -> {mean(outcome.after.values()):.3f}")
-
-
-def _wait_until_merged(connection: Connection, campaign: str, patience_seconds: float = 600) -> None:
-    deadline = time.monotonic() + patience_seconds
-    with counted("Merging") as progress:
-        progress.add_task("the revision", total=None)
-        while time.monotonic() < deadline:
-            seen = connection.scheduler.GetCampaign(sched.GetCampaignRequest(name=campaign)).campaign
-            if seen.state == sched.Campaign.STATE_ROUND_DONE:
-                return
-            time.sleep(0.5)
-    raise AtlasError(
-        Reason.DEADLINE_EXCEEDED,
-        f"The revision is still not merged after {patience_seconds:.0f} s.",
-        field=campaign,
-        remedy="Look at the scheduler's log.",
-    )
 
 
 def _tell(connection: Connection, campaign: sched.Campaign, is_real: bool) -> None:

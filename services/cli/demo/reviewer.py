@@ -1,5 +1,6 @@
 """A scripted reviewer who knows the synthetic truth."""
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +12,11 @@ from abdomenatlas.scheduler.v1 import scheduler_pb2 as sched
 from abdomenatlas.storage.v1 import storage_pb2 as pb
 from services.cli.connection import Connection
 from services.cli.masks import uint8_channel
+from services.cli.paging import every
 from services.cli.reviewing import NOTE, Note, changed_masks, fill, mask_files, upload_revision
+from services.cli.watching import follow
 from services.core import classmaps
+from services.core.errors import AtlasError, Reason
 from services.core.nifti import read_header, write_mask
 
 NAME = "scripted reviewer"
@@ -50,6 +54,28 @@ def repair(connection: Connection, review: sched.Review, truth: Masks, folder: P
     else:
         request.decision = sched.Review.DECISION_ACCEPTED
     scheduler.SubmitReview(request)
+
+
+def await_merges(connection: Connection, campaign: str) -> None:
+    """Wait until every decision of a campaign is merged. Raises CAMPAIGN_STATE if that did not end its round."""
+    scheduler = connection.scheduler
+    # The stream stays open while a decision is merged; one that a draining server ended says nothing.
+    while True:
+        for _ in follow(scheduler, campaign):
+            pass
+        reviews = list(every(scheduler.ListReviews, sched.ListReviewsRequest(parent=campaign), "reviews"))
+        if all(review.state != sched.Review.STATE_SUBMITTED for review in reviews):
+            break
+        time.sleep(1)
+    seen = scheduler.GetCampaign(sched.GetCampaignRequest(name=campaign)).campaign
+    if seen.state != sched.Campaign.STATE_ROUND_DONE:
+        raise AtlasError(
+            Reason.CAMPAIGN_STATE,
+            "The round did not end with its reviews: it was cancelled, or a revision could not be merged.",
+            field=campaign,
+            remedy=f"`atlas review list {campaign.removeprefix('campaigns/')}` shows the reviews, the scheduler's log "
+            "the reason.",
+        )
 
 
 def compare(connection: Connection, review: sched.Review, truth: Masks) -> Outcome:
