@@ -35,7 +35,9 @@ def create(
         typer.Option(help='A model such as "unet" or "models/unet/versions/1"; default: every one that is ready.'),
     ] = None,
     profile: Annotated[str, typer.Option(help="Attention profile.")] = "parity",
-    review_share: Annotated[float, typer.Option(min=0, max=1, help="Share of the volumes sent to review.")] = 0.2,
+    review_share: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Share of the volumes sent to review; default: 0.05.")
+    ] = None,
     state: State = STATE,
     json: Json = False,
 ) -> None:

@@ -1,0 +1,47 @@
+"""`atlas campaign create` asks for what was said, and leaves the rest to the scheduler."""
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from abdomenatlas.scheduler.v1 import scheduler_pb2 as sched
+from services.cli.commands.campaigns import register
+from services.cli.connection import Connection
+from services.scheduler.campaigns import DEFAULT_SHARE
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[sched.CreateCampaignRequest]:
+    """What the scheduler is asked for."""
+    requests: list[sched.CreateCampaignRequest] = []
+
+    def create(request: sched.CreateCampaignRequest) -> Any:
+        requests.append(request)
+        return SimpleNamespace(campaign=sched.Campaign(name="campaigns/spring"))
+
+    connection = cast(Connection, SimpleNamespace(scheduler=SimpleNamespace(CreateCampaign=create)))
+    monkeypatch.setattr(Connection, "to", lambda _: connection)
+    return requests
+
+
+def atlas(*words: str) -> str:
+    app = typer.Typer()
+    register(app)
+    result = CliRunner().invoke(app, ["campaign", *words])
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_the_share_is_left_to_the_scheduler(asked: list[sched.CreateCampaignRequest]) -> None:
+    atlas("create", "spring", "--volumes", "a")
+    assert not asked[0].HasField("review_share")
+    atlas("create", "spring", "--volumes", "a", "--review-share", "0")
+    assert asked[1].HasField("review_share")
+    assert asked[1].review_share == 0
+
+
+def test_the_help_names_the_schedulers_share() -> None:
+    assert f"default: {DEFAULT_SHARE}." in " ".join(atlas("create", "--help").replace("│", " ").split())
