@@ -31,18 +31,23 @@ def plan(state: StateFolder, models: Path) -> list[list[Child]]:
             field=str(models),
             remedy="Name one with --models or ATLAS_MODELS.",
         )
-    ports = free_ports(2 * len(SERVICES) + 1)
+    ports = free_ports(2 * len(SERVICES) + 2)
     address = {name: f"{_HOST}:{port}" for name, port in zip(SERVICES, ports, strict=False)}
     metrics = {name: f"{_HOST}:{port}" for name, port in zip(SERVICES, ports[len(SERVICES) :], strict=False)}
-    triton = TritonServer(models, _folder(state, "triton"), log_path=state.log("triton"), grpc_port=ports[-1])
+    triton = TritonServer(
+        models, _folder(state, "triton"), log_path=state.log("triton"), grpc_port=ports[-2], metrics_port=ports[-1]
+    )
+    # Four services and Triton share one machine here; alone, a service takes half of it.
+    memory = {"memory_bytes": str(total_bytes() // 5)}
     own: dict[str, dict[str, str]] = {
         "storage": {
             "database_url": f"sqlite:///{_folder(state, 'storage') / 'catalog.db'}",
             "objects": f"file:{_folder(state, 'storage') / 'objects'}",
+            **memory,
         },
-        "inference": {"storage": address["storage"], "triton": triton.address},
-        "uncertainty": {"storage": address["storage"]},
-        "merging": {"storage": address["storage"]},
+        "inference": {"storage": address["storage"], "triton": triton.address, **memory},
+        "uncertainty": {"storage": address["storage"], **memory},
+        "merging": {"storage": address["storage"], **memory},
         "scheduler": {
             "database_url": f"sqlite:///{_folder(state, 'scheduler') / 'scheduler.db'}",
             **{name: address[name] for name in SERVICES if name != "scheduler"},
@@ -54,8 +59,6 @@ def plan(state: StateFolder, models: Path) -> list[list[Child]]:
             "host": _HOST,
             "port": address[name].rsplit(":", 1)[1],
             "metrics_port": metrics[name].rsplit(":", 1)[1],
-            # Four services and Triton share one machine here; alone, a service takes half of it.
-            "memory_bytes": str(total_bytes() // 5),
             **own[name],
         }
         environment = {f"ATLAS_{name}_{key}".upper(): value for key, value in settings.items()}

@@ -41,17 +41,19 @@ _SHARED_MEMORY_STEP = 16 * 2**20
 class TritonServer:
     """A Triton that serves every model of a folder; a `Child` of the stack's supervisor.
 
-    `state_dir` belongs to this server alone. With `grpc_port` 0 a free port is taken and kept over restarts. How many
+    `state_dir` belongs to this server alone. For a port 0 a free one is taken and kept over restarts. How many
     threads a model may use is said in its config.pbtxt.
     """
 
     name = "triton"
 
-    def __init__(self, model_repository: Path, state_dir: Path, *, log_path: Path, grpc_port: int = 0) -> None:
+    def __init__(
+        self, model_repository: Path, state_dir: Path, *, log_path: Path, grpc_port: int = 0, metrics_port: int = 0
+    ) -> None:
         self._models = model_repository.resolve()
         self._state = state_dir.resolve()
         free = free_ports(2)
-        self._grpc_port, self._metrics_port = grpc_port or free[0], free[1]
+        self._grpc_port, self._metrics_port = grpc_port or free[0], metrics_port or free[1]
         self.address = f"127.0.0.1:{self._grpc_port}"
         self.metrics = f"127.0.0.1:{self._metrics_port}"
         self.log = log_path
