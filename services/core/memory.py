@@ -29,12 +29,14 @@ class MemoryGate:
     def __init__(self, budget_bytes: int) -> None:
         self.budget_bytes = budget_bytes
         self._held = 0
+        self._is_closing = False
         self._changed = threading.Condition()
 
     @contextmanager
     def hold(self, needed_bytes: int, *, what: str) -> Iterator[None]:
-        """Hold `needed_bytes`, waiting for others to give theirs back. Raises VOLUME_TOO_LARGE if it can never fit.
+        """Hold `needed_bytes`, waiting for others to give theirs back.
 
+        Raises VOLUME_TOO_LARGE if it can never fit, and SHUTTING_DOWN instead of waiting once the gate is closed.
         `what` names the volume or file in the message.
         """
         if needed_bytes > self.budget_bytes:
@@ -45,7 +47,11 @@ class MemoryGate:
                 remedy="Run it on a larger machine, raise the service's memory budget, or crop the volume.",
             )
         with self._changed:
-            self._changed.wait_for(lambda: self._held + needed_bytes <= self.budget_bytes)
+            self._changed.wait_for(lambda: self._is_closing or self._fits(needed_bytes))
+            if not self._fits(needed_bytes):
+                raise AtlasError(
+                    Reason.SHUTTING_DOWN, "The service is stopping.", field=what, remedy="Ask again in a moment."
+                )
             self._held += needed_bytes
         try:
             yield
@@ -53,6 +59,15 @@ class MemoryGate:
             with self._changed:
                 self._held -= needed_bytes
                 self._changed.notify_all()
+
+    def close(self) -> None:
+        """Let nobody wait any longer: the process is about to end. What holds memory goes on."""
+        with self._changed:
+            self._is_closing = True
+            self._changed.notify_all()
+
+    def _fits(self, needed_bytes: int) -> bool:
+        return self._held + needed_bytes <= self.budget_bytes
 
 
 def _mib(count: int) -> str:

@@ -15,11 +15,11 @@ from services.inference.triton import Triton
 def main() -> None:
     """Serve until told to stop."""
     settings = Settings()
-    triton = Triton(settings.triton)
+    triton, gate = Triton(settings.triton), MemoryGate(settings.memory_bytes)
     predictor = Predictor(
         Storage(settings.storage),
         triton,
-        MemoryGate(settings.memory_bytes),
+        gate,
         GridCache(settings.cache_bytes),
         model_seconds=settings.model_seconds,
     )
@@ -28,9 +28,8 @@ def main() -> None:
         "abdomenatlas.inference.v1.InferenceService",
         add_InferenceServiceServicer_to_server,
         InferenceServicer(triton, predictor, settings.concurrent_predictions),
+        gate=gate,
         startup=warm,
-        # What outlasted the drain would otherwise keep the process until its model has answered.
-        shutdown=triton.close,
     )
 
 

@@ -1,9 +1,5 @@
 """One prediction: found in storage, or computed, checked and recorded there."""
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import numpy as np
 import numpy.typing as npt
 
@@ -16,6 +12,7 @@ from services.core.names import content_id, parse
 from services.core.rpc.convert import array_ref, geometry_from_proto
 from services.core.rpc.progress import Report
 from services.core.storage import Storage
+from services.core.turns import Turns
 from services.inference import preprocessing
 from services.inference.answer import open_answer
 from services.inference.cache import GridCache
@@ -43,7 +40,7 @@ class Predictor:
         self._storage, self._triton = storage, triton
         self._gate, self._cache = gate, cache
         self._model_seconds = model_seconds
-        self._turns = _Turns()
+        self._turns = Turns()
 
     def predict(self, volume_name: str, model_name: str, report: Report) -> pb.Prediction:
         """The recorded prediction of "volumes/*" with "models/*/versions/*"; one that is in storage comes at once.
@@ -103,27 +100,6 @@ class Predictor:
         file = self._storage.get(volume.ct)
         report("resampling", 0.1)
         return preprocessing.on_grid(file, ct, grid, volume.name)
-
-
-class _Turns:
-    """One caller at a time per key."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._taken: set[str] = set()
-
-    @contextmanager
-    def of(self, key: str) -> Iterator[None]:
-        """Wait until nobody else has `key`, and have it."""
-        with self._changed:
-            self._changed.wait_for(lambda: key not in self._taken)
-            self._taken.add(key)
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._taken.remove(key)
-                self._changed.notify_all()
 
 
 def _replaced(model: Model) -> AtlasError:

@@ -40,10 +40,6 @@ class Triton:
     def __init__(self, address: str) -> None:
         self._client = triton.InferenceServerClient(address, channel_args=_OPTIONS)
 
-    def close(self) -> None:
-        """End the calls in flight: they raise DEPENDENCY_UNAVAILABLE."""
-        self._client.close()
-
     def models(self) -> list[Model]:
         """All models of the repository of which Triton has a version, by name; those that do not answer say why."""
         index = [entry for entry in self._index() if entry.version]

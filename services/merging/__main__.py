@@ -12,11 +12,13 @@ from services.merging.warm import warm
 def main() -> None:
     """Serve until SIGTERM."""
     settings = Settings()
+    gate = MemoryGate(settings.memory_bytes)
     run(
         settings,
         "abdomenatlas.merging.v1.MergingService",
         add_MergingServiceServicer_to_server,
-        MergingServicer(Storage(settings.storage), MemoryGate(settings.memory_bytes)),
+        MergingServicer(Storage(settings.storage), gate),
+        gate=gate,
         startup=warm,
     )
 

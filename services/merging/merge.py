@@ -18,6 +18,7 @@ from services.core.names import content_id
 from services.core.rpc.convert import array_ref
 from services.core.rpc.progress import Report
 from services.core.storage import Storage
+from services.core.turns import Turns
 from services.merging.combined import paint, ranks
 from services.merging.fusion import fuse
 from services.merging.inputs import Inputs, gather
@@ -30,7 +31,7 @@ POLICY = "soft-average-1"
 COMBINED = "combined_labels"
 
 
-def merge(storage: Storage, gate: MemoryGate, request: MergeRequest, report: Report) -> pb.LabelVersion:
+def merge(storage: Storage, gate: MemoryGate, turns: Turns, request: MergeRequest, report: Report) -> pb.LabelVersion:
     """The label version of a request; one that is in storage already is not made again. Blocks.
 
     Whatever is wrong with the request is found before a voxel is read, and nothing is written unless all organs were
@@ -39,20 +40,23 @@ def merge(storage: Storage, gate: MemoryGate, request: MergeRequest, report: Rep
     report("queued", 0.0)
     inputs = gather(storage, request)
     version_id = _id(inputs)
-    existing = _existing(storage, f"{inputs.volume.name}/labels/{version_id}")
-    if existing:
-        return existing
-    needed = needed_bytes(
-        inputs.ct,
-        inputs.predictions.geometry if inputs.predictions else None,
-        organs=len(inputs.choices),
-        compressed_bytes=inputs.compressed_bytes,
-    )
-    with gate.hold(needed, what=inputs.volume.name):
-        version = _make(storage, inputs, report)
-    return storage.rpc.CreateLabelVersion(
-        pb.CreateLabelVersionRequest(parent=inputs.volume.name, label_version_id=version_id, label_version=version)
-    ).label_version
+    name = f"{inputs.volume.name}/labels/{version_id}"
+    # Of two calls for the same thing the second waits, and finds what the first has recorded.
+    with turns.of(name):
+        existing = _existing(storage, name)
+        if existing:
+            return existing
+        needed = needed_bytes(
+            inputs.ct,
+            inputs.predictions.geometry if inputs.predictions else None,
+            organs=len(inputs.choices),
+            compressed_bytes=inputs.compressed_bytes,
+        )
+        with gate.hold(needed, what=inputs.volume.name):
+            version = _make(storage, inputs, report)
+        return storage.rpc.CreateLabelVersion(
+            pb.CreateLabelVersionRequest(parent=inputs.volume.name, label_version_id=version_id, label_version=version)
+        ).label_version
 
 
 def _make(storage: Storage, inputs: Inputs, report: Report) -> pb.LabelVersion:

@@ -8,6 +8,7 @@ from abdomenatlas.merging.v1.merging_pb2_grpc import MergingServiceServicer
 from services.core.memory import MemoryGate
 from services.core.rpc import progress
 from services.core.storage import Storage
+from services.core.turns import Turns
 from services.merging.merge import merge
 
 
@@ -17,11 +18,12 @@ class MergingServicer(MergingServiceServicer):
     def __init__(self, storage: Storage, gate: MemoryGate) -> None:
         self._storage = storage
         self._gate = gate
+        self._turns = Turns()
 
     async def Merge(self, request: pb.MergeRequest, context: Any) -> AsyncIterator[pb.MergeResponse]:
         """Merge one volume."""
         async for message in progress.stream(
-            lambda report: merge(self._storage, self._gate, request, report),
+            lambda report: merge(self._storage, self._gate, self._turns, request, report),
             wrap_progress=lambda update: pb.MergeResponse(progress=update),
             wrap_result=lambda result: pb.MergeResponse(label_version=result),
         ):

@@ -73,6 +73,7 @@ def _serve(settings: Settings) -> None:
         "abdomenatlas.storage.v1.StorageService",
         add_StorageServiceServicer_to_server,
         servicer,
+        gate=gate,
         startup=startup,
         shutdown=shutdown,
     )

@@ -12,11 +12,13 @@ from services.uncertainty.warm import warm
 def main() -> None:
     """Serve until SIGTERM."""
     settings = Settings()
+    gate = MemoryGate(settings.memory_bytes)
     run(
         settings,
         "abdomenatlas.uncertainty.v1.UncertaintyService",
         add_UncertaintyServiceServicer_to_server,
-        UncertaintyServicer(Storage(settings.storage), MemoryGate(settings.memory_bytes)),
+        UncertaintyServicer(Storage(settings.storage), gate),
+        gate=gate,
         startup=warm,
     )
 

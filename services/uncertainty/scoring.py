@@ -13,12 +13,13 @@ from services.core.predictions import PredictionSet
 from services.core.rpc.convert import array_ref
 from services.core.rpc.progress import Report
 from services.core.storage import Storage
+from services.core.turns import Turns
 from services.uncertainty import profiles
 from services.uncertainty.attention import OrganScore, Profile, attention_size, priority, ranked
 from services.uncertainty.memory import needed_bytes
 
 
-def score(storage: Storage, gate: MemoryGate, request: ScoreRequest, report: Report) -> pb.AttentionMap:
+def score(storage: Storage, gate: MemoryGate, turns: Turns, request: ScoreRequest, report: Report) -> pb.AttentionMap:
     """The attention map of a request; one that is in storage already is not made again. Blocks.
 
     Whatever is wrong with the request is found before a voxel is read, and nothing is written unless all organs were
@@ -31,20 +32,23 @@ def score(storage: Storage, gate: MemoryGate, request: ScoreRequest, report: Rep
     inputs = predictions.find(storage, volume, request.predictions)
     organs = _organs(request.organs, inputs)
     map_id = _id(volume, profile, inputs, organs)
-    existing = _existing(storage, f"{volume.name}/attentionMaps/{map_id}")
-    if existing:
-        return existing
-    needed = needed_bytes(
-        inputs.geometry,
-        models=len(inputs.records),
-        organs=len(inputs.organs),
-        compressed_bytes=inputs.compressed_bytes,
-    )
-    with gate.hold(needed, what=volume.name):
-        attention_map = _make(storage, profile, inputs, organs, report)
-    return storage.rpc.CreateAttentionMap(
-        pb.CreateAttentionMapRequest(parent=volume.name, attention_map_id=map_id, attention_map=attention_map)
-    ).attention_map
+    name = f"{volume.name}/attentionMaps/{map_id}"
+    # Of two calls for the same thing the second waits, and finds what the first has recorded.
+    with turns.of(name):
+        existing = _existing(storage, name)
+        if existing:
+            return existing
+        needed = needed_bytes(
+            inputs.geometry,
+            models=len(inputs.records),
+            organs=len(inputs.organs),
+            compressed_bytes=inputs.compressed_bytes,
+        )
+        with gate.hold(needed, what=volume.name):
+            attention_map = _make(storage, profile, inputs, organs, report)
+        return storage.rpc.CreateAttentionMap(
+            pb.CreateAttentionMapRequest(parent=volume.name, attention_map_id=map_id, attention_map=attention_map)
+        ).attention_map
 
 
 def _make(

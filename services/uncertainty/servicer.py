@@ -8,6 +8,7 @@ from abdomenatlas.uncertainty.v1.uncertainty_pb2_grpc import UncertaintyServiceS
 from services.core.memory import MemoryGate
 from services.core.rpc import progress
 from services.core.storage import Storage
+from services.core.turns import Turns
 from services.uncertainty.profiles import PROFILES
 from services.uncertainty.scoring import score
 
@@ -18,6 +19,7 @@ class UncertaintyServicer(UncertaintyServiceServicer):
     def __init__(self, storage: Storage, gate: MemoryGate) -> None:
         self._storage = storage
         self._gate = gate
+        self._turns = Turns()
 
     async def ListProfiles(self, request: pb.ListProfilesRequest, context: Any) -> pb.ListProfilesResponse:
         """List the profiles by name."""
@@ -28,7 +30,7 @@ class UncertaintyServicer(UncertaintyServiceServicer):
     async def Score(self, request: pb.ScoreRequest, context: Any) -> AsyncIterator[pb.ScoreResponse]:
         """Score one volume."""
         async for message in progress.stream(
-            lambda report: score(self._storage, self._gate, request, report),
+            lambda report: score(self._storage, self._gate, self._turns, request, report),
             wrap_progress=lambda update: pb.ScoreResponse(progress=update),
             wrap_result=lambda result: pb.ScoreResponse(attention_map=result),
         ):

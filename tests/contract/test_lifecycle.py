@@ -2,19 +2,25 @@
 
 import hashlib
 import signal
+import socket
 import subprocess
 import threading
 import zlib
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 from pydantic import ValidationError
 
+from abdomenatlas.merging.v1.merging_pb2 import MergeRequest
+from abdomenatlas.merging.v1.merging_pb2_grpc import MergingServiceStub
 from abdomenatlas.storage.v1 import storage_pb2 as pb
 from abdomenatlas.storage.v1.storage_pb2_grpc import StorageServiceStub
+from abdomenatlas.uncertainty.v1.uncertainty_pb2 import ScoreRequest
+from abdomenatlas.uncertainty.v1.uncertainty_pb2_grpc import UncertaintyServiceStub
 from tests.components.processes import wait_until
 from tests.contract.service_process import SERVICES, command, environment, launched, wait_healthy
 
@@ -55,3 +61,20 @@ def test_a_call_in_flight_ends_well_when_its_service_is_told_to_stop(tmp_path: P
         told_to_stop.set()
         assert call.result().upload.state == pb.Upload.STATE_COMPLETE
         assert storage.process.wait(30) == 0
+
+
+@pytest.mark.parametrize("name", ["uncertainty", "merging"])
+def test_a_call_that_outlasts_the_drain_does_not_keep_its_service(name: str, tmp_path: Path) -> None:
+    """Storage accepts connections and says nothing; the worker that waits for it is told to stop."""
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        address = f"127.0.0.1:{mute.getsockname()[1]}"
+        with launched(name, tmp_path, storage=address, drain_seconds=0.2) as service:
+            wait_healthy(service)
+            with grpc.insecure_channel(service.address) as channel:
+                if name == "uncertainty":
+                    call: Any = UncertaintyServiceStub(channel).Score(ScoreRequest(volume="volumes/case"))
+                else:
+                    call = MergingServiceStub(channel).Merge(MergeRequest(volume="volumes/case"))
+                assert next(call).progress.stage == "queued"
+                service.process.send_signal(signal.SIGTERM)
+                assert service.process.wait(15) == 0

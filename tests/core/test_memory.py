@@ -37,5 +37,27 @@ def test_memory_is_given_back_after_a_failure() -> None:
         pass
 
 
+def test_a_gate_that_closes_lets_nobody_wait() -> None:
+    """Who waits is refused, for now; who is inside goes on; what fits still comes in."""
+    gate, refused = MemoryGate(10), threading.Event()
+
+    def second() -> None:
+        with pytest.raises(AtlasError, match="stopping") as caught, gate.hold(6, what="second"):
+            pass
+        assert caught.value.reason == Reason.SHUTTING_DOWN
+        assert caught.value.is_passing
+        refused.set()
+
+    thread = threading.Thread(target=second)
+    with gate.hold(6, what="first"):
+        thread.start()
+        assert not refused.wait(0.2)
+        gate.close()
+        assert refused.wait(5)
+        with gate.hold(4, what="third"):
+            pass
+    thread.join()
+
+
 def test_the_machine_has_memory() -> None:
     assert total_bytes() > 2**27

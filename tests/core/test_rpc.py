@@ -29,13 +29,21 @@ from services.core.rpc.progress import stream
 SERVICE = textwrap.dedent(
     """
     import asyncio
+    import time
     from pydantic_settings import SettingsConfigDict
     from abdomenatlas.uncertainty.v1 import uncertainty_pb2 as pb
     from abdomenatlas.uncertainty.v1 import uncertainty_pb2_grpc as rpc
     from services.core.errors import AtlasError, Reason
+    from services.core.memory import MemoryGate
     from services.core.rpc import request_id
     from services.core.rpc.server import run
     from services.core.rpc.settings import ServiceSettings
+
+    gate = MemoryGate(1)
+
+    def hang():
+        with gate.hold(1, what="all there is"):
+            time.sleep(600)
 
     class Settings(ServiceSettings):
         model_config = SettingsConfigDict(env_prefix="ATLAS_TRIAL_", frozen=True)
@@ -53,22 +61,24 @@ SERVICE = textwrap.dedent(
                 raise AtlasError(Reason.PROFILE_UNKNOWN, "No such profile.", field="profile", remedy="Use parity.")
             if request.profile == "break":
                 raise RuntimeError("a secret")
+            if request.profile == "hang":
+                await asyncio.to_thread(hang)
             yield pb.ScoreResponse()
 
     run(Settings(), "abdomenatlas.uncertainty.v1.UncertaintyService", rpc.add_UncertaintyServiceServicer_to_server,
-        Servicer())
+        Servicer(), gate=gate)
     """
 )
 
 
 class Service:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **settings: str) -> None:
         self.log = folder / "log"
         root = Path(__file__).parents[2]
         self.process = subprocess.Popen(
             [sys.executable, "-c", SERVICE],
             stderr=self.log.open("w"),
-            env={**os.environ, "PYTHONPATH": f"{root}:{root / 'gen'}"},
+            env={**os.environ, "PYTHONPATH": f"{root}:{root / 'gen'}", **settings},
         )
         while not (line := next((x for x in self.lines() if x["event"] == "serving"), None)):
             assert self.process.poll() is None, self.log.read_text()
@@ -134,6 +144,28 @@ def test_sigterm_lets_the_call_in_flight_end(service: Service) -> None:
     service.process.send_signal(signal.SIGTERM)
     assert call.result(timeout=10).profiles
     assert service.process.wait(10) == 0
+
+
+def test_sigterm_refuses_who_waits_for_memory_and_cuts_off_what_outlasts_the_drain(tmp_path: Path) -> None:
+    """A thread that never ends does not keep the process."""
+    service = Service(tmp_path, ATLAS_TRIAL_DRAIN_SECONDS="0.5")
+    stub = UncertaintyServiceStub(connect(service.address))
+    calls = [stub.Score(pb.ScoreRequest(profile="hang")) for _ in range(2)]
+    for call in calls:
+        next(call)
+    while not any(x.startswith("atlas_rpc_in_flight") and x.endswith(" 2.0") for x in _metrics(service)):
+        pass
+    service.process.send_signal(signal.SIGTERM)
+    reasons = []
+    for call in calls:
+        with pytest.raises(AtlasError) as caught:
+            next(call)
+        reasons.append(caught.value.reason)
+    assert sorted(reasons) == [Reason.DEPENDENCY_UNAVAILABLE, Reason.SHUTTING_DOWN]
+    try:
+        assert service.process.wait(30) == 0
+    finally:
+        service.process.kill()
 
 
 def test_nobody_listening_is_a_passing_error() -> None:

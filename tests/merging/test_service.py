@@ -1,5 +1,7 @@
 """The service over the wire: predictions and labels out of a real storage, a merged version into it."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,7 @@ from services.core.errors import AtlasError, Reason
 from services.core.geometry import Geometry
 from services.core.memory import MemoryGate
 from services.core.storage import Storage
+from services.core.turns import Turns
 from services.merging.merge import POLICY, merge
 from tests.components.case import Array, Case, new_case
 
@@ -142,6 +145,20 @@ def test_a_second_call_returns_the_first_version_at_once(
     assert {message.progress.stage for message in progress} <= {"queued"}
 
 
+def test_the_same_call_twice_at_once_is_computed_once(stub: MergingServiceStub, case: Case) -> None:
+    """The second waits for the first and returns its version."""
+    name = case.predict("twice", {"pancreas": block(case.grid.array_shape, at=0.4, value=255)})
+
+    def ask(_: int) -> tuple[storage_pb.LabelVersion, bool]:
+        *progress, last = stub.Merge(pb.MergeRequest(volume=case.volume.name, predictions=[name]))
+        return last.label_version, "merging" in {message.progress.stage for message in progress}
+
+    with ThreadPoolExecutor(4) as pool:
+        versions, computed = zip(*pool.map(ask, range(4)), strict=True)
+    assert all(version == versions[0] for version in versions)
+    assert sorted(computed) == [False, False, False, True]
+
+
 def test_bad_requests_are_refused_and_leave_nothing(
     stub: MergingServiceStub, case: Case, predictions: list[str]
 ) -> None:
@@ -171,6 +188,6 @@ def test_a_volume_larger_than_the_memory_is_refused_before_it_is_read(case: Case
     stages: list[str] = []
     request = pb.MergeRequest(volume=case.volume.name, predictions=predictions[:1])
     with pytest.raises(AtlasError, match=r"volumes/case needs \d+ MiB") as caught:
-        merge(case.storage, MemoryGate(2**19), request, lambda stage, _: stages.append(stage))
+        merge(case.storage, MemoryGate(2**19), Turns(), request, lambda stage, _: stages.append(stage))
     assert caught.value.reason == Reason.VOLUME_TOO_LARGE
     assert stages == ["queued"]

@@ -1,5 +1,7 @@
 """The service over the wire: predictions out of a real storage, an attention map into it."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from services.core.errors import AtlasError, Reason
 from services.core.geometry import Geometry
 from services.core.memory import MemoryGate
 from services.core.storage import Storage
+from services.core.turns import Turns
 from services.uncertainty import scoring
 from tests.components.case import Case, new_case
 from tests.uncertainty import plain
@@ -93,6 +96,22 @@ def test_a_second_call_returns_the_first_map_at_once(
     assert {message.progress.stage for message in progress} <= {"queued"}
 
 
+def test_the_same_call_twice_at_once_is_computed_once(
+    stub: UncertaintyServiceStub, case: Case, models: list[dict[str, Array]]
+) -> None:
+    """The second waits for the first and returns its map."""
+    names = [case.predict(f"twice-{number}", model) for number, model in enumerate(models)]
+
+    def ask(_: int) -> tuple[storage_pb.AttentionMap, bool]:
+        *progress, last = stub.Score(pb.ScoreRequest(volume=case.volume.name, predictions=names))
+        return last.attention_map, "scoring" in {message.progress.stage for message in progress}
+
+    with ThreadPoolExecutor(4) as pool:
+        maps, computed = zip(*pool.map(ask, range(4)), strict=True)
+    assert all(found == maps[0] for found in maps)
+    assert sorted(computed) == [False, False, False, True]
+
+
 def test_only_the_organs_asked_for(stub: UncertaintyServiceStub, case: Case, predictions: list[str]) -> None:
     everything = {organ.organ: organ for organ in score(stub, case, predictions).organs}
     found = score(stub, case, predictions, organs=["spleen", "aorta"])
@@ -158,6 +177,6 @@ def test_a_volume_larger_than_the_memory_is_refused_before_it_is_read(case: Case
     stages: list[str] = []
     request = pb.ScoreRequest(volume=case.volume.name, predictions=predictions[:2])
     with pytest.raises(AtlasError, match=r"volumes/case needs \d+ MiB") as caught:
-        scoring.score(case.storage, MemoryGate(2**19), request, lambda stage, _: stages.append(stage))
+        scoring.score(case.storage, MemoryGate(2**19), Turns(), request, lambda stage, _: stages.append(stage))
     assert caught.value.reason == Reason.VOLUME_TOO_LARGE
     assert stages == ["queued"]

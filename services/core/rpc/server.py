@@ -1,7 +1,9 @@
 """One way to run a service: health, reflection, metrics, and a graceful end on SIGTERM."""
 
 import asyncio
+import os
 import signal
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -13,12 +15,15 @@ from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import start_http_server
 
+from services.core.memory import MemoryGate
 from services.core.rpc import logs
 from services.core.rpc.interceptor import CallInterceptor
 from services.core.rpc.settings import ServiceSettings
 
 WORKER_THREADS = 128
 """Threads for blocking work, made when they are needed; services bound what is heavy themselves."""
+ENDING_SECONDS = 5.0
+"""What a process may take to end after its last call has ended or was cut off."""
 
 log = structlog.get_logger()
 _SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -31,15 +36,17 @@ def run(
     add_to_server: Callable[[Any, grpc.aio.Server], None],
     servicer: object,
     *,
+    gate: MemoryGate | None = None,
     startup: Callable[[], None] | None = None,
     shutdown: Callable[[], None] | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then let calls in flight end within `settings.drain_seconds`.
 
+    Calls that wait at the `gate` are refused at once then; work that outlasts the bound is cut off with the process.
     `startup` runs before the service reports itself healthy, `shutdown` after the last call; both may block.
     """
     logs.configure(settings.log_level, service_name.rsplit(".", 1)[-1])
-    asyncio.run(_serve(settings, service_name, add_to_server, servicer, startup, shutdown))
+    asyncio.run(_serve(settings, service_name, add_to_server, servicer, gate, startup, shutdown))
 
 
 async def _serve(
@@ -47,6 +54,7 @@ async def _serve(
     service_name: str,
     add_to_server: Callable[[Any, grpc.aio.Server], None],
     servicer: object,
+    gate: MemoryGate | None,
     startup: Callable[[], None] | None,
     shutdown: Callable[[], None] | None,
 ) -> None:
@@ -85,6 +93,9 @@ async def _serve(
         log.info("serving", host=settings.host, port=port, metrics_port=metrics.server_port)
         await stop.wait()
         log.info("draining", seconds=settings.drain_seconds)
+        _end_after(settings.drain_seconds + ENDING_SECONDS)
+        if gate:
+            gate.close()
         await _set_health(health, service_name, _NOT_SERVING)
     finally:
         await server.stop(settings.drain_seconds)
@@ -92,6 +103,18 @@ async def _serve(
             await asyncio.to_thread(shutdown)
         metrics.shutdown()
         log.info("stopped")
+
+
+def _end_after(seconds: float) -> None:
+    """End the process then, whatever runs: Python would wait without end for the threads of calls that were cut off."""
+
+    def end() -> None:
+        log.warning("cut off", seconds=seconds)
+        os._exit(0)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
 
 
 async def _set_health(health: health_aio.HealthServicer, service_name: str, status: Any) -> None:
