@@ -164,6 +164,7 @@ def _finish(plan: Plan, run: Run) -> Card:
         "data": "synthetic patients (services.synthetic), 3 mm, nothing else",
         "patients": plan.cases,
         "seed": plan.seed,
+        "rate": plan.rate,
         "steps": run.steps,
         "minutes": round(run.seconds / 60, 1),
     }
