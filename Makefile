@@ -47,7 +47,7 @@ contract: $(READY) ## proto rules, and that all that is generated is up to date
 protos: $(READY) ## generate gen/ from protos/
 	@tools/protos gen
 
-docs: $(READY) ## write docs/settings.md from the code
+docs: $(READY) ## write docs/settings.md and docs/models.md from the code and the cards
 	@$(BIN)/python docs/reference.py
 
 format: $(READY) ## format the code and mend what can be mended

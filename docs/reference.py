@@ -1,4 +1,4 @@
-"""Write `docs/settings.md` from the services' typed settings: `python docs/reference.py`, or `--check` in CI."""
+"""Write the pages that follow from the code: `python docs/reference.py`, or `--check` in CI."""
 
 import sys
 from importlib import import_module
@@ -8,22 +8,35 @@ from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 
 from services.core.rpc.settings import ServiceSettings
+from services.serving.card import Agreement, Card, load_card
 
 SERVICES = ("storage", "inference", "uncertainty", "merging", "scheduler")
-PAGE = Path(__file__).with_name("settings.md")
-HEAD = """# Settings
+DOCS = Path(__file__).parent
+SETTINGS_HEAD = """# Settings
 
 Every service is configured by environment variables alone, read once at its start. A secret (a database URL, an S3
 key) may also lie in a file that `<VARIABLE>_FILE` names. Made from the code by `make docs`.
 """
+MODELS_HEAD = """# The demonstration networks
+
+Trained on synthetic CTs and nothing else. **Not for clinical use.** Mean DSC over organs, from the cards in `models/`; all is
+measured by `python -m services.serving.evaluate models/*`, on real CTs as it is. Made from the cards by `make docs`.
+"""
 
 
-def render() -> str:
-    """The whole page."""
-    return HEAD + "".join(_section(name) for name in SERVICES)
+def settings_page() -> str:
+    """Every variable of every service."""
+    return SETTINGS_HEAD + "".join(map(_settings_section, SERVICES))
 
 
-def _section(service: str) -> str:
+def models_page() -> str:
+    """What the shipped models reach, overall and per organ."""
+    cards = [load_card(path.parent) for path in sorted((DOCS.parent / "models").glob("*/model.yaml"))]
+    references = [agreement.reference for agreement in cards[0].reaches]
+    return MODELS_HEAD + "".join(_models_table(cards, reference) for reference in references)
+
+
+def _settings_section(service: str) -> str:
     settings: type[ServiceSettings] = import_module(f"services.{service}.settings").Settings
     prefix = settings.model_config["env_prefix"]
     rows = []
@@ -38,8 +51,25 @@ def _section(service: str) -> str:
     return f"\n## {service}\n\n| variable | default | meaning |\n|---|---|---|\n{''.join(rows)}"
 
 
+def _models_table(cards: list[Card], reference: str) -> str:
+    found = {card.name: next((a for a in card.reaches if a.reference == reference), None) for card in cards}
+    organs = list(dict.fromkeys(organ for a in found.values() if a for organ in a.dsc))
+    names = " | ".join(organ.replace("_", " ") for organ in organs)
+    rows = [_models_row(name, agreement, organs) for name, agreement in found.items() if agreement]
+    cases = max(agreement.cases for agreement in found.values() if agreement)
+    title = f"\n## Against {reference} ({cases} case{'s' if cases > 1 else ''})\n\n"
+    return title + f"| model | mean | {names} |\n|---|--:|{'--:|' * len(organs)}\n" + "".join(rows)
+
+
+def _models_row(name: str, agreement: Agreement, organs: list[str]) -> str:
+    scores = [agreement.mean_dsc, *(agreement.dsc.get(organ) for organ in organs)]
+    return f"| {name} | {' | '.join('-' if score is None else f'{score:.3f}' for score in scores)} |\n"
+
+
 if __name__ == "__main__":
-    page = render()
-    if "--check" in sys.argv:
-        sys.exit(None if PAGE.exists() and PAGE.read_text() == page else f"{PAGE} is out of date: run make docs")
-    PAGE.write_text(page)
+    for page, text in (("settings.md", settings_page()), ("models.md", models_page())):
+        path = DOCS / page
+        if "--check" not in sys.argv:
+            path.write_text(text)
+        elif not path.exists() or path.read_text() != text:
+            sys.exit(f"{path} is out of date: run make docs")
