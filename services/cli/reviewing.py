@@ -93,7 +93,7 @@ def mask_files(paths: list[Path], class_map: ClassMap) -> dict[str, Path]:
     Raises ORGAN_UNKNOWN for a file whose name is no organ, FIELD_INVALID for an organ's second file, as a viewer leaves
     when it saves liver.nii beside liver.nii.gz, and FOLDER_EMPTY if there is none at all.
     """
-    files = [file for path in paths for file in (_files(path) if path.is_dir() else [path])]
+    files = [file for path in paths for file in (_files(path, class_map) if path.is_dir() else [path])]
     masks: dict[str, Path] = {}
     for file in files:
         organ = stem(file)
@@ -111,10 +111,13 @@ def mask_files(paths: list[Path], class_map: ClassMap) -> dict[str, Path]:
     return masks
 
 
-def _files(folder: Path) -> list[Path]:
+def _files(folder: Path, class_map: ClassMap) -> list[Path]:
+    found = sorted(p for p in folder.iterdir() if p.name.endswith(SUFFIXES) and not p.name.startswith("."))
     inner = folder / "segmentations"
-    found = (inner if inner.is_dir() else folder).iterdir()
-    return sorted(p for p in found if p.name.endswith(SUFFIXES) and not p.name.startswith("."))
+    if not inner.is_dir():
+        return found
+    # A viewer may save a mask beside the CT: it must not be passed by.
+    return [*_files(inner, class_map), *(p for p in found if stem(p) in class_map.organs)]
 
 
 def changed_masks(connection: Connection, label_version: str, masks: dict[str, Path]) -> dict[str, Path]:

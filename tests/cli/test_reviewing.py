@@ -68,6 +68,15 @@ def test_an_organ_with_two_files_is_refused(claim: Path) -> None:
     assert Path(caught.value.field).name == "liver.nii.gz"
 
 
+def test_a_mask_beside_the_ct_is_not_passed_by(claim: Path) -> None:
+    """Viewers save where the CT was opened from."""
+    (claim / "stomach.nii.gz").touch()
+    assert mask_files([claim], ORGANS)["stomach"] == claim / "stomach.nii.gz"
+    (claim / "liver.nii.gz").touch()
+    with pytest.raises(AtlasError, match=r"liver is there twice"):
+        mask_files([claim], ORGANS)
+
+
 def test_an_unreadable_mask_is_left_to_storage(claim: Path, archive: Archive) -> None:
     (claim / "segmentations" / "spleen.nii.gz").write_bytes(b"nonsense")
     changed = changed_masks(archive.connection, archive.reviews[0].label_version, mask_files([claim], ORGANS))
