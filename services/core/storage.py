@@ -4,7 +4,7 @@ import hashlib
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import grpc
 
@@ -20,6 +20,7 @@ from services.core.rpc.convert import geometry_from_proto
 CHUNK_BYTES = 1 << 20
 ATTEMPTS = 5
 
+Record = TypeVar("Record")
 OnProgress = Callable[[int], None]
 """Called with the number of bytes that have just been moved."""
 
@@ -109,6 +110,16 @@ class Storage:
                     raise
         if digest.hexdigest() != name.removeprefix("objects/"):
             raise _damaged(name)
+
+
+def found(get: Callable[[], Record]) -> Record | None:
+    """What `get` returns, or None if it raises RESOURCE_NOT_FOUND."""
+    try:
+        return get()
+    except AtlasError as error:
+        if error.reason != Reason.RESOURCE_NOT_FOUND:
+            raise
+        return None
 
 
 def _requests(

@@ -11,7 +11,7 @@ from services.core.memory import MemoryGate
 from services.core.names import content_id, parse
 from services.core.rpc.convert import array_ref, geometry_from_proto
 from services.core.rpc.progress import Report
-from services.core.storage import Storage
+from services.core.storage import Storage, found
 from services.core.turns import Turns
 from services.inference import preprocessing
 from services.inference.answer import open_answer
@@ -59,12 +59,7 @@ class Predictor:
             return self._find(f"{volume.name}/predictions/{id_}") or self._make(volume, model, card, id_, report)
 
     def _find(self, name: str) -> pb.Prediction | None:
-        try:
-            return self._storage.rpc.GetPrediction(pb.GetPredictionRequest(name=name)).prediction
-        except AtlasError as error:
-            if error.reason is Reason.RESOURCE_NOT_FOUND:
-                return None
-            raise
+        return found(lambda: self._storage.rpc.GetPrediction(pb.GetPredictionRequest(name=name)).prediction)
 
     def _make(self, volume: pb.Volume, model: Model, card: Card, id_: str, report: Report) -> pb.Prediction:
         ct = geometry_from_proto(volume.geometry, "volume.geometry")

@@ -17,7 +17,7 @@ from services.core.memory import MemoryGate
 from services.core.names import content_id
 from services.core.rpc.convert import array_ref
 from services.core.rpc.progress import Report
-from services.core.storage import Storage
+from services.core.storage import Storage, found
 from services.core.turns import Turns
 from services.merging.combined import paint, ranks
 from services.merging.fusion import fuse
@@ -43,7 +43,7 @@ def merge(storage: Storage, gate: MemoryGate, turns: Turns, request: MergeReques
     name = f"{inputs.volume.name}/labels/{version_id}"
     # Of two calls for the same thing the second waits, and finds what the first has recorded.
     with turns.of(name):
-        existing = _existing(storage, name)
+        existing = found(lambda: storage.rpc.GetLabelVersion(pb.GetLabelVersionRequest(name=name)).label_version)
         if existing:
             return existing
         needed = needed_bytes(
@@ -129,12 +129,3 @@ def _id(inputs: Inputs) -> str:
     """Follows from the inputs and the policy; the order of the predictions does not matter, that of the labels does."""
     names = sorted(inputs.predictions.names) if inputs.predictions else []
     return content_id("merge", POLICY, inputs.volume.name, "predictions", *names, "labels", *inputs.versions)
-
-
-def _existing(storage: Storage, name: str) -> pb.LabelVersion | None:
-    try:
-        return storage.rpc.GetLabelVersion(pb.GetLabelVersionRequest(name=name)).label_version
-    except AtlasError as error:
-        if error.reason != Reason.RESOURCE_NOT_FOUND:
-            raise
-        return None

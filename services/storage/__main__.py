@@ -13,7 +13,7 @@ from services.storage.catalog.catalog import Catalog
 from services.storage.label_import import LabelImport
 from services.storage.objects.choose import choose
 from services.storage.records import Records
-from services.storage.servicer import StorageServicer
+from services.storage.servicer import CATALOG_THREADS, StorageServicer
 from services.storage.settings import Settings
 from services.storage.sweeper import Sweeper
 from services.storage.transfers import Transfers
@@ -30,7 +30,9 @@ def main() -> None:
 
 
 def _serve(settings: Settings) -> None:
-    engine = database.connect(settings.database_url.get_secret_value())
+    # As many connections as there are threads that may ask: those of the servicer, of the transfers, and the sweeper.
+    threads = CATALOG_THREADS + 2 * settings.concurrent_ingests + 2 * settings.concurrent_streams + 1
+    engine = database.connect(settings.database_url.get_secret_value(), threads=threads)
     if sys.argv[1:] == ["migrate"]:
         database.upgrade(engine)
         return

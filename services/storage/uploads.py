@@ -197,7 +197,8 @@ class Uploads:
                 Reason.DEPENDENCY_UNAVAILABLE,
                 f"{self._max_open} uploads are open, which is the most.",
                 field="max_open_uploads",
-                remedy="Try again later.",
+                remedy="Let those that are sent end, or raise the storage service's limit, then go on: what has "
+                "arrived is not sent again. One that rests is given up after a while.",
             )
 
 

@@ -12,7 +12,7 @@ from services.core.names import content_id, parse
 from services.core.predictions import PredictionSet
 from services.core.rpc.convert import array_ref
 from services.core.rpc.progress import Report
-from services.core.storage import Storage
+from services.core.storage import Storage, found
 from services.core.turns import Turns
 from services.uncertainty import profiles
 from services.uncertainty.attention import OrganScore, Profile, attention_size, priority, ranked
@@ -35,7 +35,7 @@ def score(storage: Storage, gate: MemoryGate, turns: Turns, request: ScoreReques
     name = f"{volume.name}/attentionMaps/{map_id}"
     # Of two calls for the same thing the second waits, and finds what the first has recorded.
     with turns.of(name):
-        existing = _existing(storage, name)
+        existing = found(lambda: storage.rpc.GetAttentionMap(pb.GetAttentionMapRequest(name=name)).attention_map)
         if existing:
             return existing
         needed = needed_bytes(
@@ -93,15 +93,6 @@ def _id(volume: pb.Volume, profile: Profile, inputs: PredictionSet, organs: Sequ
     return content_id(
         "attention", profile.name, str(profile.version), volume.name, "predictions", *inputs.names, "organs", *organs
     )
-
-
-def _existing(storage: Storage, name: str) -> pb.AttentionMap | None:
-    try:
-        return storage.rpc.GetAttentionMap(pb.GetAttentionMapRequest(name=name)).attention_map
-    except AtlasError as error:
-        if error.reason != Reason.RESOURCE_NOT_FOUND:
-            raise
-        return None
 
 
 def _organ_score(score: OrganScore, grid: Geometry) -> pb.OrganScore:

@@ -1,5 +1,6 @@
 """The catalog on both databases."""
 
+import contextlib
 import threading
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, inspect, text
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from services.core.errors import AtlasError, Reason
 from services.storage.catalog import database, tables
@@ -155,3 +157,24 @@ def test_a_database_that_does_not_answer_is_told_without_its_password() -> None:
             ask()
         assert caught.value.reason == Reason.DEPENDENCY_UNAVAILABLE
         assert "secret-word" not in str(caught.value)
+
+
+def test_a_pool_that_is_exhausted_is_a_passing_error(tmp_path: Path) -> None:
+    """Both connections are taken for longer than a caller waits."""
+    engine = database.connect(f"sqlite:///{tmp_path}/catalog.db", threads=2)
+    database.upgrade(engine)
+    engine.pool._timeout = 0.1  # type: ignore[attr-defined]
+    with engine.connect(), engine.connect(), pytest.raises(AtlasError) as caught:
+        Catalog(engine).volume("case")
+    assert caught.value.reason == Reason.DEPENDENCY_UNAVAILABLE
+
+
+@pytest.mark.parametrize("threads", [3, 25])
+def test_every_thread_gets_a_connection_at_once(tmp_path: Path, threads: int) -> None:
+    engine = database.connect(f"sqlite:///{tmp_path}/catalog.db", threads=threads)
+    engine.pool._timeout = 0.1  # type: ignore[attr-defined]
+    with contextlib.ExitStack() as stack:
+        for _ in range(threads):
+            stack.enter_context(engine.connect())
+        with pytest.raises(PoolTimeoutError):
+            engine.connect()

@@ -150,6 +150,35 @@ class TestFilesystem:
         assert get(objects, KEY) == b"data"
         assert list(objects._unfinished.iterdir()) == []
 
+    def test_a_file_that_somebody_took_away_is_a_failure(self, tmp_path: Path) -> None:
+        objects = FilesystemObjects(tmp_path)
+
+        class Taking(io.BytesIO):
+            def read(self, size: int | None = -1) -> bytes:
+                for path in objects._unfinished.iterdir():
+                    path.unlink()
+                return super().read(size)
+
+        with pytest.raises(AtlasError) as caught:
+            objects.put(KEY, Taking(b"data"), 4)
+        assert caught.value.reason == Reason.DEPENDENCY_UNAVAILABLE
+
+    def test_folders_that_were_made_are_synced_too(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        objects, synced = FilesystemObjects(tmp_path), []
+        fsync = os.fsync
+
+        def noting(handle: int) -> None:
+            synced.append(Path(os.readlink(f"/proc/self/fd/{handle}")))
+            fsync(handle)
+
+        monkeypatch.setattr(os, "fsync", noting)
+        put(objects, KEY, b"data")
+        assert {tmp_path, tmp_path / "objects", tmp_path / "objects/ab"} <= set(synced)
+        synced.clear()
+        put(objects, f"{KEY}e", b"data")
+        assert tmp_path / "objects/ab" in synced
+        assert tmp_path not in synced
+
 
 class TestS3:
     @pytest.mark.parametrize(

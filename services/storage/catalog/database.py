@@ -12,20 +12,25 @@ from sqlalchemy.exc import OperationalError
 from services.core.errors import AtlasError, Reason
 
 _BUSY_SECONDS = 30
+_KEPT = 10
 _MIGRATION_LOCK = 0x61746C6173  # "atlas"
 
 
-def connect(url: str) -> Engine:
-    """An engine for SQLite (write-ahead log, one writer waits for another) or PostgreSQL. Nothing is opened yet."""
+def connect(url: str, *, threads: int = 20) -> Engine:
+    """An engine for SQLite (write-ahead log, one writer waits for another) or PostgreSQL. Nothing is opened yet.
+
+    At most `threads` connections are open at once, and ten are kept.
+    """
     parsed = make_url(url)
+    pool = {"pool_size": min(threads, _KEPT), "max_overflow": max(threads - _KEPT, 0)}
     if parsed.get_backend_name() == "sqlite":
         if parsed.database and parsed.database != ":memory:":
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(parsed, connect_args={"timeout": _BUSY_SECONDS})
+        engine = create_engine(parsed, connect_args={"timeout": _BUSY_SECONDS}, **pool)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
-    return create_engine(parsed, pool_pre_ping=True, pool_size=10, max_overflow=10, connect_args={"connect_timeout": 5})
+    return create_engine(parsed, pool_pre_ping=True, connect_args={"connect_timeout": 5}, **pool)
 
 
 def upgrade(engine: Engine) -> None:

@@ -42,7 +42,6 @@ class FilesystemObjects:
                 file.flush()
                 os.fsync(handle)
                 _rename(Path(name), target)
-            _sync_folder(target.parent)
         except OSError as error:
             raise AtlasError(
                 Reason.DEPENDENCY_UNAVAILABLE,
@@ -106,13 +105,25 @@ def _remove_unless_locked(path: Path) -> None:
 
 
 def _rename(source: Path, target: Path) -> None:
+    """Put a file in its place, which lasts once it is synced to disk, as do the folders that had to be made."""
     while True:
-        target.parent.mkdir(parents=True, exist_ok=True)
         try:
+            _make_folder(target.parent)
             source.replace(target)
-        except FileNotFoundError:  # `delete` took the empty folder away in between
-            continue
+        except FileNotFoundError:
+            if not source.exists():
+                raise
+            continue  # `delete` took the empty folder away in between
+        _sync_folder(target.parent)
         return
+
+
+def _make_folder(folder: Path) -> None:
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _sync_folder(folder.parent)
 
 
 def _sync_folder(folder: Path) -> None:
