@@ -61,11 +61,11 @@ def to_queue(session: Session, limit: int) -> list[Submission]:
     return [Submission(Key(row.campaign, row.id), row.token) for row in rows]
 
 
-def queued(session: Session, submissions: Sequence[Submission]) -> None:
-    """The workflow engine has these."""
+def queued(session: Session, submissions: Sequence[Submission], known: bool = True) -> None:
+    """The workflow engine has these, or if not `known`, has not, and is to be told again."""
     for submission in submissions:
         mine = (Review.campaign == submission.key.campaign) & (Review.id == submission.key.review)
-        session.execute(update(Review).where(mine, Review.token == submission.token).values(queued=True))
+        session.execute(update(Review).where(mine, Review.token == submission.token).values(queued=known))
 
 
 def in_hand(session: Session) -> list[Submission]:

@@ -1,6 +1,6 @@
 """The loop beside the calls: feeds the workflow engine, ends leases, finds what was lost, counts.
 
-Of several replicas one does it at a time; each only gives its own sign of life.
+Of several replicas one does it at a time.
 """
 
 import threading
@@ -8,18 +8,17 @@ import time
 from datetime import UTC, datetime
 
 import structlog
-from sqlalchemy import delete, func, select
-from sqlalchemy.orm import Session
 
 from services.core.errors import AtlasError, Reason
-from services.scheduler import decisions, desk, items
+from services.scheduler import decisions, desk, executors, items
 from services.scheduler.clock import Clock
 from services.scheduler.database import Database
+from services.scheduler.decisions import Submission
+from services.scheduler.items import Work
 from services.scheduler.metrics import BACKLOG, OLDEST_REVIEW, OPEN_REVIEWS
 from services.scheduler.reviews import SECOND
 from services.scheduler.settings import Settings
-from services.scheduler.tables import Executor
-from services.scheduler.workflows import Workflows
+from services.scheduler.workflows import Astray, Workflows
 
 LOST = f"{Reason.INTERNAL.value}: The work ended without a result. The scheduler's log tells why; start a new round."
 _FORGET_EVERY = 3600 * SECOND
@@ -38,7 +37,6 @@ class Housekeeper:
 
     def start(self) -> None:
         """Begin."""
-        self._sign()
         self._thread.start()
 
     def wake(self) -> None:
@@ -58,7 +56,7 @@ class Housekeeper:
         The engine is told first and our table after it: a crash in between tells the engine twice, which is harmless.
         """
         with self._database.read() as session:
-            replicas = session.scalar(select(func.count()).select_from(Executor)) or 1
+            replicas = max(1, executors.count(session))
             works = items.to_queue(session, 2 * self._settings.concurrency * replicas)
             submissions = decisions.to_queue(session, 2 * self._settings.concurrency * replicas)
         if works or submissions:
@@ -69,7 +67,7 @@ class Housekeeper:
                 decisions.queued(session, submissions)
 
     def sweep(self) -> None:
-        """End leases, take over from dead replicas, fail what was lost, forget what ended long ago."""
+        """End leases, take over from dead replicas, see after what went astray, forget what ended long ago."""
         now = self._clock()
         with self._database.read() as session:
             campaigns = desk.with_ended_leases(session, now)
@@ -77,22 +75,32 @@ class Housekeeper:
         for campaign in campaigns:
             with self._database.change() as session:
                 desk.sweep(session, campaign, now)
-        for work in self._workflows.lost_volumes(works):
-            with self._database.change() as session:
-                items.failed(session, work, LOST, now)
-        for submission in self._workflows.lost_decisions(submissions):
-            with self._database.change() as session:
-                decisions.unmergeable(session, submission, LOST, now)
+        self._find(self._workflows.astray_volumes(works), self._workflows.astray_decisions(submissions), now)
         with self._database.read() as session:
-            dead = _silent(session, now - int(self._settings.dead_seconds * SECOND))
+            dead = executors.silent(session, now - int(self._settings.dead_seconds * SECOND))
         if dead:
             log.warning("taking over from dead executors", executors=dead)
             self._workflows.take_over(dead)
             with self._database.change() as session:
-                session.execute(delete(Executor).where(Executor.id.in_(dead)))
+                executors.forget(session, dead)
         if now >= self._forget_at:
             self._workflows.forget(datetime.fromtimestamp(now / SECOND, UTC))
             self._forget_at = now + _FORGET_EVERY
+
+    def _find(self, volumes: Astray[Work], submissions: Astray[Submission], now: int) -> None:
+        if volumes.unknown or submissions.unknown:
+            log.warning("giving unknown work again", volumes=len(volumes.unknown), decisions=len(submissions.unknown))
+        for work in volumes.lost:
+            with self._database.change() as session:
+                items.failed(session, work, LOST, now)
+        for work in volumes.unknown:
+            with self._database.change() as session:
+                items.put_back(session, work, now)
+        for submission in submissions.lost:
+            with self._database.change() as session:
+                decisions.unmergeable(session, submission, LOST, now)
+        with self._database.change() as session:
+            decisions.queued(session, submissions.unknown, known=False)
 
     def measure(self) -> None:
         """Set the gauges."""
@@ -103,16 +111,11 @@ class Housekeeper:
         OPEN_REVIEWS.set(count)
         OLDEST_REVIEW.set(0 if oldest is None else (now - oldest) / SECOND)
 
-    def _sign(self) -> None:
-        with self._database.change() as session:
-            session.merge(Executor(id=self._settings.executor, seen_time=self._clock()))
-
     def _loop(self) -> None:
         swept = float("-inf")
         while not self._stopping:
             try:
-                if due := time.monotonic() - swept >= self._settings.sweep_seconds:
-                    self._sign()
+                due = time.monotonic() - swept >= self._settings.sweep_seconds
                 with self._database.housekeeping() as mine:
                     if mine:
                         self.feed()
@@ -128,7 +131,3 @@ class Housekeeper:
                 log.exception("housekeeping failed")
             self._woken.wait(self._settings.poll_seconds)
             self._woken.clear()
-
-
-def _silent(session: Session, since: int) -> list[str]:
-    return list(session.scalars(select(Executor.id).where(Executor.seen_time < since)))

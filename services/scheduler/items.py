@@ -108,6 +108,17 @@ def queued(session: Session, works: Sequence[Work]) -> None:
         session.execute(update(Item).where(mine).values(queued=True))
 
 
+def put_back(session: Session, work: Work, now: int) -> None:
+    """The workflow engine does not have this one after all: it is to be told again. May be repeated."""
+    current = _current(session, work)
+    if current is None:
+        return
+    campaign, item = current
+    item.state, item.queued = ItemState.PENDING, False
+    campaign.version += 1
+    campaign.update_time = now
+
+
 def in_hand(session: Session) -> list[Work]:
     """The volumes that the workflow engine should be working on."""
     statement = select(Item.campaign, Item.round, Item.volume).where(Item.state.in_(_UNDONE), Item.queued.is_(True))

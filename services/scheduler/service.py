@@ -3,6 +3,7 @@
 from services.scheduler import clock
 from services.scheduler.campaign_calls import CampaignCalls
 from services.scheduler.database import Database
+from services.scheduler.executors import SignOfLife
 from services.scheduler.housekeeping import Housekeeper
 from services.scheduler.pipeline import Pipeline
 from services.scheduler.retry import Patience
@@ -23,6 +24,7 @@ class Service:
         patience = Patience(settings.retry_seconds)
         self._workflows = Workflows(settings, Pipeline(self._database, self._workers, patience, clock.now))
         self._housekeeper = Housekeeper(settings, self._database, self._workflows, clock.now)
+        self._sign_of_life = SignOfLife(settings, self._database, clock.now)
         wake = self._housekeeper.wake
         self.servicer = SchedulerServicer(
             CampaignCalls(self._database, self._workers, clock.now, wake),
@@ -37,6 +39,7 @@ class Service:
 
     def start(self) -> None:
         """Go on where the last process stopped."""
+        self._sign_of_life.start()
         self._workflows.launch()
         self._housekeeper.start()
 
@@ -46,4 +49,5 @@ class Service:
         self._workers.stop()
         self._workflows.close()
         self._workers.close()
+        self._sign_of_life.stop()
         self._database.close()

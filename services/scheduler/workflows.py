@@ -8,8 +8,9 @@ import logging
 import sqlite3
 from collections.abc import Callable, Iterable
 from contextlib import closing
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import structlog
 from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
@@ -29,6 +30,16 @@ _PAGE = 500
 
 log = structlog.get_logger()
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Astray(Generic[T]):
+    """Work that our tables give to the engine, and that it does not do."""
+
+    lost: list[T]
+    """Its workflow ended without having told what became of it: a fault of this program."""
+    unknown: list[T]
+    """The engine has no such workflow; its tables were lost, or are older than ours after a restore."""
 
 
 class Workflows:
@@ -77,13 +88,13 @@ class Workflows:
                 key = submission.key
                 DBOS.enqueue_workflow(DECISIONS, self._decision, key.campaign, key.review, submission.token)
 
-    def lost_volumes(self, works: Iterable[Work]) -> list[Work]:
-        """Those whose workflow ended without having told what became of them: a fault of this program."""
-        return _lost({_work_id(work): work for work in works})
+    def astray_volumes(self, works: Iterable[Work]) -> Astray[Work]:
+        """Those that nothing will come of any more."""
+        return _astray({_work_id(work): work for work in works})
 
-    def lost_decisions(self, submissions: Iterable[Submission]) -> list[Submission]:
-        """Those whose workflow ended without having told what became of them: a fault of this program."""
-        return _lost({_submission_id(submission): submission for submission in submissions})
+    def astray_decisions(self, submissions: Iterable[Submission]) -> Astray[Submission]:
+        """Those that nothing will come of any more."""
+        return _astray({_submission_id(submission): submission for submission in submissions})
 
     def take_over(self, executors: list[str]) -> None:
         """Put what dead executors had in flight back into the queues, unless a living one has it meanwhile."""
@@ -131,14 +142,16 @@ def _submission_id(submission: Submission) -> str:
     return f"decision/{submission.key.campaign}/{submission.key.review}/{submission.token}"
 
 
-def _lost(by_id: dict[str, T]) -> list[T]:
-    ids, lost = list(by_id), []
+def _astray(by_id: dict[str, T]) -> Astray[T]:
+    ids = list(by_id)
+    states: dict[str, str | None] = {}
     for start in range(0, len(ids), _PAGE):
-        ended = DBOS.list_workflows(
-            workflow_ids=ids[start : start + _PAGE], status=_ENDED_BADLY, load_input=False, load_output=False
-        )
-        lost += [by_id[workflow.workflow_id] for workflow in ended]
-    return lost
+        page = DBOS.list_workflows(workflow_ids=ids[start : start + _PAGE], load_input=False, load_output=False)
+        states |= {workflow.workflow_id: workflow.status for workflow in page}
+    return Astray(
+        lost=[subject for key, subject in by_id.items() if (states.get(key) or "") in _ENDED_BADLY],
+        unknown=[subject for key, subject in by_id.items() if key not in states],
+    )
 
 
 def _config(settings: Settings) -> DBOSConfig:

@@ -104,6 +104,23 @@ def test_work_goes_out_in_windows_most_urgent_and_oldest_first(database: Databas
         assert items.to_queue(session, 3) == [Work("new", 1, "y")]
 
 
+def test_work_that_the_engine_does_not_have_goes_out_again(database: Database) -> None:
+    """Whether a volume of it was begun or not, but not what is done."""
+    with database.change() as session:
+        rounds.create(session, plan("c", "a", "b", "d"), 10)
+        works = items.to_queue(session, 3)
+        items.queued(session, works)
+        items.begin(session, works[0], 11)
+        items.failed(session, works[2], "broken", 12)
+    for _ in range(2):
+        with database.change() as session:
+            for work in works:
+                items.put_back(session, work, 13)
+    with database.change() as session:
+        assert items.in_hand(session) == []
+        assert items.to_queue(session, 3) == works[:2]
+
+
 def test_what_is_told_twice_happens_once(database: Database) -> None:
     work = Work("c", 1, "a")
     with database.change() as session:
@@ -152,6 +169,9 @@ def test_reviews_come_and_go_and_every_change_is_told(database: Database) -> Non
         decisions.queued(session, [submission])
         assert decisions.to_queue(session, 10) == []
         assert decisions.in_hand(session) == [submission]
+        decisions.queued(session, [submission], known=False)
+        assert decisions.in_hand(session) == []
+        assert decisions.to_queue(session, 10) == [submission]
         assert decisions.revisions(session, "b") == ["volumes/b/labels/r2"]
         assert decisions.merging(session, "c")
     for _ in range(2):

@@ -98,6 +98,23 @@ def test_work_under_an_old_name_is_taken_up_on_sqlite_too(world: World, workers:
         assert scheduler.campaign("c1").ready_count == 2
 
 
+def test_work_that_the_workflow_engine_lost_is_given_to_it_again(world: World, workers: Server, tmp_path: Path) -> None:
+    """Its file is deleted, or older than ours after a restore: no volume stays in hand for ever."""
+    url = f"sqlite:///{tmp_path}/scheduler.db"
+    with Scheduler(url, workers.address, tmp_path) as scheduler:
+        world.predict_seconds = 60
+        scheduler.create("c1", VOLUMES[:2], review_share=0.0)
+        wait_until(lambda: _calls(world, "predict") == 2, "predictions", 30)
+        scheduler.kill()
+    for file in tmp_path.glob("scheduler.db-workflows*"):
+        file.unlink()
+    world.predict_seconds = 0
+    with Scheduler(url, workers.address, tmp_path) as scheduler:
+        scheduler.rest("c1")
+        assert scheduler.campaign("c1").ready_count == 2
+        assert scheduler.lines("giving unknown work again")[0]["volumes"] == 2
+
+
 def test_finished_work_is_forgotten_by_the_workflow_engine(world: World, workers: Server, tmp_path: Path) -> None:
     """The campaign stays."""
     url = f"sqlite:///{tmp_path}/scheduler.db"
