@@ -20,8 +20,8 @@ key) may also lie in a file that `<VARIABLE>_FILE` names. Made from the code by 
 MODELS_HEAD = """# The demonstration networks
 
 Trained on synthetic CTs and nothing else. **Not for clinical use.** Mean DSC over organs, from the cards in `models/`;
-measured by `python -m services.serving.evaluate models/* --real-data FOLDER`, on the real CTs as it is. Made from the cards
-by `make docs`.
+measured by `python -m services.serving.evaluate models/* --real-data FOLDER`, on the real CTs as it is. Made from the
+cards by `make docs`.
 """
 
 
