@@ -131,6 +131,29 @@ def test_a_campaign_from_import_to_release(home: Path) -> None:
     assert "http:" not in html
 
 
+def test_work_that_comes_too_late_is_kept_under_its_author(home: Path) -> None:
+    """The lease ends while the reviewer works, and somebody else claims the review."""
+    as_json(home, "campaign", "create", "late", "--all", "--review-share", "0.5")
+    assert atlas("campaign", "watch", "late", cwd=home).returncode == 0
+    as_json(home, "review", "claim", "late/r1-1", "--reviewer", "Dr. A", "--minutes", "0.02", "--to", "late")
+    liver = home / "late" / "segmentations" / "liver.nii.gz"
+    mask = read_mask(liver)
+    mask.voxels[5:9, 5:9, 5:9] ^= 1
+    write_mask(liver, mask.voxels, mask.geometry, like=mask.header)
+    until(lambda: as_json(home, "review", "list", "late")[0]["state"] == "STATE_OPEN")
+    as_json(home, "review", "claim", "late/r1-1", "--reviewer", "Dr. B")
+    late = atlas("review", "submit", "late", cwd=home)
+    assert late.returncode == 4, late.stderr
+    (review,) = as_json(home, "review", "list", "late")
+    (kept,) = review["side_versions"]
+    assert f"kept beside the review, as {kept}" in late.stderr
+    assert (review["state"], review["reviewer"]) == ("STATE_CLAIMED", "Dr. B")
+    as_json(home, "review", "submit", "late/r1-1", "--token", "2", "--accept")
+    told = atlas("campaign", "watch", "late", "--json", cwd=home).stdout.splitlines()
+    (event,) = [e for e in map(json.loads, told) if e["kind"] == "KIND_SIDE_VERSION_KEPT"]
+    assert (event["actor"], event["resource"]) == ("Dr. A", kept)
+
+
 @pytest.mark.parametrize("name", ["storage", "triton"])
 def test_a_killed_process_comes_back_at_its_address(home: Path, name: str) -> None:
     before = endpoints(home)[name]
