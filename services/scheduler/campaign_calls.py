@@ -61,7 +61,7 @@ class CampaignCalls:
         """StartRound."""
         name = campaign_id(request.name, "name")
         with self._database.change() as session:
-            row = rounds.start_next(session, name, request.etag, self._clock())
+            row = rounds.start_next(session, name, request.round, request.etag, self._clock())
             response = pb.StartRoundResponse(campaign=messages.campaign(row))
         self._wake()
         return response

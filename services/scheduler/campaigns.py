@@ -57,6 +57,18 @@ def require_startable(state: State, name: str) -> None:
         raise AtlasError(Reason.CAMPAIGN_STATE, f"{name} is {state.name}.", field="name", remedy=remedy)
 
 
+def is_started(number: int, current: int) -> bool:
+    """Whether a round that StartRound names has been started, in a campaign whose round is `current`.
+
+    Raises FIELD_INVALID for one that neither was nor is next. The first starts with its campaign.
+    """
+    if not 2 <= number <= current + 1:
+        message = f"Round {number} does not follow round {current}."
+        remedy = "Name the round after Campaign.round."
+        raise AtlasError(Reason.FIELD_INVALID, message, field="round", remedy=remedy)
+    return number <= current
+
+
 def require_share(share: float) -> float:
     """`share` if it is a number from 0 to 1. Raises FIELD_INVALID."""
     if not (math.isfinite(share) and 0 <= share <= 1):

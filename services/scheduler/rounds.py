@@ -106,12 +106,15 @@ def create(session: Session, plan: Plan, now: int) -> Campaign:
     return campaign
 
 
-def start_next(session: Session, name: str, etag: str, now: int) -> Campaign:
+def start_next(session: Session, name: str, number: int, etag: str, now: int) -> Campaign:
     """Start the next round: volumes that nobody has reviewed are worked on again, the others keep their labels.
 
-    Raises CAMPAIGN_STATE, also when every volume has been reviewed, and ETAG_MISMATCH.
+    `number` is the round's, or 0 for whichever is next. A round that was started before is not started again.
+    Raises CAMPAIGN_STATE, also when every volume has been reviewed, FIELD_INVALID and ETAG_MISMATCH.
     """
     campaign = journal.lock(session, name)
+    if number and campaigns.is_started(number, campaign.round):
+        return campaign
     campaigns.require_etag(etag, str(campaign.version))
     campaigns.require_startable(State(campaign.state), f"campaigns/{campaign.id}")
     reviewed = select(Review.volume).where(Review.campaign == campaign.id, Review.state == ReviewState.DONE)
@@ -168,7 +171,7 @@ def close_if_complete(session: Session, campaign: Campaign, now: int) -> None:
         journal.record(session, campaign, Kind.ROUND_DONE, now, message="No volume needs a person.")
 
 
-def cancel(session: Session, name: str, etag: str, now: int, actor: str = "") -> Campaign:
+def cancel(session: Session, name: str, etag: str, now: int) -> Campaign:
     """Close the campaign; closing it twice changes nothing. A decision already made is still merged.
 
     Raises ETAG_MISMATCH.
@@ -184,7 +187,7 @@ def cancel(session: Session, name: str, etag: str, now: int, actor: str = "") ->
     campaign.open_review_count -= withdrawn
     campaign.state = State.CANCELLED
     message = f"{withdrawn} reviews withdrawn."
-    journal.record(session, campaign, Kind.CANCELLED, now, message=message, actor=actor)
+    journal.record(session, campaign, Kind.CANCELLED, now, message=message)
     return campaign
 
 

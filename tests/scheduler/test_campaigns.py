@@ -197,8 +197,10 @@ def test_the_next_round_leaves_reviewed_volumes_alone(scheduler: Scheduler, worl
         scheduler.rpc.StartRound(pb.StartRoundRequest(name=f"campaigns/{name}", etag="1"))
     assert stale.value.reason == Reason.ETAG_MISMATCH
     etag = scheduler.campaign(name).etag
-    started = scheduler.rpc.StartRound(pb.StartRoundRequest(name=f"campaigns/{name}", etag=etag)).campaign
+    request = pb.StartRoundRequest(name=f"campaigns/{name}", etag=etag, round=2)
+    started = scheduler.rpc.StartRound(request).campaign
     assert (started.round, started.ready_count) == (2, 1)
+    assert scheduler.rpc.StartRound(request).campaign.round == 2, "a repetition after a lost answer"
     events = scheduler.rest(name, seen)
     assert scheduler.campaign(name).ready_count == 3
     assert {event.volume for event in events if event.kind == Kind.KIND_SCORED} == {"volumes/b", "volumes/c"}

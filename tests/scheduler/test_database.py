@@ -195,7 +195,7 @@ def test_reviews_come_and_go_and_every_change_is_told(database: Database) -> Non
             ("ROUND_DONE", ""),
         ]
     with pytest.raises(AtlasError, match="Every volume"), database.change() as session:
-        rounds.start_next(session, "c", "", late)
+        rounds.start_next(session, "c", 0, "", late)
     assert sequences(database, "c") == list(range(1, 14))
 
 
@@ -237,7 +237,7 @@ def test_a_failed_volume_is_tried_again_in_the_next_round(database: Database) ->
         items.failed(session, Work("c", 1, "a"), "broken", 11)
     finish(database, "c", {"b": 5})
     with database.change() as session:
-        campaign = rounds.start_next(session, "c", "", 12)
+        campaign = rounds.start_next(session, "c", 0, "", 12)
         assert (campaign.round, campaign.ready_count, campaign.failed_count) == (2, 0, 0)
         assert items.begin(session, Work("c", 1, "a"), 13) is None, "work of a round that is over"
     finish(database, "c", {"a": 1, "b": 5})
@@ -246,6 +246,41 @@ def test_a_failed_volume_is_tried_again_in_the_next_round(database: Database) ->
             ("b", 1, ItemState.READY),
             ("a", 2, ItemState.READY),
         ]
+
+
+def test_a_round_that_is_named_is_started_once(database: Database) -> None:
+    """A repetition after a lost answer finds it started, under the etag that it was started with or none."""
+    with database.change() as session:
+        rounds.create(session, plan("c", "a", share=0.0), 10)
+    with pytest.raises(AtlasError) as running, database.change() as session:
+        rounds.start_next(session, "c", 2, "", 11)
+    assert running.value.reason == Reason.CAMPAIGN_STATE
+    finish(database, "c", {"a": 5})
+    with database.read() as session:
+        etag = str(journal.find(session, "c").version)
+    with pytest.raises(AtlasError) as stale, database.change() as session:
+        rounds.start_next(session, "c", 2, "0", 12)
+    assert stale.value.reason == Reason.ETAG_MISMATCH
+    for given in (etag, etag, ""):
+        with database.change() as session:
+            campaign = rounds.start_next(session, "c", 2, given, 12)
+            assert (campaign.round, campaign.state) == (2, State.RUNNING)
+    finish(database, "c", {"a": 5})
+    with database.change() as session:
+        assert rounds.start_next(session, "c", 2, etag, 13).state == State.ROUND_DONE
+        assert rounds.start_next(session, "c", 3, "", 14).round == 3
+        starts = [event for event in journal.after(session, "c", 0, 100) if event.kind == Kind.ROUND_STARTED]
+        assert [event.round for event in starts] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("number", [-1, 1, 3])
+def test_a_round_that_is_not_next_is_refused(database: Database, number: int) -> None:
+    with database.change() as session:
+        rounds.create(session, plan("c", "a", share=0.0), 10)
+    finish(database, "c", {"a": 5})
+    with pytest.raises(AtlasError) as refused, database.change() as session:
+        rounds.start_next(session, "c", number, "", 12)
+    assert (refused.value.reason, refused.value.field) == (Reason.FIELD_INVALID, "round")
 
 
 def test_items_come_by_rank_and_unranked_ones_last_page_by_page(database: Database) -> None:

@@ -107,8 +107,10 @@ def list_(state: State = STATE, json: Json = False) -> None:
 @_app.command("next-round")
 def next_round(campaign: Campaign, state: State = STATE, json: Json = False) -> None:
     """Start the next round of a campaign whose reviews are all done."""
-    request = sched.StartRoundRequest(name=campaign_name(campaign))
-    _tell(Connection.to(state).scheduler.StartRound(request).campaign, json)
+    name, scheduler = campaign_name(campaign), Connection.to(state).scheduler
+    current = scheduler.GetCampaign(sched.GetCampaignRequest(name=name)).campaign.round
+    # Named, so that a repetition after a lost answer cannot start one more.
+    _tell(scheduler.StartRound(sched.StartRoundRequest(name=name, round=current + 1)).campaign, json)
 
 
 @_app.command()
