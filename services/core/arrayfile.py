@@ -20,8 +20,8 @@ from services.core.geometry import Geometry
 SLAB = 32
 MAX_CHANNELS = 256
 _FORMAT = 1
-_DTYPES = ("uint8", "int16", "uint16")
-Voxels = npt.NDArray[np.uint8] | npt.NDArray[np.int16] | npt.NDArray[np.uint16]
+_DTYPES = ("uint8", "int16")
+Voxels = npt.NDArray[np.uint8] | npt.NDArray[np.int16]
 
 
 def slab_bytes(geometry: Geometry) -> int:
@@ -44,7 +44,12 @@ class ArrayFile:
         return self.slab(name, 0, self.geometry.array_shape[0])
 
     def slab(self, name: str, start: int, stop: int) -> Voxels:
-        """Slices [start, stop) along k of one channel, shape (stop - start, j, i). Raises ARRAY_FILE_CORRUPT."""
+        """Slices [start, stop) along k of one channel, shape (stop - start, j, i).
+
+        Raises ARRAY_FILE_CORRUPT, and ValueError if there is no such channel.
+        """
+        if name not in self.channels:
+            raise ValueError(f"there is no channel {name!r} among {', '.join(self.channels)}")
         try:
             return cast(Voxels, self._frame[self.channels.index(name), start:stop])
         except (RuntimeError, ValueError) as error:
@@ -61,7 +66,7 @@ class Writer:
     """Builds an array file piece by piece, so that only the piece at hand is in memory. What is not written is 0."""
 
     def __init__(self, channels: Sequence[str], dtype: npt.DTypeLike, geometry: Geometry) -> None:
-        """An array file of uint8, int16 or uint16 with these channels on `geometry`."""
+        """An array file of uint8 or int16 with these channels on `geometry`."""
         if np.dtype(dtype).name not in _DTYPES or not channels or len(set(channels)) != len(channels):
             raise ValueError(f"distinct channels of {_DTYPES} expected, got {list(channels)} of {np.dtype(dtype)}")
         self._channels = list(channels)
@@ -104,7 +109,7 @@ class Writer:
 
 
 def encode(channels: Sequence[str], arrays: Sequence[Voxels] | Voxels, geometry: Geometry) -> bytes:
-    """Array file of `arrays` (one (k, j, i) array per channel, all uint8, int16 or uint16) on `geometry`.
+    """Array file of `arrays` (one (k, j, i) array per channel, all uint8 or int16) on `geometry`.
 
     Raises GEOMETRY_MISMATCH if a shape differs from the geometry's.
     """
