@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from services.core import classmaps
 from services.core.errors import AtlasError, Reason
+from services.core.names import content_id
 
 MIN_SPACING_MM, MAX_SPACING_MM = 0.25, 10.0
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -23,6 +24,8 @@ class Card:
     spacing_mm: float
     """Voxel edge of the grid on which it takes a CT and answers."""
     weights_sha256: str
+    digest: str
+    """Follows from all parameters: the same weights give other answers under another window or overlap."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,9 @@ def card(parameters: Mapping[str, str], model: str) -> Card:
     weights = need("weights_sha256")
     if not _SHA256.fullmatch(weights):
         raise _invalid(model, "weights_sha256", "is not a SHA-256 in lower-case hex")
-    return Card(need("architecture"), organs, class_map.name, _spacing(need("grid_spacing_mm"), model), weights)
+    spacing_mm = _spacing(need("grid_spacing_mm"), model)
+    digest = content_id(*(part for item in sorted(parameters.items()) for part in item))
+    return Card(need("architecture"), organs, class_map.name, spacing_mm, weights, digest)
 
 
 def _spacing(text: str, model: str) -> float:

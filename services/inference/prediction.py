@@ -24,11 +24,8 @@ RULES = "1"
 
 
 def prediction_id(volume: pb.Volume, model: str, card: Card) -> str:
-    """Id of a model's prediction of a volume: it follows from the voxels, where they lie, the weights and the grid."""
-    spacing = repr(card.spacing_mm)
-    return content_id(
-        "prediction", RULES, volume.voxel_digest, volume.geometry.digest, model, card.weights_sha256, spacing
-    )
+    """Id of a model's prediction of a volume: it follows from the voxels, where they lie, and the model's card."""
+    return content_id("prediction", RULES, volume.voxel_digest, volume.geometry.digest, model, card.digest)
 
 
 class Predictor:

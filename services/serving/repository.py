@@ -36,7 +36,10 @@ def config_text(card: Card) -> str:
         "hu_window": ",".join(f"{value:g}" for value in card.hu_window),
         "model_version": card.label,
         "organs": ",".join(card.organs),
+        "overlap": f"{card.overlap:g}",
         "weights_sha256": card.weights.sha256 if card.weights else "",
+        "window": ",".join(map(str, card.window)),
+        "working_factor": str(card.working_factor),
     }
     lines = [
         f'parameters {{ key: "{key}" value {{ string_value: "{value}" }} }}\n' for key, value in parameters.items()

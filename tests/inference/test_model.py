@@ -21,6 +21,12 @@ def test_a_good_card() -> None:
     assert (read.organs, read.spacing_mm, read.weights_sha256) == (("liver", "spleen"), 1.5, "ab" * 32)
 
 
+def test_the_digest_follows_from_every_parameter() -> None:
+    """The same weights under another window are another model."""
+    assert card(GOOD, "unet").digest == card(dict(reversed(GOOD.items())), "unet").digest
+    assert card(GOOD, "unet").digest != card({**GOOD, "hu_window": "-150,250"}, "unet").digest
+
+
 @pytest.mark.parametrize(
     ("parameter", "value"),
     [

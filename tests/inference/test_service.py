@@ -14,7 +14,6 @@ from abdomenatlas.storage.v1 import storage_pb2
 from services.core import classmaps
 from services.core.errors import AtlasError, Reason
 from services.core.geometry import network_grid
-from services.core.names import content_id
 from services.core.nifti import read_ct
 from services.core.resample import to_grid
 from services.core.rpc.convert import geometry_from_proto
@@ -61,11 +60,6 @@ def test_a_prediction_is_recorded_with_everything_that_made_it(
     assert prediction.model == storage_pb2.ModelRef(name=THRESHOLD, weights_sha256=model.weights_sha256)
     assert prediction.voxel_digest == volume.voxel_digest
     assert (prediction.class_map, prediction.grid.spacing_mm) == ("abdomenatlas-1.0", 1.5)
-    expected_id = content_id(
-        "prediction", "1", volume.voxel_digest, volume.geometry.digest, THRESHOLD, model.weights_sha256, "1.5"
-    )
-    assert prediction.name == f"{name}/predictions/{expected_id}"
-
     read = read_ct(volumes.get(volume.ct))
     grid = network_grid(read.geometry)
     array = volumes.array(prediction.array)
