@@ -198,8 +198,7 @@ class Pipeline:
 
     @contextmanager
     def _about(self, campaign: str, subject: str) -> Iterator[None]:
-        fields = {"service": "SchedulerService", "campaign": campaign, "subject": subject}
-        with structlog.contextvars.bound_contextvars(**fields), IN_FLIGHT.track_inprogress():
+        with structlog.contextvars.bound_contextvars(campaign=campaign, subject=subject), IN_FLIGHT.track_inprogress():
             yield
 
 

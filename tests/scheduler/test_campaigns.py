@@ -117,6 +117,8 @@ def test_a_failing_volume_tells_why_and_the_others_go_on(scheduler: Scheduler, w
     assert [event.message for event in events if event.kind == Kind.KIND_FAILED] == [items["b"].error]
     assert campaign.state == pb.Campaign.STATE_ROUND_DONE
     assert events[-1].kind == Kind.KIND_ROUND_DONE
+    (line,) = (line for line in scheduler.lines("step failed") if line["campaign"] == name)
+    assert (line["service"], line["subject"], line["reason"]) == ("SchedulerService", "b", "VOLUME_TOO_LARGE")
 
 
 def test_a_passing_error_is_waited_for(scheduler: Scheduler, world: World, name: str) -> None:
