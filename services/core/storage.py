@@ -18,7 +18,12 @@ from services.core.rpc.client import connect
 from services.core.rpc.convert import geometry_from_proto
 
 CHUNK_BYTES = 1 << 20
-ATTEMPTS = 5
+ATTEMPTS = 3
+"""How often in a row a transfer may fail before a single byte has moved."""
+READ_SECONDS = 60.0
+"""How long one ReadObject may take; what has come stays, and the next one goes on from there."""
+WRITE_SECONDS = 600.0
+"""The same for WriteUpload, of which storage keeps pieces of 8 MiB: a slow line needs long for one."""
 
 Record = TypeVar("Record")
 OnProgress = Callable[[int], None]
@@ -80,33 +85,39 @@ class Storage:
         self, sha256: str, size: int, chunks_from: Callable[[int], Iterator[bytes]], on_progress: OnProgress | None
     ) -> ObjectRef:
         upload = self.rpc.CreateUpload(pb.CreateUploadRequest(sha256=sha256, size_bytes=size)).upload
-        for attempt in range(ATTEMPTS):
-            if upload.state == pb.Upload.STATE_COMPLETE:
-                return upload.object
+        failures = 0
+        while upload.state != pb.Upload.STATE_COMPLETE:
+            before = upload.committed_bytes
             try:
-                upload = self.rpc.WriteUpload(_requests(upload, chunks_from, on_progress)).upload
-            except AtlasError as error:
-                if not (error.is_passing or error.reason == Reason.UPLOAD_OFFSET_MISMATCH) or attempt == ATTEMPTS - 1:
+                requests = _requests(upload, chunks_from, on_progress)
+                upload = self.rpc.WriteUpload(requests, timeout=WRITE_SECONDS).upload
+                error = AtlasError(Reason.DEPENDENCY_UNAVAILABLE, "The upload did not end.", field=upload.name)
+            except AtlasError as caught:
+                if not (caught.is_passing or caught.reason == Reason.UPLOAD_OFFSET_MISMATCH):
                     raise
+                error = caught
                 upload = self.rpc.GetUpload(pb.GetUploadRequest(name=upload.name), wait_for_ready=True).upload
-        if upload.state != pb.Upload.STATE_COMPLETE:
-            raise AtlasError(Reason.DEPENDENCY_UNAVAILABLE, "The upload did not end.", field=upload.name)
+            failures = 0 if upload.committed_bytes > before else failures + 1
+            if failures == ATTEMPTS:
+                raise error
         return upload.object
 
     def _read(self, name: str) -> Iterator[bytes]:
-        digest, offset, attempt = hashlib.sha256(), 0, 0
+        digest, offset, failures = hashlib.sha256(), 0, 0
         while True:
             try:
-                for chunk in self.rpc.ReadObject(pb.ReadObjectRequest(name=name, offset=offset)):
+                request = pb.ReadObjectRequest(name=name, offset=offset)
+                for chunk in self.rpc.ReadObject(request, timeout=READ_SECONDS, wait_for_ready=failures > 0):
                     if chunk.offset != offset or zlib.crc32(chunk.data) != chunk.crc32:
                         raise _damaged(name)
                     digest.update(chunk.data)
                     offset += len(chunk.data)
+                    failures = 0
                     yield chunk.data
                 break
             except AtlasError as error:
-                attempt += 1
-                if not error.is_passing or attempt == ATTEMPTS:
+                failures += 1
+                if not error.is_passing or failures == ATTEMPTS:
                     raise
         if digest.hexdigest() != name.removeprefix("objects/"):
             raise _damaged(name)

@@ -60,6 +60,6 @@ def test_a_channel_that_is_not_there_is_no_damage() -> None:
 
 
 def test_types_that_the_contract_does_not_name_are_not_written() -> None:
-    array, geometry = noise()
+    _, geometry = noise()
     with pytest.raises(ValueError, match="uint16"):
-        arrayfile.encode("ab", array.astype(np.uint16), geometry)
+        arrayfile.Writer("ab", np.uint16, geometry)
