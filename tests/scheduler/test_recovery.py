@@ -45,6 +45,7 @@ def test_a_killed_scheduler_goes_on_where_it_was(
     repeated = sum(world.calls.values()) - len(world.calls)
     assert repeated <= 2 * CONCURRENCY
     assert len(world.calls) == 30 * (1 + len(MODELS) + 1 + 1)
+    assert scheduler.lines("giving unknown work again") == [], "the engine remembers across kills"
 
 
 def test_services_that_are_down_for_a_while_are_waited_for(world: World, workers: Server, tmp_path: Path) -> None:
