@@ -52,12 +52,12 @@ def begin(session: Session, work: Work, now: int) -> Campaign | None:
     return campaign
 
 
-def tell(session: Session, work: Work, kind: Kind, resource: str, now: int) -> bool:
+def tell(session: Session, work: Work, kind: Kind, resource: str, now: int, *, message: str = "") -> bool:
     """Tell of a resource that came to be. False if there is nothing to do any more."""
     current = _current(session, work)
     if current is None:
         return False
-    _record(session, current[0], work, kind, now, resource=resource)
+    _record(session, current[0], work, kind, now, resource=resource, message=message)
     return True
 
 

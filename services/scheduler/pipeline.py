@@ -119,7 +119,8 @@ class Pipeline:
     def _predict(self, work: Work, plan: dict[str, Any], model: str) -> str | None:
         name = self._workers.predict(plan["volume"], model)
         with self._database.change() as session:
-            return name if items.tell(session, work, Kind.PREDICTED, name, self._clock()) else None
+            told = items.tell(session, work, Kind.PREDICTED, name, self._clock(), message=f"By {model}.")
+            return name if told else None
 
     def _score(self, work: Work, plan: dict[str, Any]) -> dict[str, Any] | None:
         attention = self._workers.score(plan["volume"], plan["predictions"], plan["profile"], plan["unlabelled"])

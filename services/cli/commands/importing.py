@@ -13,7 +13,7 @@ from services.cli.connection import Connection
 from services.cli.exits import Exit
 from services.cli.ingest.discover import Case, Refusal, discover, stem
 from services.cli.ingest.importer import Imported, Source, import_case
-from services.cli.output import out, print_json, printable, show_error, table, transfer
+from services.cli.output import out, print_json, printable, show_error, table, transfer, warn
 from services.core import classmaps
 from services.core.errors import AtlasError, Reason
 from services.core.names import require_id
@@ -82,7 +82,19 @@ def import_all(connection: Connection, found: list[Case | Refusal], source: Sour
             result = import_case(connection.storage, entry, source, _Bars(progress, f"{number}/{len(found)}"))
             for refusal in result.refusals:
                 show_error(refusal.error, str(refusal.path))
+            for warning in _warnings(result, source):
+                warn(warning)
             yield result
+
+
+def _warnings(result: Imported, source: Source) -> Iterator[str]:
+    """What was taken, or left, although it is odd."""
+    for note in [*(result.volume.notes if result.volume else ()), *(result.labels.notes if result.labels else ())]:
+        yield f"{result.case.ct}: {note}"
+    if result.case.ignored:
+        names = ", ".join(stem(path) for path in result.case.ignored)
+        organs = ", ".join(classmaps.load(source.class_map).organs)
+        yield f"{result.case.ct}: not imported: {names}. Organs of {source.class_map} are named {organs}."
 
 
 class _Bars:
