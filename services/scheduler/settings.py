@@ -48,6 +48,8 @@ class Settings(ServiceSettings):
     """Deadline of one attention map."""
     merge_seconds: float = Field(900.0, gt=0)
     """Deadline of one merge."""
+    silent_seconds: float = Field(60.0, ge=1)
+    """A prediction, score or merge that says nothing for so long is asked for again. Workers give a sign every 5 s."""
     retry_seconds: float = Field(1800.0, ge=0)
     """How long a step is repeated after its first failure while a service behind it does not answer; then the volume
     fails."""

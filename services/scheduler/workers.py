@@ -25,6 +25,30 @@ class _Cancellable(Protocol):
     def cancel(self) -> object: ...
 
 
+class _Watch:
+    """Cancels a call that has said nothing for `seconds`: its end was lost, and its deadline may be an hour away."""
+
+    def __init__(self, call: _Cancellable, seconds: float) -> None:
+        self._call, self._seconds = call, seconds
+
+    def __enter__(self) -> "_Watch":
+        self._start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+
+    def heard(self) -> None:
+        """The call gave a sign of life."""
+        self._timer.cancel()
+        self._start()
+
+    def _start(self) -> None:
+        self._timer = threading.Timer(self._seconds, self._call.cancel)
+        self._timer.daemon = True
+        self._timer.start()
+
+
 class Workers:
     """Storage, inference, uncertainty and merging. Errors are `AtlasError`; after `stop`, calls raise `Interrupted`."""
 
@@ -130,9 +154,10 @@ class Workers:
     def _result(self, stream: Any, field: str) -> Any:
         """The last message's `field`; progress goes by."""
         result = None
-        with self._tracked(stream):
+        with self._tracked(stream), _Watch(stream, self._settings.silent_seconds) as watch:
             # To the very end: leaving a stream before it has closed cancels the call.
             for message in stream:
+                watch.heard()
                 if message.WhichOneof("update") == field:
                     result = getattr(message, field)
         if result is None:
