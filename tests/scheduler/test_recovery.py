@@ -61,6 +61,18 @@ def test_services_that_are_down_for_a_while_are_waited_for(world: World, workers
         assert scheduler.campaign("c1").ready_count == 8
 
 
+def test_a_worker_that_falls_silent_is_asked_again(world: World, workers: Server, tmp_path: Path) -> None:
+    """Its deadline is an hour away; the volume fails with a reason when it stays silent."""
+    world.predict_seconds = 20
+    database = f"sqlite:///{tmp_path}/scheduler.db"
+    with Scheduler(database, workers.address, tmp_path, silent_seconds=1, retry_seconds=2) as scheduler:
+        scheduler.create("c1", VOLUMES[:1], review_share=0.0)
+        scheduler.rest("c1")
+        (item,) = scheduler.items("c1").values()
+    assert "DEPENDENCY_UNAVAILABLE" in item.error
+    assert _calls(world, "predict") >= 2
+
+
 def test_services_that_stay_down_fail_the_volume_in_the_end(world: World, workers: Server, tmp_path: Path) -> None:
     world.faults["merge", "v01"] = [AtlasError(Reason.DEPENDENCY_UNAVAILABLE, "down")] * 50
     with Scheduler(f"sqlite:///{tmp_path}/scheduler.db", workers.address, tmp_path, retry_seconds=2) as scheduler:
