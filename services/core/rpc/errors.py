@@ -37,6 +37,8 @@ _STATUS = {
     Reason.DEPENDENCY_UNAVAILABLE: _Code.UNAVAILABLE,
     Reason.SHUTTING_DOWN: _Code.UNAVAILABLE,
     Reason.DEADLINE_EXCEEDED: _Code.DEADLINE_EXCEEDED,
+    Reason.UNAUTHENTICATED: _Code.UNAUTHENTICATED,
+    Reason.PERMISSION_DENIED: _Code.PERMISSION_DENIED,
 }
 
 
@@ -71,6 +73,8 @@ def from_rpc_error(error: grpc.RpcError, service: str) -> AtlasError:
         )
     if code == _Code.DEADLINE_EXCEEDED:
         return AtlasError(Reason.DEADLINE_EXCEEDED, f"{service} did not answer in time.", field=service)
+    if code in (_Code.UNAUTHENTICATED, _Code.PERMISSION_DENIED):
+        return AtlasError(Reason[code.name], f"{service} refused the call: {text[:300]}", field="authorization")
     if code in (_Code.UNIMPLEMENTED, _Code.INTERNAL, _Code.UNKNOWN):
         return AtlasError(Reason.INTERNAL, f"{service} failed with {code.name}: {text[:300]}", field=service)
     return AtlasError(Reason.FIELD_INVALID, f"{service} refused the call with {code.name}: {text[:300]}")

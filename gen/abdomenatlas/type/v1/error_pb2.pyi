@@ -104,6 +104,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The call's deadline passed. Status DEADLINE_EXCEEDED."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 103
     """A fault of the service; its log has the details under the request id. Status INTERNAL."""
+    ERROR_REASON_UNAUTHENTICATED: _ErrorReason.ValueType  # 120
+    """The call carries no token or certificate, or one that is not valid; the message says which. Status
+    UNAUTHENTICATED.
+    """
+    ERROR_REASON_PERMISSION_DENIED: _ErrorReason.ValueType  # 121
+    """The caller is known and may not do this: the role is too low, the method is for services, or the name is somebody
+    else's. Status PERMISSION_DENIED.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call was refused. Every failed call of every service carries one reason in the status details:
@@ -194,4 +202,12 @@ ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 102
 """The call's deadline passed. Status DEADLINE_EXCEEDED."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 103
 """A fault of the service; its log has the details under the request id. Status INTERNAL."""
+ERROR_REASON_UNAUTHENTICATED: ErrorReason.ValueType  # 120
+"""The call carries no token or certificate, or one that is not valid; the message says which. Status
+UNAUTHENTICATED.
+"""
+ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 121
+"""The caller is known and may not do this: the role is too low, the method is for services, or the name is somebody
+else's. Status PERMISSION_DENIED.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
