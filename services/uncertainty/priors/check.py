@@ -1,0 +1,40 @@
+"""Runs priors on the labels of a patient."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from services.core.boxes import Boxed
+from services.core.geometry import Geometry, Triple
+from services.uncertainty.priors.anatomy import Anatomy
+from services.uncertainty.priors.catalog import PRIORS, Prior
+from services.uncertainty.priors.findings import Finding
+from services.uncertainty.priors.measures import measure
+
+
+def check(anatomy: Anatomy, priors: Sequence[Prior] = PRIORS) -> Iterator[Finding]:
+    """What the priors find, prior after prior, their regions on the grid of the labels that `anatomy` was made of."""
+    for prior in priors:
+        for sign in prior.rule(anatomy):
+            region = anatomy.posture.give_back(sign.region)
+            yield Finding(
+                prior.name,
+                sign.organs,
+                sign.severity,
+                sign.message,
+                sign.evidence,
+                region,
+                _centre_mm(region, anatomy.posture.source),
+            )
+
+
+def _centre_mm(region: Boxed, geometry: Geometry) -> Triple | None:
+    found = measure(region.voxels)
+    if not found.voxels:
+        return None
+    index = [
+        (counts * np.arange(len(counts))).sum() / found.voxels + corner
+        for counts, corner in zip((found.by_i, found.by_j, found.by_k), region.corner[::-1], strict=True)
+    ]
+    r, a, s = geometry.matrix[:3, :3] @ index + geometry.matrix[:3, 3]
+    return float(r), float(a), float(s)
