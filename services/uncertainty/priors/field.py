@@ -11,7 +11,7 @@ from services.uncertainty.priors.blocks import Blocks
 EDGE_MM = 3.0
 """An organ that comes nearer to a face of the field of view than this counts as cut by it."""
 
-_FACES = ("IS", "PA", "LR")
+_FACES = (("I", "S"), ("P", "A"), ("L", "R"))
 _OTHER_SIDE = dict(zip("RLAPSI", "LRPAIS", strict=True))
 
 

@@ -17,8 +17,8 @@ _WHOLE_IN_FIELD = ("adrenal_gland", "kidney")
 def swapped(anatomy: Anatomy) -> Iterator[Sign]:
     """A left organ nearer to the liver than its right twin. The liver lies on the right.
 
-    Only the distance from left to right counts: how high an organ lies, or where the field of view cuts it, says nothing
-    about its side.
+    Only the distance from left to right counts: how high an organ lies, or where the field of view cuts it, says
+    nothing about its side.
     """
     for left, right in _twins(anatomy):
         liver = anatomy.found("liver")
