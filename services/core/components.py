@@ -1,4 +1,4 @@
-"""The largest connected component of a mask, found on runs of voxels along i instead of on voxels.
+"""The connected components of a mask, found on runs of voxels along i instead of on voxels.
 
 A run takes 16 bytes, so the work takes a small part of the mask's own memory, and 8 bytes a voxel if every second voxel
 is set. No axis may be longer than `MAX_AXIS_VOXELS`, which fits int16.
@@ -31,6 +31,26 @@ def largest_component(mask: Mask, orientation: str = "RAS") -> Boxed:
     voxels = np.zeros((k1 - k0, j1 - j0, i1 - i0), np.uint8)
     _fill(voxels, (k0, j0, i0), mask.shape[1], rows, begin, end, parent, root)
     return Boxed((k0, j0, i0), voxels)
+
+
+def components(mask: Mask, *, least_voxels: int = 1, most: int = 256) -> list[Boxed]:
+    """The 26-connected components of a mask (k, j, i), 0/1 each in its smallest box, the largest first.
+
+    Only those of at least `least_voxels`, and no more than the `most` largest; equal ones are in C order.
+    """
+    mask = np.ascontiguousarray(mask)
+    rows = _row_starts(mask)
+    begin, end = _runs(mask, rows)
+    parent = _joined(mask.shape[:2], rows, begin, end)
+    sizes = _sizes(begin, end, parent)
+    roots = np.flatnonzero(sizes >= max(1, least_voxels))
+    found = []
+    for root in roots[np.argsort(-sizes[roots], kind="stable")][:most]:
+        k0, k1, j0, j1, i0, i1 = _bounds(mask.shape[:2], rows, begin, end, parent, root)
+        voxels = np.zeros((k1 - k0, j1 - j0, i1 - i0), np.uint8)
+        _fill(voxels, (k0, j0, i0), mask.shape[1], rows, begin, end, parent, root)
+        found.append(Boxed((k0, j0, i0), voxels))
+    return found
 
 
 def _reading_order(shape: tuple[int, ...], orientation: str) -> tuple[int, npt.NDArray[np.int64]]:
@@ -125,12 +145,19 @@ def _joined(shape, rows, begin, end):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _largest(shape, rows, begin, end, parent, offset, steps):  # type: ignore[no-untyped-def]
-    """The first run of the largest component; of equal ones, the one with the first voxel in reading order."""
-    depth, height = shape
+def _sizes(begin, end, parent):  # type: ignore[no-untyped-def]
+    """Voxels of every component, at its first run; 0 at all other runs."""
     sizes = np.zeros(len(parent), np.int64)
     for run in range(len(parent)):
         sizes[parent[run]] += end[run] - begin[run]
+    return sizes
+
+
+@njit(nogil=True, cache=True)
+def _largest(shape, rows, begin, end, parent, offset, steps):  # type: ignore[no-untyped-def]
+    """The first run of the largest component; of equal ones, the one with the first voxel in reading order."""
+    depth, height = shape
+    sizes = _sizes(begin, end, parent)
     largest = sizes.max()
     best, best_place = -1, np.iinfo(np.int64).max
     for k in range(depth):

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
 from services.core.boxes import Boxed, Mask
-from services.core.components import largest_component
+from services.core.components import components, largest_component
 
 
 def whole(part: Boxed, shape: tuple[int, ...]) -> Mask:
@@ -72,3 +72,21 @@ def test_an_empty_mask_stays_empty() -> None:
 def test_large_noise_equals_scipy(density: float) -> None:
     mask = (np.random.default_rng(0).random((31, 40, 53)) < density).astype(np.uint8)
     np.testing.assert_array_equal(whole(largest_component(mask), mask.shape), plain(mask))
+
+
+@settings(max_examples=100, deadline=None)
+@given(MASKS, st.integers(1, 3), st.integers(1, 4))
+def test_all_components_equal_scipys(mask: Mask, least: int, most: int) -> None:
+    """The largest first, equal ones in C order, each in its own box, the small ones and those after `most` left out."""
+    labels, count = ndimage.label(mask, np.ones((3, 3, 3)))
+    expected = [(labels == n).astype(np.uint8) for n in range(1, count + 1)]
+    expected = sorted((part for part in expected if part.sum() >= least), key=lambda part: -int(part.sum()))[:most]
+    found = components(mask, least_voxels=least, most=most)
+    assert len(found) == len(expected)
+    for part, wanted in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(whole(part, mask.shape), wanted)
+        assert all(part.voxels.any(axis=axes).all() for axes in ((1, 2), (0, 2), (0, 1)))
+
+
+def test_an_array_without_voxels_has_no_components() -> None:
+    assert components(np.zeros((0, 0, 0), np.uint8)) == []
