@@ -6,19 +6,9 @@ of need; `by_attention` is the reference's.
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 
-
-@dataclass(frozen=True)
-class Candidate:
-    """A volume whose labels are ready and that nobody has reviewed.
-
-    `priority` counts the (organ, voxel) pairs of its attention map that ask for attention.
-    """
-
-    volume: str
-    priority: int
+from services.scheduler.acquisition.candidates import Candidate
 
 
 def by_attention(candidates: Iterable[Candidate]) -> list[Candidate]:
