@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 import yaml
 
@@ -55,5 +56,9 @@ def load(name: str = DEFAULT) -> ClassMap:
             field="class_map",
             remedy=f"Known: {', '.join(names())}.",
         )
-    data = yaml.safe_load((files(__package__) / f"{name}.yaml").read_text())
-    return ClassMap(name, dict(sorted(data["organs"].items())))
+    return ClassMap(name, dict(sorted(facts(name)["organs"].items())))
+
+
+def facts(name: str) -> dict[str, Any]:
+    """Everything that the file of a class map says: name, source, licence and organs by id."""
+    return dict(yaml.safe_load((files(__package__) / f"{name}.yaml").read_text()))

@@ -1,0 +1,108 @@
+"""Left and right out of masks in which a source did not tell the two organs of a pair apart."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from services.core.boxes import Boxed, Mask
+from services.core.components import largest_component
+from services.core.geometry import Geometry
+
+_ONE = np.uint8(1)
+_LEAST_SHARE = 0.1
+"""A component smaller than this share of the largest is a fragment of one of the two, and not the other organ."""
+_LEAST_APART_MM = 30.0
+"""Distance between left and right, or of a single organ from the middle of the image, that leaves no doubt."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """The two organs of a pair: uint8 masks (k, j, i), 0 or 1, whose union is the mask that was split.
+
+    `note` says what was done, for the record. Where the sides are not certain, `left` and `right` are None and the note
+    says why.
+    """
+
+    left: Mask | None
+    right: Mask | None
+    note: str
+
+
+def split(mask: Mask, geometry: Geometry) -> Split:
+    """Split the mask (k, j, i), 0/1, of a pair on `geometry` into its left and its right organ.
+
+    The two largest 26-connected components are the two organs; which is left follows from the affine. Voxels beyond
+    them go to the organ whose centre is nearer, so that none is lost. One component that lies clearly on one side of
+    the image is the only one there is. One that reaches over both sides, or lies near the middle, is not split.
+    """
+    first = largest_component(mask, geometry.orientation)
+    if first.count == 0:
+        return Split(mask, mask, "Neither of the two is there.")
+    rest = mask.copy()
+    rest[first.slices] &= first.voxels ^ _ONE
+    second = largest_component(rest, geometry.orientation)
+    middle = _centre_mm(first, geometry)
+    if second.count >= _LEAST_SHARE * first.count:
+        other = _centre_mm(second, geometry)
+        if abs(middle[0] - other[0]) >= _LEAST_APART_MM:
+            return _apart(mask, rest, geometry, (first, middle), (second, other))
+    return _single(mask, geometry, first)
+
+
+def _apart(
+    mask: Mask,
+    rest: Mask,
+    geometry: Geometry,
+    first: tuple[Boxed, npt.NDArray[np.float64]],
+    second: tuple[Boxed, npt.NDArray[np.float64]],
+) -> Split:
+    (one, one_mm), (two, two_mm) = first, second
+    rest[two.slices] &= two.voxels ^ _ONE
+    left_out = np.argwhere(rest)
+    to_one = np.zeros(len(left_out), np.bool_)
+    if len(left_out):
+        points = _world(left_out, geometry)
+        to_one = np.linalg.norm(points - one_mm, axis=1) <= np.linalg.norm(points - two_mm, axis=1)
+    is_one = np.zeros_like(mask)
+    is_one[one.slices] = one.voxels
+    is_one[tuple(left_out[to_one].T)] = 1
+    is_two = mask & (is_one ^ _ONE)
+    note = "Split into the two largest components; left and right follow from the affine."
+    if len(left_out):
+        note += f" {len(left_out)} voxels beyond them went to the nearer one."
+    # World x grows to the right of the patient.
+    return Split(is_two, is_one, note) if one_mm[0] > two_mm[0] else Split(is_one, is_two, note)
+
+
+def _single(mask: Mask, geometry: Geometry, largest: Boxed) -> Split:
+    """One organ of the pair, if all of it lies on one side of the image."""
+    centre_x = float(geometry.corners_mm()[:, 0].mean())
+    mean_x = _centre_mm(largest, geometry)[0] - centre_x
+    low, high = (x - centre_x for x in _reach_mm(mask, geometry))
+    if abs(mean_x) < _LEAST_APART_MM or (low < -_LEAST_APART_MM / 2 and high > _LEAST_APART_MM / 2):
+        return Split(None, None, "The two cannot be told apart, so both are unknown: they touch, or lie in the middle.")
+    none, side = np.zeros_like(mask), "right" if mean_x > 0 else "left"
+    note = f"Only one is there; it lies {abs(mean_x):.0f} mm {side} of the middle of the image."
+    return Split(none, mask, note) if side == "right" else Split(mask, none, note)
+
+
+def _centre_mm(box: Boxed, geometry: Geometry) -> npt.NDArray[np.float64]:
+    """Centre of mass, RAS mm."""
+    axes = [np.arange(n) + c for n, c in zip(box.voxels.shape, box.corner, strict=True)]
+    sums = [
+        box.voxels.sum(axis=tuple(other for other in range(3) if other != axis), dtype=np.int64) for axis in range(3)
+    ]
+    index = np.array([float((n * a).sum() / n.sum()) for n, a in zip(sums, axes, strict=True)])
+    return np.asarray(geometry.matrix[:3, :3] @ index[::-1] + geometry.matrix[:3, 3])
+
+
+def _reach_mm(mask: Mask, geometry: Geometry) -> tuple[float, float]:
+    """World x of the first and the last voxel centre of a mask to the right."""
+    x = _world(np.argwhere(mask), geometry)[:, 0]
+    return float(x.min()), float(x.max())
+
+
+def _world(index: npt.NDArray[np.int64], geometry: Geometry) -> npt.NDArray[np.float64]:
+    """RAS mm of (k, j, i) indices, shape (n, 3)."""
+    return np.asarray(index[:, ::-1] @ geometry.matrix[:3, :3].T + geometry.matrix[:3, 3])

@@ -1,0 +1,85 @@
+"""Kidneys and lungs that a source did not tell apart."""
+
+import numpy as np
+import pytest
+
+from services.core.geometry import Geometry
+from services.core.pairs import split
+from services.synthetic.cases import make_case
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+def test_the_kidneys_of_a_patient_come_out_as_they_were(seed: int) -> None:
+    """Whatever the orientation: the profile draws LPS, RAS, PSR and others."""
+    case = make_case(seed, profile="clinical")
+    left, right = case.masks["kidney_left"].view(np.uint8), case.masks["kidney_right"].view(np.uint8)
+    if not (left.any() and right.any()):
+        pytest.skip("this patient lacks a kidney")
+    found = split(left | right, case.geometry)
+    assert found.left is not None
+    assert found.right is not None
+    np.testing.assert_array_equal(found.left, left)
+    np.testing.assert_array_equal(found.right, right)
+
+
+def _grid(x_sign: int = -1) -> Geometry:
+    matrix = np.diag([2.0 * x_sign, 2.0, 2.0, 1.0])
+    matrix[:3, 3] = (-99.0 * x_sign, 0.0, 0.0)
+    return Geometry.from_matrix((100, 20, 20), matrix)
+
+
+def _pair(*ranges: tuple[int, int]) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    mask = np.zeros((20, 20, 100), np.uint8)
+    for start, stop in ranges:
+        mask[5:15, 5:15, start:stop] = 1
+    return mask
+
+
+@pytest.mark.parametrize(("x_sign", "low_is_left"), [(1, True), (-1, False)])
+def test_left_follows_from_the_affine_and_not_from_the_order_of_the_array(x_sign: int, low_is_left: bool) -> None:
+    found = split(_pair((10, 30), (70, 85)), _grid(x_sign))
+    assert found.left is not None
+    assert bool(found.left[:, :, :50].any()) is low_is_left
+
+
+def test_no_voxel_is_lost() -> None:
+    mask = _pair((10, 30), (70, 85))
+    mask[0, 0, 12] = mask[19, 19, 80] = 1
+    found = split(mask, _grid())
+    assert found.left is not None
+    assert found.right is not None
+    np.testing.assert_array_equal(found.left + found.right, mask)
+    assert found.left[19, 19, 80] == 1
+    assert found.right[0, 0, 12] == 1
+    assert "2 voxels beyond them" in found.note
+
+
+def test_one_kidney_is_the_one_on_its_side_and_the_other_is_absent() -> None:
+    found = split(_pair((10, 30)), _grid())
+    assert found.left is not None
+    assert found.right is not None
+    assert not found.left.any(), "on an LPS-like grid low i is the patient's right"
+    np.testing.assert_array_equal(found.right, _pair((10, 30)))
+
+
+def test_a_fragment_is_not_the_other_organ() -> None:
+    mask = _pair((10, 30))
+    mask[0, 0, 80] = 1
+    found = split(mask, _grid())
+    assert found.left is None, "something lies on the other side, too small to be sure of"
+    assert found.right is None
+
+
+@pytest.mark.parametrize("ranges", [((10, 90),), ((45, 55),)])
+def test_what_cannot_be_told_apart_stays_unknown(ranges: tuple[tuple[int, int], ...]) -> None:
+    found = split(_pair(*ranges), _grid())
+    assert (found.left, found.right) == (None, None)
+    assert "unknown" in found.note
+
+
+def test_of_a_pair_that_is_not_there_both_are_absent() -> None:
+    found = split(_pair(), _grid())
+    assert found.left is not None
+    assert not found.left.any()
+    assert found.right is not None
+    assert not found.right.any()
