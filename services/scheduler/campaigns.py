@@ -29,6 +29,14 @@ class ItemState(IntEnum):
     FAILED = 4
 
 
+class Arm(IntEnum):
+    """Why a volume is reviewed. Values of `scheduler.v1.Review.Arm`; a test holds the two together."""
+
+    STRATEGY = 1
+    CONTROL = 2
+    AUDIT = 3
+
+
 class Kind(IntEnum):
     """Values of `scheduler.v1.CampaignEvent.Kind`; a test holds the two together."""
 

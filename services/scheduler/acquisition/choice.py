@@ -1,0 +1,111 @@
+"""Which volumes a round sends to people: the strategy's, and a control arm drawn by lot."""
+
+import math
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import islice
+
+from services.scheduler.acquisition.candidates import Candidate, Setting, Strategy
+from services.scheduler.acquisition.orders import at_random
+from services.scheduler.campaigns import Arm
+
+_MISSES = 100
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a round may spend; both bounds hold."""
+
+    cases: int
+    minutes: float = math.inf
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A volume that is sent to review, and which arm it is in."""
+
+    candidate: Candidate
+    arm: Arm
+
+
+def cases_of(share: float, volumes: int) -> int:
+    """`share` (0 to 1) of `volumes`, rounded up: at least one volume unless the share or their number is 0."""
+    # The decimal that the user wrote counts: 0.07 * 100 is a little more than 7 in binary.
+    return math.ceil(Fraction(repr(share)) * volumes)
+
+
+def choose(
+    candidates: Sequence[Candidate], strategy: Strategy, setting: Setting, budget: Budget, control_share: float
+) -> list[Chosen]:
+    """The queue of a round: the strategy's order, with the control arm's cases at places drawn by lot.
+
+    The control arm is drawn first, from all candidates with labelled foreground, so that it is a simple random sample
+    of what the strategy may choose from; the strategy takes the rest of the budget from the rest of the candidates. Of
+    n cases ceil(control_share n) are control, at least 1 and at most n - 1: a single case is the strategy's. A strategy
+    that wants fewer than it may have gets a control arm in proportion, and one that wants none gets none: then there is
+    nothing to compare, and an audit is what is left to do.
+    """
+    wanted = len(_take(strategy(candidates, setting), budget))
+    control = list(islice(at_random(candidates, setting), _control_cases(candidates, wanted, budget, control_share)))
+    taken = {c.volume for c in control}
+    picked = _take(strategy([c for c in candidates if c.volume not in taken], setting), _less(budget, control))
+    if not picked:
+        # The lot may have fallen on the one volume that the strategy wants.
+        control, picked = [], _take(strategy(candidates, setting), budget)
+    return _mixed(picked, control, setting.seed)
+
+
+def rank(candidates: Sequence[Candidate], strategy: Strategy, setting: Setting, count: int) -> list[Candidate]:
+    """All candidates: the `count` that the strategy wants most, whichever arm they are in, the others by priority."""
+    wanted = list(islice(strategy(candidates, setting), count))
+    named = {c.volume for c in wanted}
+    rest = [c for c in candidates if c.volume not in named]
+    return wanted + sorted(rest, key=lambda c: (-c.priority, c.volume))
+
+
+def _control_cases(candidates: Sequence[Candidate], wanted: int, budget: Budget, share: float) -> int:
+    """How many of the cases are control, if the strategy alone would take `wanted`."""
+    if not wanted:
+        return 0
+    exact = Fraction(repr(share))
+    cases = min(wanted + math.ceil(exact / (1 - exact) * wanted), budget.cases)
+    if math.isfinite(budget.minutes):
+        # By the mean, not one by one: passing over what costs much would make the sample one of cheap cases.
+        cases = min(cases, int(budget.minutes / (sum(c.minutes for c in candidates) / len(candidates))))
+    return max(0, min(cases - 1, cases_of(share, cases)))
+
+
+def _less(budget: Budget, control: Sequence[Candidate]) -> Budget:
+    return Budget(budget.cases - len(control), budget.minutes - sum(c.minutes for c in control))
+
+
+def _take(order: Iterator[Candidate], budget: Budget) -> list[Candidate]:
+    """The first ones that fit. A case that costs more minutes than are left is passed over for cheaper ones, until
+    nothing has fitted for 100 candidates on end.
+    """
+    taken: list[Candidate] = []
+    left, misses = budget.minutes, 0
+    while len(taken) < budget.cases and misses < _MISSES:
+        candidate = next(order, None)
+        if candidate is None:
+            break
+        if candidate.minutes > left:
+            misses += 1
+            continue
+        misses = 0
+        left -= candidate.minutes
+        taken.append(candidate)
+    return taken
+
+
+def _mixed(picked: Sequence[Candidate], control: Sequence[Candidate], seed: str) -> list[Chosen]:
+    """Whoever reviews should not see from the place in the queue that a case was drawn by lot."""
+    size = len(picked) + len(control)
+    places = set(random.Random(f"{seed}/queue").sample(range(size), len(control)))
+    rest, lots = iter(picked), iter(control)
+    return [
+        Chosen(next(lots), Arm.CONTROL) if place in places else Chosen(next(rest), Arm.STRATEGY)
+        for place in range(size)
+    ]

@@ -1,0 +1,64 @@
+"""The exact bound on what is left wrong, held to SciPy's beta distribution."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import beta, binom
+
+from services.scheduler.acquisition.audit import cases_needed, level, upper_bound
+
+
+@pytest.mark.parametrize(
+    ("errors", "cases", "confidence", "bound"),
+    [
+        (0, 59, 0.95, 0.0495),
+        (0, 58, 0.95, 0.0503),
+        (0, 299, 0.95, 0.00997),
+        (0, 1, 0.95, 0.95),
+        (1, 10, 0.95, 0.3942),
+        (55, 8448, 0.95, 0.00815),
+        (3, 3, 0.95, 1.0),
+        (0, 0, 0.95, 1.0),
+    ],
+)
+def test_known_bounds(errors: int, cases: int, confidence: float, bound: float) -> None:
+    assert upper_bound(errors, cases, confidence) == pytest.approx(bound, rel=2e-3)
+
+
+@given(st.integers(1, 5000), st.data(), st.sampled_from([0.5, 0.8, 0.95, 0.975, 0.999]))
+def test_the_bound_is_that_of_clopper_and_pearson(cases: int, data: st.DataObject, confidence: float) -> None:
+    errors = data.draw(st.integers(0, min(cases - 1, 200)))
+    expected = float(beta.ppf(confidence, errors + 1, cases - errors))
+    assert upper_bound(errors, cases, confidence) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.05, 0.2])
+@pytest.mark.parametrize("cases", [20, 100])
+def test_the_bound_holds_as_often_as_it_says(share: float, cases: int) -> None:
+    """Summed over everything that a sample can show."""
+    covered = sum(
+        float(binom.pmf(errors, cases, share))
+        for errors in range(cases + 1)
+        if upper_bound(errors, cases, 0.95) >= share
+    )
+    assert covered >= 0.95
+
+
+@pytest.mark.parametrize(
+    ("target", "confidence", "errors", "cases"),
+    [(0.05, 0.95, 0, 59), (0.01, 0.95, 0, 299), (0.05, 0.975, 0, 72), (0.05, 0.95, 1, 93), (0.5, 0.5, 0, 1)],
+)
+def test_how_many_cases_an_audit_needs(target: float, confidence: float, errors: int, cases: int) -> None:
+    assert cases_needed(target, confidence, errors) == cases
+
+
+@given(st.floats(0.002, 0.9), st.floats(0.5, 0.999), st.integers(0, 5))
+def test_one_case_fewer_would_not_do(target: float, confidence: float, errors: int) -> None:
+    cases = cases_needed(target, confidence, errors)
+    assert upper_bound(errors, cases, confidence) <= target
+    assert upper_bound(errors, cases - 1, confidence) > target
+
+
+def test_all_audits_together_risk_no_more_than_was_said() -> None:
+    assert [level(0.95, number) for number in (1, 2, 3)] == pytest.approx([0.975, 0.9875, 0.99375])
+    assert sum(1 - level(0.95, number) for number in range(1, 40)) <= 0.05
