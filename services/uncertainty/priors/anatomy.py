@@ -4,16 +4,18 @@ Everything here is in the posture of `posture.Posture`: array axes (k, j, i) run
 and world coordinates are RAS+ mm.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
-from services.core.boxes import Boxed, common
+from services.core.boxes import Boxed, Corner, common
+from services.core.components import components
 from services.core.geometry import Geometry, Triple
 from services.uncertainty.priors.blocks import Blocks
+from services.uncertainty.priors.faces import faces
 from services.uncertainty.priors.field import Field
 from services.uncertainty.priors.measures import Measures, measure
 from services.uncertainty.priors.posture import Posture
@@ -33,6 +35,9 @@ class Profile:
     levels_mm: npt.NDArray[np.float64]
     areas_mm2: npt.NDArray[np.float64]
     centres_mm: npt.NDArray[np.float64]
+
+
+_FACES = {"I": (0, False), "S": (0, True), "P": (1, False), "A": (1, True), "L": (2, False), "R": (2, True)}
 
 
 class Organ:
@@ -63,7 +68,7 @@ class Organ:
     @cached_property
     def centre_mm(self) -> Triple:
         """Centre of gravity in RAS+ mm. Not of an empty organ."""
-        r, a, s = self.grid.matrix[:3, :3] @ self._middle + self.grid.matrix[:3, 3]
+        r, a, s = self.grid.matrix[:3, :3] @ self.middle + self.grid.matrix[:3, 3]
         return float(r), float(a), float(s)
 
     @cached_property
@@ -86,7 +91,7 @@ class Organ:
         k = np.arange(len(found.by_k), dtype=float)
         index = np.stack([i + self.mask.corner[2], j + self.mask.corner[1], k + self.mask.corner[0]])
         centres = (self.grid.matrix[:3, :3] @ index + self.grid.matrix[:3, 3:]).T
-        levels = self.centre_mm[2] + (index[2] - self._middle[2]) * self.grid.matrix[2, 2]
+        levels = self.centre_mm[2] + (index[2] - self.middle[2]) * self.grid.matrix[2, 2]
         areas = found.by_k * self.grid.voxel_volume_mm3 / thickness
         return Profile(self.mask.corner[0], thickness, levels, areas, centres)
 
@@ -94,6 +99,18 @@ class Organ:
     def plane_counts(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Voxels in every plane of its box along k, j and i."""
         return self._measures.by_k, self._measures.by_j, self._measures.by_i
+
+    @property
+    def face_mm2(self) -> Triple:
+        """Area of a voxel's face that looks along k, j and i."""
+        i, j, k = self.grid.spacing_mm
+        return i * j, i * k, j * k
+
+    @cached_property
+    def faces_mm2(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Area of its surface that looks along k, j and i, in every plane between the voxels of its box."""
+        k, j, i = (planes * area for planes, area in zip(faces(self.mask.voxels), self.face_mm2, strict=True))
+        return k, j, i
 
     @cached_property
     def blocks(self) -> Blocks:
@@ -105,6 +122,18 @@ class Organ:
         """The faces of the field of view that it touches, of R L A P S I; what lies beyond them is not known."""
         return self._field.touched_by(self.mask, self.blocks)
 
+    def to_face_mm(self, face: str) -> float:
+        """Distance from its nearest voxel to a face of the grid: R L A P S or I."""
+        axis, is_far = _FACES[face]
+        beyond = self.grid.array_shape[axis] - self.mask.slices[axis].stop if is_far else self.mask.slices[axis].start
+        return float(beyond * self.grid.spacing_mm[2 - axis])
+
+    @cached_property
+    def pieces(self) -> "list[Organ]":
+        """Its 26-connected components, the largest first, each with its own facts."""
+        found = components(self.mask.voxels)
+        return [Organ(self.name, moved(part, self.mask.corner), self.grid, self._field) for part in found]
+
     @cached_property
     def by_slice(self) -> npt.NDArray[np.bool_]:
         """For every slice of the grid, from the feet to the head, whether it has a voxel there."""
@@ -114,15 +143,15 @@ class Organ:
 
     def _ends(self, side: int) -> Triple:
         r, a, s = self.centre_mm
-        matrix, index = self.grid.matrix, self._middle
+        matrix, index = self.grid.matrix, self.middle
         ends = [(c, c + n - 1)[side] for c, n in zip(self.mask.corner, self.mask.voxels.shape, strict=True)][::-1]
         return tuple(  # type: ignore[return-value]
             value + float(matrix[axis, axis]) * (ends[axis] - index[axis]) for axis, value in enumerate((r, a, s))
         )
 
     @cached_property
-    def _middle(self) -> Triple:
-        """Index (i, j, k) of the centre of gravity."""
+    def middle(self) -> Triple:
+        """Index (i, j, k) of the centre of gravity on the grid. Not of an empty organ."""
         found, corner = self._measures, self.mask.corner
         k = (found.by_k * np.arange(len(found.by_k))).sum() / found.voxels
         return (
@@ -171,6 +200,22 @@ def shared(first: Boxed, second: Boxed) -> Boxed:
         return EMPTY
     both = (first.within(part) != 0) & (second.within(part) != 0)
     return Boxed((part[0].start, part[1].start, part[2].start), both.astype(np.uint8))
+
+
+def moved(mask: Boxed, corner: Corner) -> Boxed:
+    """A box out of an array that itself has its first voxel at `corner` of a larger one, seen from that."""
+    k, j, i = (a + b for a, b in zip(mask.corner, corner, strict=True))
+    return Boxed((k, j, i), mask.voxels)
+
+
+def joined(masks: Sequence[Boxed]) -> Boxed:
+    """Several masks in one box, 0/1."""
+    low = [min(ends) for ends in zip(*(mask.corner for mask in masks), strict=True)]
+    high = [max(part.stop for part in parts) for parts in zip(*(mask.slices for mask in masks), strict=True)]
+    whole = Boxed((low[0], low[1], low[2]), np.zeros([b - a for a, b in zip(low, high, strict=True)], np.uint8))
+    for mask in masks:
+        whole.within(mask.slices)[mask.voxels != 0] = 1
+    return whole
 
 
 EMPTY = Boxed((0, 0, 0), np.zeros((0, 0, 0), np.uint8))

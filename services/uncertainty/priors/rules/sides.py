@@ -2,16 +2,14 @@
 
 from collections.abc import Iterator
 
-import numpy as np
-
 from services.core.boxes import Boxed
-from services.uncertainty.priors.anatomy import Anatomy, Organ, shared
+from services.uncertainty.priors.anatomy import EMPTY, Anatomy, Organ, joined, shared
 from services.uncertainty.priors.findings import Severity, Sign
 
 PAIRED = ("adrenal_gland", "femur", "kidney", "lung")
 SWAP_MM = 10.0
 ASYMMETRY = 3.0
-_WHOLE_IN_FIELD = ("adrenal_gland", "kidney")
+SWALLOWED_SHARE = 0.5
 
 
 def swapped(anatomy: Anatomy) -> Iterator[Sign]:
@@ -31,7 +29,7 @@ def swapped(anatomy: Anatomy) -> Iterator[Sign]:
                 Severity.ERROR,
                 f"{left.name} lies {to_left:.0f} mm from the liver, {right.name} {to_right:.0f} mm: they are swapped.",
                 {"left_to_liver_mm": to_left, "right_to_liver_mm": to_right},
-                _united(left.mask, right.mask),
+                joined([left.mask, right.mask]),
             )
 
 
@@ -50,19 +48,46 @@ def overlapping(anatomy: Anatomy) -> Iterator[Sign]:
             )
 
 
+def swallowed(anatomy: Anatomy) -> Iterator[Sign]:
+    """A kidney that is missing or small while another organ fills the mirror image of its twin: two organs in one mask.
+
+    The mirror stands between aorta and postcava. A healthy neighbour covers a small part of that place.
+    """
+    vessels = anatomy.found("aorta", "postcava")
+    for name, twin_name in (("kidney_left", "kidney_right"), ("kidney_right", "kidney_left")):
+        kidney, twins = anatomy.organs.get(name), anatomy.found(twin_name)
+        if kidney is None or not twins or not vessels or twins[0].cut_at:
+            continue
+        twin = twins[0]
+        if kidney.volume_ml * ASYMMETRY > twin.volume_ml:
+            continue
+        place = _mirrored(twin, (vessels[0].middle[0] + vessels[1].middle[0]) / 2)
+        for other in anatomy.present(anatomy.organs):
+            inside = shared(place, other.mask)
+            share = inside.count / twin.voxels
+            if other.name not in (name, twin_name) and share > SWALLOWED_SHARE:
+                yield Sign(
+                    (other.name, name),
+                    Severity.ERROR,
+                    f"{other.name} fills {share:.0%} of the place of {name}, which has {kidney.volume_ml:.0f} ml.",
+                    {"filled_share": share, "volume_ml": kidney.volume_ml, "twin_ml": twin.volume_ml},
+                    inside,
+                )
+
+
+def _mirrored(organ: Organ, middle: float) -> Boxed:
+    """The organ's mask on the other side of a sagittal plane at index i = `middle`, what leaves the grid cut off."""
+    k, j, i = organ.mask.corner
+    width, shape = organ.grid.array_shape[2], organ.mask.voxels.shape
+    start = round(2 * middle) - (i + shape[2] - 1)
+    low, high = max(0, start), min(width, start + shape[2])
+    if low >= high:
+        return EMPTY
+    return Boxed((k, j, low), organ.mask.voxels[:, :, ::-1][:, :, low - start : high - start])
+
+
 def _twins(anatomy: Anatomy) -> Iterator[tuple[Organ, Organ]]:
     for pair in PAIRED:
         twins = anatomy.found(f"{pair}_left", f"{pair}_right")
         if twins:
             yield twins[0], twins[1]
-
-
-def _united(first: Boxed, second: Boxed) -> Boxed:
-    """Both masks in one box."""
-    low = [min(a, b) for a, b in zip(first.corner, second.corner, strict=True)]
-    high = [max(a.stop, b.stop) for a, b in zip(first.slices, second.slices, strict=True)]
-    voxels = np.zeros([b - a for a, b in zip(low, high, strict=True)], np.uint8)
-    united = Boxed((low[0], low[1], low[2]), voxels)
-    for mask in (first, second):
-        united.within(mask.slices)[mask.voxels != 0] = 1
-    return united
