@@ -16,6 +16,7 @@ from services.core.errors import AtlasError, Reason
 from services.core.geometry import require_same
 from services.core.rpc.client import connect
 from services.core.rpc.convert import geometry_from_proto
+from services.core.rpc.credentials import Credentials
 
 CHUNK_BYTES = 1 << 20
 ATTEMPTS = 3
@@ -33,8 +34,8 @@ OnProgress = Callable[[int], None]
 class Storage:
     """Bulk bytes through checked chunks, and `rpc` for the catalog."""
 
-    def __init__(self, channel: grpc.Channel | str) -> None:
-        self.rpc = StorageServiceStub(connect(channel) if isinstance(channel, str) else channel)
+    def __init__(self, channel: grpc.Channel | str, credentials: Credentials | None = None) -> None:
+        self.rpc = StorageServiceStub(connect(channel, credentials) if isinstance(channel, str) else channel)
 
     def put(self, data: bytes) -> ObjectRef:
         """Store `data`; bytes that storage has already are not sent."""

@@ -14,10 +14,10 @@ from services.inference.triton import Triton
 
 def main() -> None:
     """Serve until told to stop."""
-    settings = Settings()
+    settings = Settings.load()
     triton, gate = Triton(settings.triton), MemoryGate(settings.memory_bytes)
     predictor = Predictor(
-        Storage(settings.storage),
+        Storage(settings.storage, settings.credentials),
         triton,
         gate,
         GridCache(settings.cache_bytes),

@@ -11,13 +11,13 @@ from services.merging.warm import warm
 
 def main() -> None:
     """Serve until SIGTERM."""
-    settings = Settings()
+    settings = Settings.load()
     gate = MemoryGate(settings.memory_bytes)
     run(
         settings,
         "abdomenatlas.merging.v1.MergingService",
         add_MergingServiceServicer_to_server,
-        MergingServicer(Storage(settings.storage), gate),
+        MergingServicer(Storage(settings.storage, settings.credentials), gate),
         gate=gate,
         startup=warm,
     )

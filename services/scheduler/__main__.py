@@ -9,7 +9,7 @@ from services.scheduler.settings import Settings
 
 def main() -> None:
     """Serve until SIGTERM."""
-    settings = Settings()
+    settings = Settings.load()
     service = Service(settings)
     try:
         service.prepare()

@@ -55,7 +55,7 @@ class Workers:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._channels = [
-            connect(address)
+            connect(address, settings.credentials)
             for address in (settings.storage, settings.inference, settings.uncertainty, settings.merging)
         ]
         self._storage = StorageServiceStub(self._channels[0])

@@ -24,7 +24,7 @@ from services.storage.volumes import Volumes
 def main() -> None:
     """Serve until told to stop; end with the reason if the stores do not answer."""
     try:
-        _serve(Settings())
+        _serve(Settings.load())
     except AtlasError as error:
         raise SystemExit(str(error)) from None
 

@@ -11,13 +11,13 @@ from services.uncertainty.warm import warm
 
 def main() -> None:
     """Serve until SIGTERM."""
-    settings = Settings()
+    settings = Settings.load()
     gate = MemoryGate(settings.memory_bytes)
     run(
         settings,
         "abdomenatlas.uncertainty.v1.UncertaintyService",
         add_UncertaintyServiceServicer_to_server,
-        UncertaintyServicer(Storage(settings.storage), gate),
+        UncertaintyServicer(Storage(settings.storage, settings.credentials), gate),
         gate=gate,
         startup=warm,
     )

@@ -35,7 +35,7 @@ class Identity:
     @property
     def kind(self) -> str:
         """ "person", "service", or "anyone" where no credentials are asked for."""
-        return "service" if self.is_service else "person" if self.role else "anyone"
+        return "service" if self.is_service else "person" if self.name else "anyone"
 
 
 ANYONE = Identity()

@@ -101,6 +101,7 @@ def _rules() -> Mapping[str, Rule]:
         for service, methods in services.items()
         for method, rule in methods.items()
     }
+    table["/abdomenatlas.audit.v1.AuditService/ListAuditEntries"] = Rule(Role.ADMIN)
     # The contract is no secret, but it is told to nobody who has no token.
     table["/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"] = _read()
     return MappingProxyType(table)

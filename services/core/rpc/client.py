@@ -1,13 +1,18 @@
 """Synchronous channels to the product's services: calls carry the request id and fail with `AtlasError`."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import grpc
 
+from services.core.access import identity
+from services.core.access.guard import BEHALF_KEY
+from services.core.errors import AtlasError, Reason
 from services.core.rpc import request_id
+from services.core.rpc.credentials import Credentials, RenewedChannel
 from services.core.rpc.errors import from_rpc_error
+from services.core.rpc.security_settings import is_loopback
 
 DEFAULT_DEADLINE_SECONDS = 60.0
 MAX_MESSAGE_BYTES = 64 * 2**20
@@ -30,64 +35,85 @@ _RETRY = {
 }
 
 
-def connect(address: str) -> grpc.Channel:
-    """A channel to `address` ("host:port"). It connects when it is first used.
+_OPTIONS = [
+    ("grpc.service_config", json.dumps(_RETRY)),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+]
 
-    A unary call without a timeout gets one of 60 s; streams go on for as long as the caller listens. Every failure is
-    raised as an `AtlasError`, by the call itself or, for streams, by the iteration.
+
+def connect(address: str, credentials: Credentials | None = None) -> grpc.Channel:
+    """A channel to `address` ("host:port", or "dns:///host:port" with many hosts behind the name, called in turn).
+
+    It connects when it is first used. A unary call without a timeout gets one of 60 s; streams go on for as long as the
+    caller listens. Every failure is raised as an `AtlasError`, by the call itself or, for streams, by the iteration.
+    Raises FIELD_INVALID if a file of the credentials cannot be used, or if a token would go to another machine without
+    TLS.
     """
-    channel = grpc.insecure_channel(
-        address,
-        options=[
-            ("grpc.service_config", json.dumps(_RETRY)),
-            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-            ("grpc.keepalive_time_ms", 60_000),
-            ("grpc.max_reconnect_backoff_ms", 2_000),
-        ],
-    )
-    return grpc.intercept_channel(channel, _Errors())
+    credentials = credentials or Credentials()
+    channel: grpc.Channel
+    if credentials.ca:
+        channel = RenewedChannel(address, credentials, _OPTIONS)
+    elif credentials.token_file and not is_loopback(address.removeprefix("dns:///").rsplit(":", 1)[0]):
+        raise AtlasError(
+            Reason.FIELD_INVALID,
+            f"The token is not sent to {address} without TLS.",
+            field=str(credentials.token_file),
+            remedy="Name the authorities of the server's certificate, such as with --ca.",
+        )
+    else:
+        channel = grpc.insecure_channel(address, options=_OPTIONS)
+    return grpc.intercept_channel(channel, _Calls(credentials))
 
 
-class _Errors(
+class _Calls(
     grpc.UnaryUnaryClientInterceptor,
     grpc.UnaryStreamClientInterceptor,
     grpc.StreamUnaryClientInterceptor,
     grpc.StreamStreamClientInterceptor,
 ):
-    """Adds deadline and request id, and turns what comes back into a result or an `AtlasError`."""
+    """Adds deadline, request id and token, and turns what comes back into a result or an `AtlasError`."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
+
+    def _prepare(self, given: Any, timeout: float | None) -> "_CallDetails":
+        added: list[tuple[str, str | bytes]] = [*self._credentials.metadata()]
+        if current := request_id.current():
+            added.append((request_id.METADATA_KEY, current))
+        # For whom a service calls; only a service's certificate makes the callee believe it.
+        if person := identity.actor():
+            added.append((BEHALF_KEY, person.encode()))
+        return _CallDetails(given, timeout, added)
 
     def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
         """One request, one response."""
         return _Single(
-            continuation(_prepare(client_call_details, DEFAULT_DEADLINE_SECONDS), request), client_call_details
+            continuation(self._prepare(client_call_details, DEFAULT_DEADLINE_SECONDS), request), client_call_details
         )
 
     def intercept_stream_unary(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
         """Many requests, one response."""
-        return _Single(continuation(_prepare(client_call_details, None), request_iterator), client_call_details)
+        return _Single(continuation(self._prepare(client_call_details, None), request_iterator), client_call_details)
 
     def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
         """One request, many responses."""
-        return _Stream(continuation(_prepare(client_call_details, None), request), client_call_details)
+        return _Stream(continuation(self._prepare(client_call_details, None), request), client_call_details)
 
     def intercept_stream_stream(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
         """Many requests, many responses."""
-        return _Stream(continuation(_prepare(client_call_details, None), request_iterator), client_call_details)
+        return _Stream(continuation(self._prepare(client_call_details, None), request_iterator), client_call_details)
 
 
 class _CallDetails(grpc.ClientCallDetails):
-    def __init__(self, given: Any, timeout: float | None) -> None:
+    def __init__(self, given: Any, timeout: float | None, added: Sequence[tuple[str, str | bytes]]) -> None:
         self.method = given.method
         self.timeout = timeout if given.timeout is None else given.timeout
-        current = request_id.current()
-        self.metadata = (*(given.metadata or ()), *(((request_id.METADATA_KEY, current),) if current else ()))
+        self.metadata = (*(given.metadata or ()), *added)
         self.credentials = given.credentials
         self.wait_for_ready = given.wait_for_ready
         self.compression = given.compression
-
-
-def _prepare(given: Any, timeout: float | None) -> _CallDetails:
-    return _CallDetails(given, timeout)
 
 
 def _service(details: Any) -> str:

@@ -1,4 +1,4 @@
-"""The one server interceptor: request id, log line, metrics and the mapping of errors, for every method alike."""
+"""The one server interceptor: request id, admission, log line, metrics and errors, for every method alike."""
 
 import asyncio
 import time
@@ -10,7 +10,7 @@ import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
 from services.core.errors import AtlasError, Reason
-from services.core.rpc import request_id
+from services.core.rpc import admission, request_id
 from services.core.rpc.errors import to_status
 
 log = structlog.get_logger()
@@ -21,13 +21,19 @@ SECONDS = Histogram(
 )
 IN_FLIGHT = Gauge("atlas_rpc_in_flight", "Calls in flight", ["method"])
 
-Context = grpc.aio.ServicerContext[Any, Any]
+OPEN = "/grpc.health.v1.Health/"
+"""Methods that anybody may call, and that are not observed."""
+
+Context = admission.Context
 if TYPE_CHECKING:  # generic in the stubs only
     Handler = grpc.RpcMethodHandler[Any, Any] | None
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps every method of the product's own services; health and reflection pass by."""
+    """Wraps every method but the health checks."""
+
+    def __init__(self, door: admission.Admission) -> None:
+        self._door = door
 
     async def intercept_service(
         self,
@@ -37,18 +43,22 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         """Replace the handler's function by one that is observed."""
         handler = await continuation(handler_call_details)
         method = str(handler_call_details.method)
-        if handler is None or not method.startswith("/abdomenatlas."):
+        if handler is None or method.startswith(OPEN):
             return handler
         name = method.rsplit(".", 1)[-1]
         metadata = dict(handler_call_details.invocation_metadata or ())
         given_id = str(metadata.get(request_id.METADATA_KEY, ""))
         inner = cast(Any, handler)
         wrapped: dict[str, Any]
+
+        def whole(request: Any) -> Any:
+            return None if handler.request_streaming else request
+
         if handler.response_streaming:
             function = inner.stream_stream if handler.request_streaming else inner.unary_stream
 
             async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
-                async with _Call(name, given_id, context):
+                async with _Call(name, given_id, context), self._door.admitted(method, whole(request), context):
                     async for response in function(request, context):
                         yield response
 
@@ -57,7 +67,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             function = inner.stream_unary if handler.request_streaming else inner.unary_unary
 
             async def single(request: Any, context: Context) -> Any:
-                async with _Call(name, given_id, context):
+                async with _Call(name, given_id, context), self._door.admitted(method, whole(request), context):
                     return await function(request, context)
 
             wrapped = {"stream_unary" if handler.request_streaming else "unary_unary": single}

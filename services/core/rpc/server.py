@@ -13,11 +13,15 @@ import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
-from prometheus_client import start_http_server
 
+from abdomenatlas.audit.v1.audit_pb2_grpc import add_AuditServiceServicer_to_server
+from services.core.errors import AtlasError
 from services.core.memory import MemoryGate
-from services.core.rpc import logs
+from services.core.rpc import audit_servicer, logs
+from services.core.rpc.admission import Admission
+from services.core.rpc.audit_servicer import AuditServicer
 from services.core.rpc.interceptor import CallInterceptor
+from services.core.rpc.ports import Ports, guard
 from services.core.rpc.settings import ServiceSettings
 
 WORKER_THREADS = 128
@@ -36,45 +40,49 @@ def run(
     add_to_server: Callable[[Any, grpc.aio.Server], None],
     servicer: object,
     *,
+    audit: AuditServicer | None = None,
     gate: MemoryGate | None = None,
     startup: Callable[[], None] | None = None,
     shutdown: Callable[[], None] | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then let calls in flight end within `settings.drain_seconds`.
 
+    Calls that change something are recorded with `audit`, which is served too; a service without one changes nothing
+    by itself. Certificates that cannot be used end the process with a sentence.
     Calls that wait at the `gate` are refused at once then; work that outlasts the bound is cut off with the process.
     `startup` runs before the service reports itself healthy, `shutdown` after the last call; both may block.
     """
     logs.configure(settings.log_level, service_name.rsplit(".", 1)[-1])
-    asyncio.run(_serve(settings, service_name, add_to_server, servicer, gate, startup, shutdown))
+    try:
+        door = Admission(guard(settings), audit.log.append if audit else None)
+        ports = Ports(settings)
+    except AtlasError as error:
+        raise SystemExit(str(error)) from None
+
+    def add(server: grpc.aio.Server) -> tuple[str, ...]:
+        add_to_server(servicer, server)
+        if audit:
+            add_AuditServiceServicer_to_server(audit, server)
+        return (service_name, *((audit_servicer.FULL_NAME,) if audit else ()))
+
+    asyncio.run(_serve(settings, ports, door, service_name, add, gate, startup, shutdown))
 
 
 async def _serve(
     settings: ServiceSettings,
+    ports: Ports,
+    door: Admission,
     service_name: str,
-    add_to_server: Callable[[Any, grpc.aio.Server], None],
-    servicer: object,
+    add_to_server: Callable[[grpc.aio.Server], tuple[str, ...]],
     gate: MemoryGate | None,
     startup: Callable[[], None] | None,
     shutdown: Callable[[], None] | None,
 ) -> None:
-    server = grpc.aio.server(
-        interceptors=[CallInterceptor()],
-        options=[
-            ("grpc.max_receive_message_length", settings.max_message_bytes),
-            ("grpc.max_send_message_length", settings.max_message_bytes),
-            ("grpc.max_metadata_size", 16 * 1024),
-            # Without SO_REUSEPORT a second process on the same port fails instead of stealing half of the calls.
-            ("grpc.so_reuseport", 0),
-            ("grpc.keepalive_time_ms", 60_000),
-            ("grpc.keepalive_timeout_ms", 20_000),
-            ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
-        ],
-    )
-    add_to_server(servicer, server)
+    server = grpc.aio.server(interceptors=[CallInterceptor(door)], options=ports.options)
+    names = add_to_server(server)
     health = health_aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
-    reflection.enable_server_reflection((service_name, "grpc.health.v1.Health", reflection.SERVICE_NAME), server)
+    reflection.enable_server_reflection((*names, "grpc.health.v1.Health", reflection.SERVICE_NAME), server)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     # The default of five threads or so would let a few long calls starve the short ones.
@@ -83,14 +91,15 @@ async def _serve(
         loop.add_signal_handler(signum, stop.set)
 
     await _set_health(health, service_name, _NOT_SERVING)
-    port = server.add_insecure_port(f"{settings.host}:{settings.port}")
-    metrics, _ = start_http_server(settings.metrics_port, addr=settings.host)
+    open_ports = ports.open(server)
+    health_server = await ports.open_health(health)
+    metrics = ports.open_metrics()
     await server.start()
     try:
         if startup:
             await asyncio.to_thread(startup)
         await _set_health(health, service_name, _SERVING)
-        log.info("serving", host=settings.host, port=port, metrics_port=metrics.server_port)
+        log.info("serving", host=settings.host, **open_ports, metrics_port=metrics.port, tls=settings.is_encrypted)
         await stop.wait()
         log.info("draining", seconds=settings.drain_seconds)
         _end_after(settings.drain_seconds + ENDING_SECONDS)
@@ -101,7 +110,9 @@ async def _serve(
         await server.stop(settings.drain_seconds)
         if shutdown:
             await asyncio.to_thread(shutdown)
-        metrics.shutdown()
+        if health_server:
+            await health_server.stop(0)
+        metrics.close()
         log.info("stopped")
 
 

@@ -1,0 +1,104 @@
+"""Where a service listens, for whom, and how much of it strangers may take."""
+
+import resource
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2_grpc
+from grpc_health.v1.health import aio as health_aio
+
+from services.core.access.guard import Guard
+from services.core.access.keys import Keys
+from services.core.access.tokens import Tokens
+from services.core.rpc.metrics_page import MetricsPage
+from services.core.rpc.settings import ServiceSettings
+from services.core.rpc.tls import Certificate
+
+HANDSHAKE_SECONDS = 10
+IDLE_SECONDS = 600
+"""A connection without a call for so long is closed; its client makes a new one when it needs it."""
+LONGEST_CALL_SECONDS = 4 * 3600
+"""What a call may go on for on a connection that grew too old."""
+METADATA_BYTES = 16 * 1024
+MUTUAL_ABOVE = 100
+
+
+def guard(settings: ServiceSettings) -> Guard:
+    """How callers say who they are, by the settings."""
+    tokens = None
+    if settings.oidc_issuer:
+        keys = Keys(settings.oidc_jwks, settings.oidc_ca)
+        tokens = Tokens(
+            settings.oidc_issuer, settings.oidc_audience, keys, settings.oidc_role_claim, settings.oidc_subject_claim
+        )
+    return Guard(tokens, settings.service_san if settings.tls_client_ca else "")
+
+
+class Ports:
+    """The ports of one service. Raises FIELD_INVALID, naming the file, if the certificate cannot be used."""
+
+    def __init__(self, settings: ServiceSettings) -> None:
+        self._settings = settings
+        self._certificate = None
+        if settings.tls_cert and settings.tls_key:
+            self._certificate = Certificate(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
+        self.options = _options(settings)
+        _allow_files(3 * settings.max_connections + 1000)
+
+    def open(self, server: grpc.aio.Server) -> dict[str, int]:
+        """Listen for calls; the ports, by the names that the log gives them."""
+        host, port = self._settings.host, self._settings.port
+        if self._certificate is None:
+            return {"port": server.add_insecure_port(f"{host}:{port}")}
+        found = {"port": server.add_secure_port(f"{host}:{port}", self._certificate.credentials(mutual=False))}
+        if self._settings.tls_client_ca:
+            mutual = self._settings.mutual_port
+            if mutual is None:
+                mutual = port + MUTUAL_ABOVE if port else 0
+            credentials = self._certificate.credentials(mutual=True)
+            found["mutual_port"] = server.add_secure_port(f"{host}:{mutual}", credentials)
+        return found
+
+    async def open_health(self, health: health_aio.HealthServicer) -> grpc.aio.Server | None:
+        """Listen for health checks without TLS, which tell nothing but SERVING, if the settings say so."""
+        if self._settings.health_port is None:
+            return None
+        server = grpc.aio.server(options=self.options)
+        health_pb2_grpc.add_HealthServicer_to_server(health, server)
+        server.add_insecure_port(f"{self._settings.host}:{self._settings.health_port}")
+        await server.start()
+        return server
+
+    def open_metrics(self) -> MetricsPage:
+        """Listen for Prometheus."""
+        settings = self._settings
+        pair = (settings.tls_cert, settings.tls_key) if settings.tls_cert and settings.tls_key else None
+        return MetricsPage(settings.host, settings.metrics_port, settings.metrics_token.get_secret_value(), pair)
+
+
+def _options(settings: ServiceSettings) -> list[tuple[str, Any]]:
+    return [
+        ("grpc.max_receive_message_length", settings.max_message_bytes),
+        ("grpc.max_send_message_length", settings.max_message_bytes),
+        # Beyond the first a call is refused at random, beyond the second always.
+        ("grpc.max_metadata_size", METADATA_BYTES),
+        ("grpc.absolute_max_metadata_size", METADATA_BYTES),
+        # Without SO_REUSEPORT a second process on the same port fails instead of stealing half of the calls.
+        ("grpc.so_reuseport", 0),
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+        ("grpc.max_allowed_incoming_connections", settings.max_connections),
+        ("grpc.server_handshake_timeout_ms", HANDSHAKE_SECONDS * 1000),
+        ("grpc.max_connection_idle_ms", IDLE_SECONDS * 1000),
+        ("grpc.max_connection_age_ms", round(settings.connection_age_seconds * 1000)),
+        ("grpc.max_connection_age_grace_ms", LONGEST_CALL_SECONDS * 1000),
+    ]
+
+
+def _allow_files(count: int) -> None:
+    """Let this process have as many files open as its connections need, if the system lets it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
