@@ -14,7 +14,7 @@ MODELS := $(patsubst %/model.yaml,%,$(wildcard models/*/model.yaml))
 # What is installed must not depend on what else the caller's shell has set up.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help setup demo up test check lint contract protos docs format train clean
+.PHONY: help setup demo up test check lint contract protos chart docs format train clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -43,9 +43,13 @@ contract: $(READY) ## proto rules, and that all that is generated is up to date
 	@tools/protos build/gen && diff -r -x __pycache__ build/gen gen || { echo "gen/ is out of date: run make protos" >&2; exit 1; }
 	@$(BIN)/python docs/reference.py --check
 	@$(BIN)/python -m services.serving.repository models --check
+	@$(BIN)/python -m charts.schema --check
 
 protos: $(READY) ## generate gen/ from protos/
 	@tools/protos gen
+
+chart: $(READY) ## write the chart's values.yaml and their schema from charts/schema
+	@$(BIN)/python -m charts.schema
 
 docs: $(READY) ## write docs/settings.md and docs/models.md from the code and the cards
 	@$(BIN)/python docs/reference.py

@@ -1,0 +1,116 @@
+{{/* What all pods have in common: who they run as, where they run, and how they are watched. */}}
+
+{{- define "abdomenatlas.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 10001
+runAsGroup: 10001
+fsGroup: 10001
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{- define "abdomenatlas.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end -}}
+
+{{/* Where the component's pods run. Takes root, component. */}}
+{{- define "abdomenatlas.placement" -}}
+{{- $values := index .root.Values .component -}}
+{{- with .root.Values.global.imagePullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- with $values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with $values.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $values.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $values.affinity }}
+affinity: {{- toYaml . | nindent 2 }}
+{{- end }}
+topologySpreadConstraints:
+  {{- range tuple "topology.kubernetes.io/zone" "kubernetes.io/hostname" }}
+  - maxSkew: 1
+    topologyKey: {{ . }}
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels: {{- include "abdomenatlas.selector" $ | nindent 8 }}
+  {{- end }}
+{{- end -}}
+
+{{/* Labels and annotations of the component's pods. A change of what only configuration holds restarts them. */}}
+{{- define "abdomenatlas.podMetadata" -}}
+{{- $values := index .root.Values .component -}}
+metadata:
+  labels: {{- include "abdomenatlas.labels" . | nindent 4 }}
+    {{- with $values.podLabels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  annotations:
+    checksum/values: {{ include "abdomenatlas.checksum" . }}
+    {{- with merge (dict) $values.podAnnotations .root.Values.commonAnnotations }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+{{- end -}}
+
+{{/* What pods read only once and no other field of theirs shows: the names of the Secrets and ConfigMaps stand in the
+pod itself, so what remains is which Secrets with which contents there are now, where the cluster can be asked. */}}
+{{- define "abdomenatlas.checksum" -}}
+{{- $contents := list -}}
+{{- range $name := include "abdomenatlas.secrets" . | fromYamlArray -}}
+{{- with lookup "v1" "Secret" $.root.Release.Namespace $name -}}
+{{- $contents = append $contents .data -}}
+{{- end -}}
+{{- end -}}
+{{ toJson $contents | sha256sum }}
+{{- end -}}
+
+{{/* Secrets that the component reads only at its start; certificates are read again when they change. */}}
+{{- define "abdomenatlas.secrets" -}}
+{{- $names := list -}}
+{{- if or (eq .component "storage") (eq .component "scheduler") -}}
+{{- $names = append $names (index .root.Values .component).database.existingSecret.name -}}
+{{- end -}}
+{{- if eq .component "storage" -}}
+{{- $names = append $names .root.Values.s3.existingSecret.name -}}
+{{- end -}}
+{{ append $names .root.Values.metrics.token.name | compact | toJson }}
+{{- end -}}
+
+{{/* gRPC probes of "probePort"; starting may take "startSeconds", and a pod that is not well for "sickSeconds" is
+started again. */}}
+{{- define "abdomenatlas.probes" -}}
+startupProbe:
+  grpc: {port: {{ .probePort }}}
+  periodSeconds: 5
+  timeoutSeconds: 5
+  failureThreshold: {{ div .startSeconds 5 }}
+readinessProbe:
+  grpc: {port: {{ .probePort }}}
+  periodSeconds: 5
+  timeoutSeconds: 5
+  failureThreshold: 2
+livenessProbe:
+  grpc: {port: {{ .probePort }}}
+  periodSeconds: 10
+  timeoutSeconds: 5
+  failureThreshold: {{ div .sickSeconds 10 }}
+{{- end -}}
+
+{{/* Before SIGTERM a pod goes on for some seconds, until nobody is sent to it any more. */}}
+{{- define "abdomenatlas.drain" -}}
+lifecycle:
+  preStop:
+    exec:
+      command: [sleep, "5"]
+{{- end -}}

@@ -1,0 +1,3 @@
+{{- define "abdomenatlas.merging.env" -}}
+{{ include "abdomenatlas.peer" (merge (dict "peer" "storage") .) }}
+{{- end -}}

@@ -1,0 +1,3 @@
+{{- define "abdomenatlas.uncertainty.env" -}}
+{{ include "abdomenatlas.peer" (merge (dict "peer" "storage") .) }}
+{{- end -}}
