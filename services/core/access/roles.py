@@ -76,6 +76,8 @@ def _rules() -> Mapping[str, Rule]:
         "uncertainty": {
             "ListProfiles": _read(frozenset({"scheduler"})),
             "Score": Rule(Role.OPERATOR, frozenset({"scheduler"})),
+            "ListRules": _read(frozenset({"scheduler"})),
+            "CheckLabels": _read(frozenset({"scheduler"})),
         },
         "merging": {
             "Merge": Rule(Role.OPERATOR, frozenset({"scheduler"})),

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#abdomenatlas/type/v1/geometry.proto\x12\x14\x61\x62\x64omenatlas.type.v1\"9\n\x08Geometry\x12\r\n\x05shape\x18\x01 \x03(\r\x12\x0e\n\x06\x61\x66\x66ine\x18\x02 \x03(\x01\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\"\x1e\n\x08GridSpec\x12\x12\n\nspacing_mm\x18\x01 \x01(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#abdomenatlas/type/v1/geometry.proto\x12\x14\x61\x62\x64omenatlas.type.v1\"9\n\x08Geometry\x12\r\n\x05shape\x18\x01 \x03(\r\x12\x0e\n\x06\x61\x66\x66ine\x18\x02 \x03(\x01\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\"\'\n\x08VoxelBox\x12\r\n\x05\x66irst\x18\x01 \x03(\r\x12\x0c\n\x04size\x18\x02 \x03(\r\"\x1e\n\x08GridSpec\x12\x12\n\nspacing_mm\x18\x01 \x01(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,6 +33,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_GEOMETRY']._serialized_start=61
   _globals['_GEOMETRY']._serialized_end=118
-  _globals['_GRIDSPEC']._serialized_start=120
-  _globals['_GRIDSPEC']._serialized_end=150
+  _globals['_VOXELBOX']._serialized_start=120
+  _globals['_VOXELBOX']._serialized_end=159
+  _globals['_GRIDSPEC']._serialized_start=161
+  _globals['_GRIDSPEC']._serialized_end=191
 # @@protoc_insertion_point(module_scope)

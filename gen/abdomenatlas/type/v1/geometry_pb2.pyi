@@ -57,6 +57,36 @@ class Geometry(_message.Message):
 Global___Geometry: _TypeAlias = Geometry  # noqa: Y015
 
 @_typing.final
+class VoxelBox(_message.Message):
+    """A box of voxels of some grid."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def first(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Index (i, j, k) of the first voxel in it; three numbers."""
+
+    @_builtins.property
+    def size(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Number of voxels along i, j and k; three numbers."""
+
+    def __init__(
+        self,
+        *,
+        first: _abc.Iterable[_builtins.int] | None = ...,
+        size: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first", b"first", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VoxelBox: _TypeAlias = VoxelBox  # noqa: Y015
+
+@_typing.final
 class GridSpec(_message.Message):
     """The grid on which the models of one ensemble answer, for any CT: axis-aligned RAS+, isotropic, centred on the
     bounding box of the CT's outer voxel faces, with ceil(extent / spacing) voxels along each axis.

@@ -5,10 +5,12 @@ isort:skip_file
 
 from abdomenatlas.storage.v1 import storage_pb2 as _storage_pb2
 from abdomenatlas.type.v1 import array_pb2 as _array_pb2
+from abdomenatlas.type.v1 import geometry_pb2 as _geometry_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -19,6 +21,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _Severity:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SeverityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Severity.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SEVERITY_UNSPECIFIED: _Severity.ValueType  # 0
+    """Not set."""
+    SEVERITY_NOTICE: _Severity.ValueType  # 1
+    """Rare in patients but possible, such as a kidney three times as large as the other."""
+    SEVERITY_WARNING: _Severity.ValueType  # 2
+    """Hardly ever right."""
+    SEVERITY_ERROR: _Severity.ValueType  # 3
+    """Impossible in a patient, such as a left kidney that lies on the right."""
+
+class Severity(_Severity, metaclass=_SeverityEnumTypeWrapper):
+    """How sure a finding is to be an error."""
+
+SEVERITY_UNSPECIFIED: Severity.ValueType  # 0
+"""Not set."""
+SEVERITY_NOTICE: Severity.ValueType  # 1
+"""Rare in patients but possible, such as a kidney three times as large as the other."""
+SEVERITY_WARNING: Severity.ValueType  # 2
+"""Hardly ever right."""
+SEVERITY_ERROR: Severity.ValueType  # 3
+"""Impossible in a patient, such as a left kidney that lies on the right."""
+Global___Severity: _TypeAlias = Severity  # noqa: Y015
 
 @_typing.final
 class Profile(_message.Message):
@@ -158,3 +188,268 @@ class ScoreResponse(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_update) -> _WhichOneofReturnType_update | None: ...
 
 Global___ScoreResponse: _TypeAlias = ScoreResponse  # noqa: Y015
+
+@_typing.final
+class AnatomicalRule(_message.Message):
+    """An anatomical prior: what a label set cannot look like. Rules measure in mm and are silent where the field of view cuts
+    an organ, or where an organ that they need was not looked for.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SEVERITY_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    THRESHOLD_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name to give in CheckLabelsRequest.rules, for example "sides_swapped"."""
+    severity: Global___Severity.ValueType
+    """The highest severity that it gives."""
+    description: _builtins.str
+    """What a finding says, in a sentence."""
+    threshold: _builtins.str
+    """From when on it speaks, with units."""
+    source: _builtins.str
+    """Where the rule and its numbers come from."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        severity: Global___Severity.ValueType = ...,
+        description: _builtins.str = ...,
+        threshold: _builtins.str = ...,
+        source: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "name", b"name", "severity", b"severity", "source", b"source", "threshold", b"threshold"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AnatomicalRule: _TypeAlias = AnatomicalRule  # noqa: Y015
+
+@_typing.final
+class ListRulesRequest(_message.Message):
+    """Request of ListRules."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRulesRequest: _TypeAlias = ListRulesRequest  # noqa: Y015
+
+@_typing.final
+class ListRulesResponse(_message.Message):
+    """Response of ListRules."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___AnatomicalRule]:
+        """The rules, in the order in which they run."""
+
+    def __init__(
+        self,
+        *,
+        rules: _abc.Iterable[Global___AnatomicalRule] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rules", b"rules"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRulesResponse: _TypeAlias = ListRulesResponse  # noqa: Y015
+
+@_typing.final
+class CheckLabelsRequest(_message.Message):
+    """Request of CheckLabels."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LABEL_VERSION_FIELD_NUMBER: _builtins.int
+    RULES_FIELD_NUMBER: _builtins.int
+    label_version: _builtins.str
+    """"volumes/{volume}/labels/{label_version}"; of any origin."""
+    @_builtins.property
+    def rules(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the rules to run, at most 64; empty means all."""
+
+    def __init__(
+        self,
+        *,
+        label_version: _builtins.str = ...,
+        rules: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["label_version", b"label_version", "rules", b"rules"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckLabelsRequest: _TypeAlias = CheckLabelsRequest  # noqa: Y015
+
+@_typing.final
+class CheckLabelsResponse(_message.Message):
+    """One message of the CheckLabels stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    CHECK_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def progress(self) -> _array_pb2.Progress:
+        """How far it has come."""
+
+    @_builtins.property
+    def check(self) -> Global___LabelCheck:
+        """The result; the stream's last message."""
+
+    def __init__(
+        self,
+        *,
+        progress: _array_pb2.Progress | None = ...,
+        check: Global___LabelCheck | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["check", b"check", "progress", b"progress", "update", b"update"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["check", b"check", "progress", b"progress", "update", b"update"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_update: _TypeAlias = _typing.Literal["progress", "check"]  # noqa: Y015
+    _WhichOneofArgType_update: _TypeAlias = _typing.Literal["update", b"update"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_update) -> _WhichOneofReturnType_update | None: ...
+
+Global___CheckLabelsResponse: _TypeAlias = CheckLabelsResponse  # noqa: Y015
+
+@_typing.final
+class LabelCheck(_message.Message):
+    """What the rules found in one label version."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LABEL_VERSION_FIELD_NUMBER: _builtins.int
+    RULES_FIELD_NUMBER: _builtins.int
+    CATALOG_VERSION_FIELD_NUMBER: _builtins.int
+    FINDINGS_FIELD_NUMBER: _builtins.int
+    label_version: _builtins.str
+    """"volumes/{volume}/labels/{label_version}"."""
+    catalog_version: _builtins.int
+    """Number of the rule catalog, which grows whenever the findings of the same labels may change."""
+    @_builtins.property
+    def rules(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the rules that ran, in order."""
+
+    @_builtins.property
+    def findings(self) -> _containers.RepeatedCompositeFieldContainer[Global___LabelFinding]:
+        """The findings, in order of the rules; empty if nothing is wrong."""
+
+    def __init__(
+        self,
+        *,
+        label_version: _builtins.str = ...,
+        rules: _abc.Iterable[_builtins.str] | None = ...,
+        catalog_version: _builtins.int = ...,
+        findings: _abc.Iterable[Global___LabelFinding] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog_version", b"catalog_version", "findings", b"findings", "label_version", b"label_version", "rules", b"rules"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LabelCheck: _TypeAlias = LabelCheck  # noqa: Y015
+
+@_typing.final
+class LabelFinding(_message.Message):
+    """Something in a label version that is hardly so in the patient."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_FIELD_NUMBER: _builtins.int
+    ORGANS_FIELD_NUMBER: _builtins.int
+    SEVERITY_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    EVIDENCE_FIELD_NUMBER: _builtins.int
+    BOX_FIELD_NUMBER: _builtins.int
+    CENTRE_MM_FIELD_NUMBER: _builtins.int
+    VOLUME_MM3_FIELD_NUMBER: _builtins.int
+    rule: _builtins.str
+    """Name of the rule."""
+    severity: Global___Severity.ValueType
+    """How sure it is."""
+    message: _builtins.str
+    """What was found, in a sentence for people."""
+    volume_mm3: _builtins.float
+    """Volume of the voxels to look at, mm^3; at most that of the box."""
+    @_builtins.property
+    def organs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The organs that it is about; those whose masks have to change, or from which the fault was seen."""
+
+    @_builtins.property
+    def evidence(self) -> _containers.RepeatedCompositeFieldContainer[Global___Evidence]:
+        """The numbers behind it, always the same for one rule, in a fixed order."""
+
+    @_builtins.property
+    def box(self) -> _geometry_pb2.VoxelBox:
+        """Box around where to look, on the grid of the label version; absent if nothing tells where, as when an organ is
+        missing.
+        """
+
+    @_builtins.property
+    def centre_mm(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Middle of where to look, (R, A, S) in mm; three numbers, or none if there is no box."""
+
+    def __init__(
+        self,
+        *,
+        rule: _builtins.str = ...,
+        organs: _abc.Iterable[_builtins.str] | None = ...,
+        severity: Global___Severity.ValueType = ...,
+        message: _builtins.str = ...,
+        evidence: _abc.Iterable[Global___Evidence] | None = ...,
+        box: _geometry_pb2.VoxelBox | None = ...,
+        centre_mm: _abc.Iterable[_builtins.float] | None = ...,
+        volume_mm3: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["box", b"box"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "centre_mm", b"centre_mm", "evidence", b"evidence", "message", b"message", "organs", b"organs", "rule", b"rule", "severity", b"severity", "volume_mm3", b"volume_mm3"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LabelFinding: _TypeAlias = LabelFinding  # noqa: Y015
+
+@_typing.final
+class Evidence(_message.Message):
+    """One number of a finding."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """What it is; the last word is the unit, as in "gap_mm", "extra_ml", "missing_share" (0 to 1) or "overlap_voxels"."""
+    value: _builtins.float
+    """Its value."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        value: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Evidence: _TypeAlias = Evidence  # noqa: Y015

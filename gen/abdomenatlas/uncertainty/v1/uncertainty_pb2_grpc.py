@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class UncertaintyServiceStub:
-    """Says where an ensemble is probably wrong.
+    """Says where an ensemble is probably wrong, and what in a label set cannot be so in a patient.
     """
 
     def __init__(self, channel):
@@ -45,10 +45,20 @@ class UncertaintyServiceStub:
                 request_serializer=abdomenatlas_dot_uncertainty_dot_v1_dot_uncertainty__pb2.ScoreRequest.SerializeToString,
                 response_deserializer=abdomenatlas_dot_uncertainty_dot_v1_dot_uncertainty__pb2.ScoreResponse.FromString,
                 _registered_method=True)
+        self.ListRules = channel.unary_unary(
+                '/abdomenatlas.uncertainty.v1.UncertaintyService/ListRules',
+                request_serializer=abdomenatlas_dot_uncertainty_dot_v1_dot_uncertainty__pb2.ListRulesRequest.SerializeToString,
+                response_deserializer=abdomenatlas_dot_uncertainty_dot_v1_dot_uncertainty__pb2.ListRulesResponse.FromString,
+                _registered_method=True)
+        self.CheckLabels = channel.unary_stream(
+                '/abdomenatlas.uncertainty.v1.UncertaintyService/CheckLabels',
+                request_serializer=abdomenatlas_dot_uncertainty_dot_v1_dot_uncertainty__pb2.CheckLabelsRequest.SerializeToString,
+                response_deserializer=abdomenatlas_dot_uncertainty_dot_v1_dot_uncertainty__pb2.CheckLabelsResponse.FromString,
+                _registered_method=True)
 
 
 class UncertaintyServiceServicer:
-    """Says where an ensemble is probably wrong.
+    """Says where an ensemble is probably wrong, and what in a label set cannot be so in a patient.
     """
 
     def ListProfiles(self, request, context):
@@ -61,6 +71,22 @@ class UncertaintyServiceServicer:
     def Score(self, request, context):
         """Scores one volume. The stream tells the progress and ends with the attention map. A map that is already in storage
         is returned at once. Stages: "queued", "reading", "scoring", "storing".
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRules(self, request, context):
+        """Lists the anatomical rules that CheckLabels knows, in the order in which it runs them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CheckLabels(self, request, context):
+        """Holds one label version, whoever made it, against the anatomical rules. The stream tells the progress and ends with
+        what was found. Nothing is stored: the same version gives the same findings. Stages: "queued", "reading",
+        "checking".
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -79,6 +105,16 @@ def add_UncertaintyServiceServicer_to_server(servicer, server):
                     request_deserializer=abdomenatlas_dot_uncertainty_dot_v1_dot_uncertainty__pb2.ScoreRequest.FromString,
                     response_serializer=abdomenatlas_dot_uncertainty_dot_v1_dot_uncertainty__pb2.ScoreResponse.SerializeToString,
             ),
+            'ListRules': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRules,
+                    request_deserializer=abdomenatlas_dot_uncertainty_dot_v1_dot_uncertainty__pb2.ListRulesRequest.FromString,
+                    response_serializer=abdomenatlas_dot_uncertainty_dot_v1_dot_uncertainty__pb2.ListRulesResponse.SerializeToString,
+            ),
+            'CheckLabels': grpc.unary_stream_rpc_method_handler(
+                    servicer.CheckLabels,
+                    request_deserializer=abdomenatlas_dot_uncertainty_dot_v1_dot_uncertainty__pb2.CheckLabelsRequest.FromString,
+                    response_serializer=abdomenatlas_dot_uncertainty_dot_v1_dot_uncertainty__pb2.CheckLabelsResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'abdomenatlas.uncertainty.v1.UncertaintyService', rpc_method_handlers)
@@ -88,7 +124,7 @@ def add_UncertaintyServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class UncertaintyService:
-    """Says where an ensemble is probably wrong.
+    """Says where an ensemble is probably wrong, and what in a label set cannot be so in a patient.
     """
 
     @staticmethod
@@ -135,6 +171,60 @@ class UncertaintyService:
             '/abdomenatlas.uncertainty.v1.UncertaintyService/Score',
             abdomenatlas_dot_uncertainty_dot_v1_dot_uncertainty__pb2.ScoreRequest.SerializeToString,
             abdomenatlas_dot_uncertainty_dot_v1_dot_uncertainty__pb2.ScoreResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRules(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/abdomenatlas.uncertainty.v1.UncertaintyService/ListRules',
+            abdomenatlas_dot_uncertainty_dot_v1_dot_uncertainty__pb2.ListRulesRequest.SerializeToString,
+            abdomenatlas_dot_uncertainty_dot_v1_dot_uncertainty__pb2.ListRulesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckLabels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/abdomenatlas.uncertainty.v1.UncertaintyService/CheckLabels',
+            abdomenatlas_dot_uncertainty_dot_v1_dot_uncertainty__pb2.CheckLabelsRequest.SerializeToString,
+            abdomenatlas_dot_uncertainty_dot_v1_dot_uncertainty__pb2.CheckLabelsResponse.FromString,
             options,
             channel_credentials,
             insecure,

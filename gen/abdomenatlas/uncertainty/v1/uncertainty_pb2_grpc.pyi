@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class UncertaintyServiceStub:
-    """Says where an ensemble is probably wrong."""
+    """Says where an ensemble is probably wrong, and what in a label set cannot be so in a patient."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -39,10 +39,17 @@ class UncertaintyServiceStub:
     """Scores one volume. The stream tells the progress and ends with the attention map. A map that is already in storage
     is returned at once. Stages: "queued", "reading", "scoring", "storing".
     """
+    ListRules: _grpc.UnaryUnaryMultiCallable[_uncertainty_pb2.ListRulesRequest, _uncertainty_pb2.ListRulesResponse]
+    """Lists the anatomical rules that CheckLabels knows, in the order in which it runs them."""
+    CheckLabels: _grpc.UnaryStreamMultiCallable[_uncertainty_pb2.CheckLabelsRequest, _uncertainty_pb2.CheckLabelsResponse]
+    """Holds one label version, whoever made it, against the anatomical rules. The stream tells the progress and ends with
+    what was found. Nothing is stored: the same version gives the same findings. Stages: "queued", "reading",
+    "checking".
+    """
 
 @_typing.type_check_only
 class UncertaintyServiceAsyncStub(UncertaintyServiceStub):
-    """Says where an ensemble is probably wrong."""
+    """Says where an ensemble is probably wrong, and what in a label set cannot be so in a patient."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListProfiles: _aio.UnaryUnaryMultiCallable[_uncertainty_pb2.ListProfilesRequest, _uncertainty_pb2.ListProfilesResponse]  # type: ignore[assignment]
@@ -51,9 +58,16 @@ class UncertaintyServiceAsyncStub(UncertaintyServiceStub):
     """Scores one volume. The stream tells the progress and ends with the attention map. A map that is already in storage
     is returned at once. Stages: "queued", "reading", "scoring", "storing".
     """
+    ListRules: _aio.UnaryUnaryMultiCallable[_uncertainty_pb2.ListRulesRequest, _uncertainty_pb2.ListRulesResponse]  # type: ignore[assignment]
+    """Lists the anatomical rules that CheckLabels knows, in the order in which it runs them."""
+    CheckLabels: _aio.UnaryStreamMultiCallable[_uncertainty_pb2.CheckLabelsRequest, _uncertainty_pb2.CheckLabelsResponse]  # type: ignore[assignment]
+    """Holds one label version, whoever made it, against the anatomical rules. The stream tells the progress and ends with
+    what was found. Nothing is stored: the same version gives the same findings. Stages: "queued", "reading",
+    "checking".
+    """
 
 class UncertaintyServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Says where an ensemble is probably wrong."""
+    """Says where an ensemble is probably wrong, and what in a label set cannot be so in a patient."""
 
     @_abc_1.abstractmethod
     def ListProfiles(
@@ -71,6 +85,25 @@ class UncertaintyServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_uncertainty_pb2.ScoreResponse], _abc.AsyncIterator[_uncertainty_pb2.ScoreResponse]]:
         """Scores one volume. The stream tells the progress and ends with the attention map. A map that is already in storage
         is returned at once. Stages: "queued", "reading", "scoring", "storing".
+        """
+
+    @_abc_1.abstractmethod
+    def ListRules(
+        self,
+        request: _uncertainty_pb2.ListRulesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_uncertainty_pb2.ListRulesResponse, _abc.Awaitable[_uncertainty_pb2.ListRulesResponse]]:
+        """Lists the anatomical rules that CheckLabels knows, in the order in which it runs them."""
+
+    @_abc_1.abstractmethod
+    def CheckLabels(
+        self,
+        request: _uncertainty_pb2.CheckLabelsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_uncertainty_pb2.CheckLabelsResponse], _abc.AsyncIterator[_uncertainty_pb2.CheckLabelsResponse]]:
+        """Holds one label version, whoever made it, against the anatomical rules. The stream tells the progress and ends with
+        what was found. Nothing is stored: the same version gives the same findings. Stages: "queued", "reading",
+        "checking".
         """
 
 def add_UncertaintyServiceServicer_to_server(servicer: UncertaintyServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
