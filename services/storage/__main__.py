@@ -4,8 +4,10 @@ import sys
 from datetime import timedelta
 
 from abdomenatlas.storage.v1.storage_pb2_grpc import add_StorageServiceServicer_to_server
+from services.core.audit.log import AuditLog
 from services.core.errors import AtlasError
 from services.core.memory import MemoryGate
+from services.core.rpc.audit_servicer import AuditServicer
 from services.core.rpc.server import run
 from services.storage.blobs import Blobs
 from services.storage.catalog import database
@@ -30,8 +32,9 @@ def main() -> None:
 
 
 def _serve(settings: Settings) -> None:
-    # As many connections as there are threads that may ask: those of the servicer, of the transfers, and the sweeper.
-    threads = CATALOG_THREADS + 2 * settings.concurrent_ingests + 2 * settings.concurrent_streams + 1
+    # As many connections as there are threads that may ask: those of the servicer, of the transfers, of the audit log,
+    # and the sweeper.
+    threads = CATALOG_THREADS + 2 * settings.concurrent_ingests + 2 * settings.concurrent_streams + 3
     engine = database.connect(settings.database_url.get_secret_value(), threads=threads)
     if sys.argv[1:] == ["migrate"]:
         database.upgrade(engine)
@@ -75,6 +78,7 @@ def _serve(settings: Settings) -> None:
         "abdomenatlas.storage.v1.StorageService",
         add_StorageServiceServicer_to_server,
         servicer,
+        audit=AuditServicer(AuditLog("storage", writing=catalog.writing, reading=catalog.reading)),
         gate=gate,
         startup=startup,
         shutdown=shutdown,

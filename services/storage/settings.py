@@ -38,7 +38,7 @@ class Settings(ServiceSettings):
 
     database_url: SecretStr = SecretStr("sqlite:///atlas-data/catalog.db")
     """SQLAlchemy URL of the catalog: sqlite, for one storage process, or postgresql+psycopg, for any number. Each
-    opens at most 17 connections and two for every one of `concurrent_streams` and `concurrent_ingests`; ten stay."""
+    opens at most 19 connections and two for every one of `concurrent_streams` and `concurrent_ingests`; ten stay."""
 
     max_object_bytes: int = Field(8 * 2**30, ge=1, le=5 * 2**40)
     """Largest object taken."""

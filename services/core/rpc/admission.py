@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -32,6 +33,8 @@ class Admission:
 
     def __init__(self, guard: Guard, record: Record | None) -> None:
         self._guard, self._record = guard, record
+        # One entry follows another in any case; so they take one connection to the database.
+        self._thread = ThreadPoolExecutor(1, "audit")
         self._minute, self._strangers = 0, 0
 
     @asynccontextmanager
@@ -84,7 +87,7 @@ class Admission:
             outcome=outcome,
         )
         try:
-            await asyncio.to_thread(self._record, entry)
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._record, entry)
         except AtlasError:
             log.error("audit entry not written", method=entry.method, outcome=outcome)
             raise

@@ -4,6 +4,7 @@ from typing import cast
 
 from abdomenatlas.type.v1 import array_pb2, geometry_pb2
 from services.core.arrayfile import ArrayFile
+from services.core.boxes import Boxed
 from services.core.errors import AtlasError, Reason
 from services.core.geometry import Geometry
 
@@ -24,6 +25,11 @@ def geometry_from_proto(message: geometry_pb2.Geometry, field: str = "geometry")
             Reason.DIGEST_MISMATCH, "The geometry's digest does not belong to its numbers.", field=f"{field}.digest"
         )
     return geometry
+
+
+def box_to_proto(boxed: Boxed) -> geometry_pb2.VoxelBox:
+    """The message of a box; in it the index runs i, j, k."""
+    return geometry_pb2.VoxelBox(first=boxed.corner[::-1], size=boxed.voxels.shape[::-1])
 
 
 def array_ref(object_ref: array_pb2.ObjectRef, array: ArrayFile) -> array_pb2.ArrayRef:

@@ -21,6 +21,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from services.core.audit.log import TABLE as AUDIT_LOG
+
 
 class UtcDateTime(TypeDecorator[datetime]):
     """A moment in UTC; SQLite, which knows no zones, keeps it without one."""
@@ -46,6 +48,9 @@ Sequence = BigInteger().with_variant(Integer, "sqlite")
 
 class Base(DeclarativeBase):
     """All tables."""
+
+
+AUDIT_LOG.to_metadata(Base.metadata)
 
 
 class Upload(Base):
