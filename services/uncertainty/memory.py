@@ -1,4 +1,4 @@
-"""How much memory a score takes at most, known before anything is read."""
+"""How much memory a score or a check takes at most, known before anything is read."""
 
 from services.core.arrayfile import SLAB
 from services.core.geometry import Geometry
@@ -18,3 +18,11 @@ def needed_bytes(grid: Geometry, *, models: int, organs: int, compressed_bytes: 
     slabs = slab * (2 * models + 24)
     # While a file is put together from chunks it is there twice.
     return 2 * compressed_bytes + masks_and_heat + organ + slabs
+
+
+def needed_to_check_bytes(grid: Geometry, *, organs: int, compressed_bytes: int) -> int:
+    """Upper bound for one `CheckLabels`, whatever the voxels are; the bound takes every box as large as the grid."""
+    # One organ at work: a mask, its background, the runs of that if every second voxel is set, its pieces, and what a
+    # rule points at, in two postures.
+    organ = 16 * grid.voxel_count
+    return 2 * compressed_bytes + organs * grid.voxel_count + organ

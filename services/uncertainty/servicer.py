@@ -9,6 +9,7 @@ from services.core.memory import MemoryGate
 from services.core.rpc import progress
 from services.core.storage import Storage
 from services.core.turns import Turns
+from services.uncertainty.checking import check_labels, rule_messages
 from services.uncertainty.profiles import PROFILES
 from services.uncertainty.scoring import score
 
@@ -33,5 +34,18 @@ class UncertaintyServicer(UncertaintyServiceServicer):
             lambda report: score(self._storage, self._gate, self._turns, request, report),
             wrap_progress=lambda update: pb.ScoreResponse(progress=update),
             wrap_result=lambda result: pb.ScoreResponse(attention_map=result),
+        ):
+            yield message
+
+    async def ListRules(self, request: pb.ListRulesRequest, context: Any) -> pb.ListRulesResponse:
+        """List the anatomical rules."""
+        return pb.ListRulesResponse(rules=rule_messages())
+
+    async def CheckLabels(self, request: pb.CheckLabelsRequest, context: Any) -> AsyncIterator[pb.CheckLabelsResponse]:
+        """Check one label version."""
+        async for message in progress.stream(
+            lambda report: check_labels(self._storage, self._gate, request, report),
+            wrap_progress=lambda update: pb.CheckLabelsResponse(progress=update),
+            wrap_result=lambda result: pb.CheckLabelsResponse(check=result),
         ):
             yield message

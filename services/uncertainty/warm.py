@@ -1,17 +1,30 @@
-"""Compiles the kernels of a score before the first request."""
+"""Compiles the kernels of a score and of a check before the first request."""
 
 import numpy as np
 
 from services.core import arrayfile
+from services.core.boxes import crop
 from services.core.ensemble import Ensemble
 from services.core.geometry import Geometry
+from services.uncertainty.priors.anatomy import Anatomy
+from services.uncertainty.priors.check import check
 from services.uncertainty.profiles import PROFILES
 
 
 def warm() -> None:
-    """Score a tiny volume with every profile, so that everything is compiled or loaded from the cache."""
+    """Score and check a tiny volume, so that everything is compiled or loaded from the cache."""
     grid = Geometry.from_matrix((6, 6, 6), np.diag([1.5, 1.5, 1.5, 1.0]))
     array = np.full(grid.array_shape, 150, np.uint8)
     ensemble = Ensemble((arrayfile.decode(arrayfile.encode(["liver", "spleen"], [array, array], grid)),) * 2)
     for profile in PROFILES.values():
         list(profile.attend(ensemble, ("liver", "spleen")))
+    _warm_priors()
+
+
+def _warm_priors() -> None:
+    """Two organs far apart, inside the field of view, one of them in pieces: so every kernel is called."""
+    grid = Geometry.from_matrix((32, 32, 32), np.diag([3.0, 3.0, 3.0, 1.0]))
+    masks = {organ: np.zeros(grid.array_shape, np.uint8) for organ in ("gall_bladder", "liver")}
+    masks["liver"][4:10, 4:28, 4:28] = 1
+    masks["gall_bladder"][24:28, 4:8, 4:8] = masks["gall_bladder"][24:28, 12:16, 12:16] = 1
+    list(check(Anatomy.of({organ: crop(mask) for organ, mask in masks.items()}, grid)))

@@ -22,6 +22,8 @@ from services.uncertainty.priors.posture import Posture
 
 ML_MM3 = 1000.0
 
+Masks = Mapping[str, Boxed] | Iterable[tuple[str, Boxed]]
+
 
 @dataclass(frozen=True)
 class Profile:
@@ -128,9 +130,9 @@ class Organ:
         beyond = self.grid.array_shape[axis] - self.mask.slices[axis].stop if is_far else self.mask.slices[axis].start
         return float(beyond * self.grid.spacing_mm[2 - axis])
 
-    @cached_property
+    @property
     def pieces(self) -> "list[Organ]":
-        """Its 26-connected components, the largest first, each with its own facts."""
+        """Its 26-connected components, the largest first, each with its own facts. They are not kept."""
         found = components(self.mask.voxels)
         return [Organ(self.name, moved(part, self.mask.corner), self.grid, self._field) for part in found]
 
@@ -173,14 +175,16 @@ class Anatomy:
     posture: Posture
 
     @classmethod
-    def of(cls, masks: Mapping[str, Boxed], geometry: Geometry, scanned: Geometry | None = None) -> "Anatomy":
+    def of(cls, masks: Masks, geometry: Geometry, scanned: Geometry | None = None) -> "Anatomy":
         """The anatomy of boxed masks (k, j, i) on `geometry`, in any orientation; an empty box was looked for in vain.
 
-        `scanned` is the grid of the CT if it is another than that of the masks: it bounds the field of view.
+        Pairs are read one after the other, and a box that is a view of a whole array is copied out of it. `scanned` is
+        the grid of the CT if it is another than that of the masks: it bounds the field of view.
         """
         posture = Posture(geometry)
         field = Field(posture.grid, scanned or posture.grid)
-        organs = {name: Organ(name, posture.take(mask), posture.grid, field) for name, mask in masks.items()}
+        pairs = masks.items() if isinstance(masks, Mapping) else masks
+        organs = {name: Organ(name, posture.take(mask), posture.grid, field) for name, mask in pairs}
         return cls(organs, posture.grid, posture)
 
     def found(self, *names: str) -> tuple[Organ, ...] | None:

@@ -7,6 +7,9 @@ from services.core.errors import AtlasError, Reason
 from services.uncertainty.priors.findings import Rule, Severity
 from services.uncertainty.priors.rules import neighbours, order, overlaps, pieces, shape, sides, sizes, vessels
 
+VERSION = 1
+"""Grows whenever the findings of the same labels may change."""
+
 
 @dataclass(frozen=True)
 class Prior:
@@ -188,7 +191,7 @@ PRIORS = (
 
 
 def find(names: Sequence[str]) -> tuple[Prior, ...]:
-    """The priors of these names in the catalog's order, all if none is named. Raises RULE_UNKNOWN."""
+    """The priors of these names in the catalog's order, all if none is named. Raises FIELD_INVALID."""
     unknown = sorted(set(names) - {prior.name for prior in PRIORS})
     if unknown:
         raise AtlasError(

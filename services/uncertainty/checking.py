@@ -1,0 +1,108 @@
+"""Checks one label version: masks out of storage, findings out of them. Nothing is stored."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from abdomenatlas.storage.v1 import storage_pb2 as storage_pb
+from abdomenatlas.uncertainty.v1 import uncertainty_pb2 as pb
+from services.core.arrayfile import ArrayFile
+from services.core.boxes import Boxed, crop
+from services.core.errors import AtlasError, Reason
+from services.core.memory import MemoryGate
+from services.core.names import parse
+from services.core.rpc.convert import box_to_proto, geometry_from_proto
+from services.core.rpc.progress import Report
+from services.core.storage import Storage
+from services.uncertainty.memory import needed_to_check_bytes
+from services.uncertainty.priors import catalog
+from services.uncertainty.priors.anatomy import Anatomy
+from services.uncertainty.priors.check import check
+from services.uncertainty.priors.findings import Finding
+
+MAX_RULES = 64
+
+
+def check_labels(storage: Storage, gate: MemoryGate, request: pb.CheckLabelsRequest, report: Report) -> pb.LabelCheck:
+    """What the rules find in the label version of a request. Blocks.
+
+    Raises what is wrong with the request before a voxel is read, VOLUME_TOO_LARGE, or MASK_NOT_BINARY.
+    """
+    report("queued", 0.0)
+    parse(request.label_version, "volumes/*/labels/*", "label_version")
+    priors = catalog.find(_names(request))
+    get = storage_pb.GetLabelVersionRequest(name=request.label_version)
+    record = storage.rpc.GetLabelVersion(get).label_version
+    needed = needed_to_check_bytes(
+        geometry_from_proto(record.masks.geometry, "masks.geometry"),
+        organs=len(record.masks.channels),
+        compressed_bytes=record.masks.object.size_bytes,
+    )
+    with gate.hold(needed, what=request.label_version):
+        report("reading", 0.05)
+        masks = storage.array(record.masks)
+        anatomy = Anatomy.of(_boxes(masks, report), masks.geometry)
+        findings = []
+        for number, prior in enumerate(priors):
+            report("checking", 0.5 + 0.5 * number / len(priors))
+            # One rule after the other: its regions are let go before the next one makes some.
+            findings += [_message(finding, anatomy) for finding in check(anatomy, [prior])]
+    return pb.LabelCheck(
+        label_version=request.label_version,
+        rules=[prior.name for prior in priors],
+        catalog_version=catalog.VERSION,
+        findings=findings,
+    )
+
+
+def rule_messages() -> list[pb.AnatomicalRule]:
+    """All rules, for people."""
+    return [
+        pb.AnatomicalRule(
+            name=prior.name,
+            severity=pb.Severity.ValueType(prior.severity),
+            description=prior.says,
+            threshold=prior.threshold,
+            source=prior.source,
+        )
+        for prior in catalog.PRIORS
+    ]
+
+
+def _names(request: pb.CheckLabelsRequest) -> list[str]:
+    if len(request.rules) > MAX_RULES:
+        raise AtlasError(
+            Reason.FIELD_INVALID,
+            f"{len(request.rules)} rules are named.",
+            field="rules",
+            remedy=f"Name at most {MAX_RULES}, or none for all.",
+        )
+    return list(request.rules)
+
+
+def _boxes(masks: ArrayFile, report: Report) -> Iterator[tuple[str, Boxed]]:
+    for number, organ in enumerate(masks.channels):
+        report("reading", 0.05 + 0.45 * number / len(masks.channels))
+        voxels = np.asarray(masks.channel(organ), np.uint8)
+        if voxels.max() > 1:
+            raise AtlasError(
+                Reason.MASK_NOT_BINARY,
+                f"The {organ} of this version holds values above 1.",
+                field="label_version",
+                remedy="Import its masks again.",
+            )
+        yield organ, crop(voxels)
+
+
+def _message(finding: Finding, anatomy: Anatomy) -> pb.LabelFinding:
+    region = finding.region
+    return pb.LabelFinding(
+        rule=finding.rule,
+        organs=finding.organs,
+        severity=pb.Severity.ValueType(finding.severity),
+        message=finding.message,
+        evidence=[pb.Evidence(name=name, value=value) for name, value in finding.evidence.items()],
+        box=box_to_proto(region) if region.voxels.size else None,
+        centre_mm=finding.centre_mm or (),
+        volume_mm3=region.count * anatomy.grid.voxel_volume_mm3,
+    )
