@@ -94,7 +94,7 @@ startupProbe:
   grpc: {port: {{ .probePort }}}
   periodSeconds: 5
   timeoutSeconds: 5
-  failureThreshold: {{ div .startSeconds 5 }}
+  failureThreshold: {{ div (add .startSeconds 4) 5 }}
 readinessProbe:
   grpc: {port: {{ .probePort }}}
   periodSeconds: 5

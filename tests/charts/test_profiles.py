@@ -1,0 +1,89 @@
+"""Every profile renders, alike in both Helms, into objects that every supported Kubernetes takes."""
+
+import json
+from pathlib import Path
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from tests.charts import tools
+from tests.charts.rendering import CHART, PROFILES, Manifest, containers, manifests, manifests_of_helm_3, pods, profile
+
+VERSIONS = [f"1.{minor}" for minor in range(28, 37)]
+FOREIGN = ("cert-manager.io", "gateway.networking.k8s.io", "keda.sh", "monitoring.coreos.com")
+"""Groups of add-ons; kubernetes-validate knows only Kubernetes' own."""
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_both_helms_make_the_same_of_it(name: str) -> None:
+    assert _sorted(manifests(profile(name))) == _sorted(manifests_of_helm_3(name))
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_objects_fit_the_schemas_of_every_supported_version(version: str) -> None:
+    all_of_them = [m for name in PROFILES for m in manifests(profile(name))]
+    own = {json.dumps(m, sort_keys=True) for m in all_of_them if m["apiVersion"].split("/")[0] not in FOREIGN}
+    assert {"Deployment", "StatefulSet", "NetworkPolicy", "Job"} <= {json.loads(text)["kind"] for text in own}
+    for text in own:
+        kubernetes_validate.validate(json.loads(text), version, strict=True)
+
+
+def test_a_wrong_field_is_found_by_those_schemas() -> None:
+    (manifest,) = (m for m in manifests(profile("evaluation")) if m["kind"] == "StatefulSet")
+    manifest["spec"]["podManagmentPolicy"] = "Parallel"
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(manifest, "1.30", strict=True)
+
+
+def test_helm_lints_it() -> None:
+    for parts in PROFILES.values():
+        files = [argument for part in parts for argument in ("-f", CHART / f"values-{part}.yaml")]
+        tools.run(tools.HELM_3, "lint", "--strict", CHART, *files)
+
+
+EXCEPTIONS = {
+    "CKV_K8S_11": "A limit of CPU slows bursts down and frees nothing; memory, which can run out, has a limit.",
+    "CKV_K8S_15": "An air-gapped node must start from the images that it has; `global.imagePullPolicy` may say Always.",
+    "CKV_K8S_43": "Digests are values of the installation: those of the hospital's mirror are not known here.",
+    "CKV_K8S_38": "The scheduler calls the API of Kubernetes where it scales Triton itself.",
+    "CKV_K8S_8": "The pod of `helm test` runs once and ends.",
+    "CKV_K8S_9": "The pod of `helm test` runs once and ends.",
+}
+
+
+def test_checkov_finds_nothing_but_what_is_explained(tmp_path: Path) -> None:
+    for name in PROFILES:
+        text = yaml.safe_dump_all(manifests(profile(name)))
+        (tmp_path / f"{name}.yaml").write_text(text)
+    command = ("-d", tmp_path, "--framework", "kubernetes", "--skip-download", "--quiet", "-o", "json")
+    report = json.loads(tools.run(tools.CHECKOV, *command, ok=(0, 1)))
+    assert report["summary"]["passed"] > 1000
+    failed = {(check["check_id"], check["resource"]) for check in report["results"]["failed_checks"]}
+    assert {check for check, _ in failed} == EXCEPTIONS.keys(), "an exception that is needed no more, or a new fault"
+    assert {resource.split(".")[0] for check, resource in failed if check == "CKV_K8S_38"} == {"StatefulSet"}
+    assert all("-test" in resource for check, resource in failed if check in ("CKV_K8S_8", "CKV_K8S_9"))
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_pods_meet_the_restricted_standard(name: str) -> None:
+    """Kubernetes' Pod Security Standard "restricted", and a root that nobody can write."""
+    for pod in pods(manifests(profile(name))).values():
+        security = pod["spec"]["securityContext"]
+        assert security["runAsNonRoot"]
+        assert security["runAsUser"] > 0
+        assert security["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert not any(pod["spec"].get(field) for field in ("hostNetwork", "hostPID", "hostIPC"))
+        kinds = {kind for volume in pod["spec"]["volumes"] for kind in volume if kind != "name"}
+        assert kinds <= {"emptyDir", "secret", "configMap", "persistentVolumeClaim"}
+        for container in containers(pod):
+            context = container["securityContext"]
+            assert not context["allowPrivilegeEscalation"]
+            assert context["readOnlyRootFilesystem"]
+            assert context["capabilities"] == {"drop": ["ALL"]}
+            assert container["resources"]["limits"]["memory"]
+            assert container["resources"]["requests"]["cpu"]
+
+
+def _sorted(found: list[Manifest]) -> list[Manifest]:
+    return sorted(found, key=lambda m: (m["kind"], m["metadata"]["name"]))
