@@ -8,6 +8,8 @@ from typing import ParamSpec, TypeVar
 
 from abdomenatlas.storage.v1 import storage_pb2 as pb
 from abdomenatlas.storage.v1.storage_pb2_grpc import StorageServiceServicer
+from services.core.access import identity
+from services.core.access.identity import Role
 from services.core.rpc.interceptor import Context
 from services.storage.label_import import LabelImport
 from services.storage.records import Records
@@ -131,6 +133,10 @@ class StorageServicer(StorageServiceServicer):
         self, request: pb.ImportLabelVersionRequest, context: Context
     ) -> pb.ImportLabelVersionResponse:
         """A label version out of NIfTI files."""
+        if request.origin == pb.ORIGIN_REVISION:
+            identity.require_acting_as(request.author, "author")
+        else:
+            identity.require_role(Role.OPERATOR, "Bringing labels of a source", "origin")
         return pb.ImportLabelVersionResponse(label_version=await _run(self._long, self._import.run, request))
 
     async def GetLabelVersion(self, request: pb.GetLabelVersionRequest, context: Context) -> pb.GetLabelVersionResponse:

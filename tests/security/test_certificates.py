@@ -1,0 +1,67 @@
+"""Who may call with which certificate, and what is not encrypted."""
+
+import grpc
+import pytest
+
+from abdomenatlas.storage.v1 import storage_pb2 as pb
+from abdomenatlas.storage.v1.storage_pb2_grpc import StorageServiceStub
+from services.core.errors import AtlasError, Reason
+from services.core.rpc.credentials import Credentials
+from tests.security.calls import list_volumes, refusal
+from tests.security.conftest import Closed
+from tests.security.pki import DAY, Authority
+
+Code = grpc.StatusCode
+
+
+def test_a_service_does_its_own_work_only(storage: Closed) -> None:
+    """The certificate of merging reads, and records no prediction; that of inference does."""
+    merging, inference = (StorageServiceStub(storage.as_service(name)) for name in ("merging", "inference"))
+    request = pb.CreatePredictionRequest(parent="volumes/none", prediction_id=32 * "0")
+    merging.ListVolumes(pb.ListVolumesRequest())
+    with pytest.raises(AtlasError) as caught:
+        merging.CreatePrediction(request)
+    assert caught.value.reason == Reason.PERMISSION_DENIED
+    with pytest.raises(AtlasError) as caught:
+        inference.CreatePrediction(request)
+    assert caught.value.reason != Reason.PERMISSION_DENIED
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("spiffe://abdomenatlas/merging.evil",), ("spiffe://evil/merging",), (),
+     ("spiffe://abdomenatlas/merging", "spiffe://abdomenatlas/inference")],
+)  # fmt: skip
+def test_a_certificate_that_names_no_service_or_two_is_nobodys(storage: Closed, names: tuple[str, ...]) -> None:
+    with pytest.raises(AtlasError) as caught:
+        list_volumes(storage.as_service("odd", *(names or ("urn:none",))))
+    assert caught.value.reason == Reason.UNAUTHENTICATED
+
+
+def test_the_mutual_port_takes_no_certificate_but_that_of_its_authorities(storage: Closed) -> None:
+    """None, one of another authority with the right name in it, and one that expired."""
+    evil = Authority(storage.authority.folder / "evil").service("merging")
+    old = storage.authority.issue("old", "spiffe://abdomenatlas/merging", age=-DAY)
+    for pair in (None, evil, old):
+        with pytest.raises(AtlasError) as caught:
+            list_volumes(storage.over(storage.mutual, storage.authority.credentials(pair)))
+        assert caught.value.reason == Reason.DEPENDENCY_UNAVAILABLE
+
+
+def test_a_service_certificate_opens_nothing_at_the_port_for_people(storage: Closed) -> None:
+    pair = storage.authority.service("merging")
+    with pytest.raises(AtlasError) as caught:
+        list_volumes(storage.over(storage.service.address, storage.authority.credentials(pair)))
+    assert caught.value.reason == Reason.UNAUTHENTICATED
+
+
+def test_plain_text_gets_no_answer(storage: Closed) -> None:
+    with grpc.insecure_channel(storage.service.address) as channel:
+        assert refusal(lambda: list_volumes(channel))[0] == Code.UNAVAILABLE
+
+
+def test_a_client_does_not_talk_to_a_server_of_another_authority(storage: Closed) -> None:
+    evil = Authority(storage.authority.folder / "other")
+    with pytest.raises(AtlasError) as caught:
+        list_volumes(storage.over(storage.service.address, Credentials(evil.ca)))
+    assert caught.value.reason == Reason.DEPENDENCY_UNAVAILABLE
