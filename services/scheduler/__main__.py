@@ -1,8 +1,11 @@
-"""Starts the scheduler service: `python -m services.scheduler`."""
+"""`python -m services.scheduler`: wiring. `python -m services.scheduler migrate` only brings the tables up to date."""
+
+import sys
 
 from abdomenatlas.scheduler.v1.scheduler_pb2_grpc import add_SchedulerServiceServicer_to_server
 from services.core.errors import AtlasError
 from services.core.rpc.server import run
+from services.scheduler.database import Database
 from services.scheduler.service import Service
 from services.scheduler.settings import Settings
 
@@ -10,6 +13,9 @@ from services.scheduler.settings import Settings
 def main() -> None:
     """Serve until SIGTERM."""
     settings = Settings.load()
+    if sys.argv[1:] == ["migrate"]:
+        _migrate(Database(settings.url))
+        return
     service = Service(settings)
     try:
         service.prepare()
@@ -23,6 +29,15 @@ def main() -> None:
         startup=service.start,
         shutdown=service.stop,
     )
+
+
+def _migrate(database: Database) -> None:
+    try:
+        database.migrate()
+    except AtlasError as error:
+        raise SystemExit(f"scheduler: {error}") from error
+    finally:
+        database.close()
 
 
 if __name__ == "__main__":
