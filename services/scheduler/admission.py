@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from abdomenatlas.inference.v1.inference_pb2 import Model
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as pb
 from services.core import names
+from services.core.access import identity
 from services.core.errors import AtlasError, Reason
 from services.core.rpc import request_id
 from services.core.texts import require_text
 from services.scheduler import campaigns
+from services.scheduler.asking import acquisition
 from services.scheduler.ensembles import Card, Ensemble, agree
 from services.scheduler.rounds import Plan
 from services.scheduler.workers import Workers
@@ -42,8 +44,7 @@ def require_well_formed(request: pb.CreateCampaignRequest) -> None:
         names.parse(model, "models/*/versions/*", "models")
     _require_distinct(request.volumes, "volumes")
     _require_distinct(request.models, "models")
-    if request.HasField("review_share"):
-        campaigns.require_share(request.review_share)
+    acquisition(request)
 
 
 def plan(request: pb.CreateCampaignRequest, workers: Workers) -> Plan:
@@ -63,10 +64,11 @@ def plan(request: pb.CreateCampaignRequest, workers: Workers) -> Plan:
         volumes=tuple(volume.removeprefix("volumes/") for volume in request.volumes),
         ensemble=ensemble,
         profile=profile,
-        review_share=request.review_share if request.HasField("review_share") else campaigns.DEFAULT_SHARE,
+        acquisition=acquisition(request),
         request_id=request.request_id,
         fingerprint=fingerprint(request),
         trace_id=request_id.current(),
+        actor=identity.actor(),
     )
 
 
@@ -92,7 +94,7 @@ def _card(model: Model) -> Card:
 def _require_volumes(volumes: Sequence[str], workers: Workers) -> None:
     if len(volumes) <= _FEW:
         for volume in volumes:
-            workers.require_volume(volume)
+            workers.volume(volume)
         return
     missing = set(volumes).difference(workers.volumes())
     if missing:

@@ -6,8 +6,9 @@ from sqlalchemy.exc import IntegrityError
 
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as pb
 from services.core import names
+from services.core.access import identity
 from services.core.rpc.paging import Page
-from services.scheduler import admission, decisions, items, journal, messages, rounds
+from services.scheduler import admission, decisions, items, journal, messages, reports, rounds, sampling
 from services.scheduler.campaigns import State
 from services.scheduler.clock import Clock
 from services.scheduler.database import Database
@@ -61,16 +62,30 @@ class CampaignCalls:
         """StartRound."""
         name = campaign_id(request.name, "name")
         with self._database.change() as session:
-            row = rounds.start_next(session, name, request.round, request.etag, self._clock())
+            row = rounds.start_next(session, name, request.round, request.etag, self._clock(), identity.actor())
             response = pb.StartRoundResponse(campaign=messages.campaign(row))
         self._wake()
         return response
+
+    def start_audit(self, request: pb.StartAuditRequest) -> pb.StartAuditResponse:
+        """StartAudit."""
+        name, actor = campaign_id(request.name, "name"), identity.actor()
+        with self._database.change() as session:
+            asked = (request.number, request.etag, request.case_count)
+            row = sampling.start_audit(session, name, *asked, self._clock(), actor)
+            return pb.StartAuditResponse(campaign=messages.campaign(row))
+
+    def report(self, request: pb.GetCampaignReportRequest) -> pb.GetCampaignReportResponse:
+        """GetCampaignReport."""
+        name = campaign_id(request.name, "name")
+        with self._database.read() as session:
+            return pb.GetCampaignReportResponse(report=reports.report(session, journal.find(session, name)))
 
     def cancel(self, request: pb.CancelCampaignRequest) -> pb.CancelCampaignResponse:
         """CancelCampaign."""
         name = campaign_id(request.name, "name")
         with self._database.change() as session:
-            row = rounds.cancel(session, name, request.etag, self._clock())
+            row = rounds.cancel(session, name, request.etag, self._clock(), identity.actor())
             return pb.CancelCampaignResponse(campaign=messages.campaign(row))
 
     def list_items(self, request: pb.ListItemsRequest) -> pb.ListItemsResponse:

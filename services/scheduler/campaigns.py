@@ -6,6 +6,12 @@ from enum import IntEnum
 from services.core.errors import AtlasError, Reason
 
 DEFAULT_SHARE = 0.05
+DEFAULT_CONTROL_SHARE = 0.1
+LEAST_CONTROL_SHARE, MOST_CONTROL_SHARE = 0.01, 0.5
+DEFAULT_TARGET, DEFAULT_CONFIDENCE = 0.05, 0.95
+LEAST_TARGET = 1e-5
+LEAST_CONFIDENCE, MOST_CONFIDENCE = 0.5, 0.9999
+LEAST_MINUTES, MOST_MINUTES = 1, 10 * 366 * 24 * 60
 DEFAULT_PROFILE = "parity"
 MAX_VOLUMES = 100_000
 MAX_MODELS = 16
@@ -18,6 +24,17 @@ class State(IntEnum):
     IN_REVIEW = 2
     ROUND_DONE = 3
     CANCELLED = 4
+    FINISHED = 5
+
+
+class Strategy(IntEnum):
+    """Values of `scheduler.v1.Campaign.Strategy`, named as in `acquisition.ORDERS`; a test holds the three together."""
+
+    PRIORITY = 1
+    VOLUME = 2
+    ERROR_PER_MINUTE = 3
+    DIVERSITY = 4
+    RANDOM = 5
 
 
 class ItemState(IntEnum):
@@ -27,6 +44,10 @@ class ItemState(IntEnum):
     RUNNING = 2
     READY = 3
     FAILED = 4
+
+
+UNDONE = (ItemState.PENDING, ItemState.RUNNING)
+"""Volumes in these states are still to do."""
 
 
 class Arm(IntEnum):
@@ -52,6 +73,8 @@ class Kind(IntEnum):
     SIDE_VERSION_KEPT = 10
     ROUND_DONE = 11
     CANCELLED = 12
+    AUDIT_STARTED = 13
+    AUDIT_DONE = 14
 
 
 def require_startable(state: State, name: str) -> None:
@@ -61,6 +84,7 @@ def require_startable(state: State, name: str) -> None:
             State.RUNNING: "Wait until the round is ranked and its reviews are done.",
             State.IN_REVIEW: "Finish the open reviews first.",
             State.CANCELLED: "Create a new campaign.",
+            State.FINISHED: "Its audit passed. Create a new campaign to go on.",
         }[state]
         raise AtlasError(Reason.CAMPAIGN_STATE, f"{name} is {state.name}.", field="name", remedy=remedy)
 
@@ -74,6 +98,18 @@ def is_started(number: int, current: int) -> bool:
         message = f"Round {number} does not follow round {current}."
         remedy = "Name the round after Campaign.round."
         raise AtlasError(Reason.FIELD_INVALID, message, field="round", remedy=remedy)
+    return number <= current
+
+
+def is_audited(number: int, current: int) -> bool:
+    """Whether an audit that StartAudit names has been started, in a campaign of `current` audits.
+
+    Raises FIELD_INVALID for one that neither was nor is next.
+    """
+    if not 1 <= number <= current + 1:
+        message = f"Audit {number} does not follow audit {current}."
+        remedy = "Name the audit after Campaign.audit_count."
+        raise AtlasError(Reason.FIELD_INVALID, message, field="number", remedy=remedy)
     return number <= current
 
 

@@ -25,7 +25,7 @@ class Submission:
     token: int
 
 
-def merged(session: Session, submission: Submission, label_version: str, now: int) -> None:
+def merged(session: Session, submission: Submission, label_version: str, revised_mm3: float | None, now: int) -> None:
     """The decision is in the labels. If it was the round's last, the round is done. May be repeated."""
     campaign = journal.lock(session, submission.key.campaign)
     row = desk.find(session, submission.key)
@@ -37,7 +37,7 @@ def merged(session: Session, submission: Submission, label_version: str, now: in
     journal.record(
         session, campaign, Kind.MERGED, now, volume=row.volume, resource=label_version, message=submission.key.name
     )
-    desk.finish(session, campaign, row, label_version, now)
+    desk.finish(session, campaign, row, label_version, revised_mm3, now)
 
 
 def unmergeable(session: Session, submission: Submission, error: str, now: int) -> None:

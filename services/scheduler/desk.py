@@ -6,13 +6,12 @@ from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session
 
 from services.core.errors import AtlasError, Reason
-from services.scheduler import journal, reviews
+from services.scheduler import audits, journal, reviews
+from services.scheduler.acquisition.choice import Chosen
 from services.scheduler.campaigns import Kind
 from services.scheduler.campaigns import State as CampaignState
 from services.scheduler.reviews import Decision, Desk, State
 from services.scheduler.tables import Campaign, Item, Review
-
-_UNDONE = (State.OPEN, State.CLAIMED, State.SUBMITTED)
 
 
 @dataclass(frozen=True)
@@ -36,15 +35,17 @@ class Revision:
     author: str = ""
 
 
-def open_review(session: Session, campaign: Campaign, item: Item, now: int) -> None:
-    """Ask for a look at a ranked volume."""
+def open_review(
+    session: Session, campaign: Campaign, item: Item, chosen: Chosen, place: int, now: int, *, audit: int = 0
+) -> None:
+    """Ask for a look at a volume, at a place in the queue of the campaign's round."""
     session.add(
         Review(
             campaign=campaign.id,
-            id=f"r{campaign.round}-{item.rank}",
+            id=f"r{campaign.round}-{place}",
             volume=item.volume,
             round=campaign.round,
-            rank=item.rank,
+            rank=place,
             priority=item.priority,
             attention_map=item.attention_map,
             label_version=item.label_version,
@@ -63,6 +64,13 @@ def open_review(session: Session, campaign: Campaign, item: Item, now: int) -> N
             trace_id="",
             create_time=now,
             submit_time=None,
+            arm=chosen.arm,
+            audit=audit,
+            active_time=0,
+            seen_time=None,
+            facts=item.facts,
+            expected_minutes=chosen.candidate.minutes,
+            revised_mm3=None,
         )
     )
 
@@ -124,7 +132,7 @@ def submit(
     tell(session, campaign, row, Kind.REVIEW_SUBMITTED, now, actor=row.reviewer, message=message)
     if decision == Decision.ACCEPTED:
         # The labels stay as they are, so there is nothing to merge.
-        finish(session, campaign, row, row.label_version, now)
+        finish(session, campaign, row, row.label_version, 0.0, now)
     return row
 
 
@@ -199,11 +207,14 @@ def _expire(session: Session, campaign: Campaign, row: Review, now: int) -> None
         tell(session, campaign, row, Kind.REVIEW_RELEASED, now, actor=holder, message="The lease expired.")
 
 
-def finish(session: Session, campaign: Campaign, row: Review, result: str, now: int) -> None:
-    """The decision is in the labels; with the last one the round of a locked campaign is done."""
+def finish(session: Session, campaign: Campaign, row: Review, result: str, revised_mm3: float | None, now: int) -> None:
+    """The decision is in the labels; with the last one the round or the audit of a locked campaign is done."""
     keep(row, reviews.finish(read(row), result))
+    row.revised_mm3 = revised_mm3
     campaign.open_review_count -= 1
-    if campaign.open_review_count == 0 and campaign.state == CampaignState.IN_REVIEW:
+    if campaign.open_review_count or campaign.state != CampaignState.IN_REVIEW:
+        return
+    if not audits.settle(session, campaign, now):
         campaign.state = CampaignState.ROUND_DONE
         journal.record(session, campaign, Kind.ROUND_DONE, now, message="All reviews of the round are merged.")
 
@@ -240,6 +251,8 @@ def read(row: Review) -> Desk:
         revision=row.revision,
         result=row.result,
         side_versions=tuple(row.side_versions),
+        active=row.active_time,
+        seen=row.seen_time,
     )
 
 
@@ -250,5 +263,6 @@ def keep(row: Review, desk: Desk) -> bool:
     row.state, row.reviewer, row.token, row.lease_expires = desk.state, desk.reviewer, desk.token, desk.expires
     row.decision, row.revision, row.result = desk.decision, desk.revision, desk.result
     row.side_versions = list(desk.side_versions)
+    row.active_time, row.seen_time = desk.active, desk.seen
     row.version += 1
     return True

@@ -6,15 +6,14 @@ may therefore be repeated, and changes nothing once the round has moved on or th
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
-from services.scheduler import journal, rounds
-from services.scheduler.campaigns import ItemState, Kind, State
+from services.scheduler import journal, ranking
+from services.scheduler.campaigns import UNDONE, ItemState, Kind, State
 from services.scheduler.tables import Campaign, Item
-
-_UNDONE = (ItemState.PENDING, ItemState.RUNNING)
 
 
 @dataclass(frozen=True, order=True)
@@ -37,6 +36,8 @@ class Outcome:
     organs: list[str]
     label_version: str
     source_organs: list[str]
+    facts: dict[str, Any]
+    """See `facts`."""
 
 
 def begin(session: Session, work: Work, now: int) -> Campaign | None:
@@ -71,9 +72,10 @@ def ready(session: Session, work: Work, outcome: Outcome, now: int) -> None:
     item.predictions, item.attention_map = outcome.predictions, outcome.attention_map
     item.priority, item.organs = outcome.priority, outcome.organs
     item.label_version, item.source_organs = outcome.label_version, outcome.source_organs
+    item.facts = outcome.facts
     campaign.ready_count += 1
     _record(session, campaign, work, Kind.MERGED, now, resource=outcome.label_version)
-    rounds.close_if_complete(session, campaign, now)
+    ranking.close_if_complete(session, campaign, now)
 
 
 def failed(session: Session, work: Work, error: str, now: int) -> None:
@@ -85,12 +87,12 @@ def failed(session: Session, work: Work, error: str, now: int) -> None:
     item.state, item.error = ItemState.FAILED, error
     campaign.failed_count += 1
     _record(session, campaign, work, Kind.FAILED, now, message=error)
-    rounds.close_if_complete(session, campaign, now)
+    ranking.close_if_complete(session, campaign, now)
 
 
 def to_queue(session: Session, room: int) -> list[Work]:
     """The next volumes for the workflow engine, most urgent and then oldest first, so that `room` are in its hands."""
-    mine = Item.state.in_(_UNDONE) & Item.queued.is_(True)
+    mine = Item.state.in_(UNDONE) & Item.queued.is_(True)
     room -= session.scalar(select(func.count()).select_from(Item).where(mine)) or 0
     if room <= 0:
         return []
@@ -121,13 +123,13 @@ def put_back(session: Session, work: Work, now: int) -> None:
 
 def in_hand(session: Session) -> list[Work]:
     """The volumes that the workflow engine should be working on."""
-    statement = select(Item.campaign, Item.round, Item.volume).where(Item.state.in_(_UNDONE), Item.queued.is_(True))
+    statement = select(Item.campaign, Item.round, Item.volume).where(Item.state.in_(UNDONE), Item.queued.is_(True))
     return [Work(*row) for row in session.execute(statement)]
 
 
 def backlog(session: Session) -> int:
     """Volumes that wait or are being worked on, of all campaigns."""
-    return session.scalar(select(func.count()).select_from(Item).where(Item.state.in_(_UNDONE))) or 0
+    return session.scalar(select(func.count()).select_from(Item).where(Item.state.in_(UNDONE))) or 0
 
 
 def page(session: Session, campaign: str, after: tuple[int, str] | None, limit: int) -> list[Item]:
@@ -145,7 +147,7 @@ def _current(session: Session, work: Work) -> tuple[Campaign, Item] | None:
     """The locked campaign and the item, if this work is still wanted."""
     campaign = journal.lock(session, work.campaign)
     item = session.get(Item, (work.campaign, work.volume), populate_existing=True)
-    if item is None or campaign.state != State.RUNNING or campaign.round != work.round or item.state not in _UNDONE:
+    if item is None or campaign.state != State.RUNNING or campaign.round != work.round or item.state not in UNDONE:
         return None
     return campaign, item
 

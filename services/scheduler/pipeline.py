@@ -15,7 +15,7 @@ import structlog
 from abdomenatlas.storage.v1.storage_pb2 import LabelVersion
 from services.core.errors import AtlasError, Reason
 from services.core.rpc import request_id
-from services.scheduler import decisions, desk, items
+from services.scheduler import decisions, desk, facts, items
 from services.scheduler.campaigns import Kind
 from services.scheduler.clock import Clock
 from services.scheduler.database import Database
@@ -78,7 +78,7 @@ class Pipeline:
             if name is None:
                 return
         plan = plan | {"predictions": predictions}
-        score = {"attention_map": "", "priority": 0, "organs": []}
+        score = {"attention_map": "", "priority": 0, "organs": [], "facts": {}}
         if plan["unlabelled"]:
             score = self._step(run, "score", lambda: self._score(work, plan))
         if score is None:
@@ -101,6 +101,7 @@ class Pipeline:
             organs, class_map = list(campaign.organs), campaign.class_map
             revisions = decisions.revisions(session, work.volume)
         with request_id.bound(plan["trace"]):
+            volume = self._workers.volume(plan["volume"])
             sources = self._workers.source_labels(plan["volume"])
             revised = [self._workers.label_version(name) for name in revisions]
         versions = sources + revised
@@ -114,6 +115,7 @@ class Pipeline:
             "label_versions": [version.name for version in versions],
             "source_organs": [organ for organ in organs if organ in labelled] + sorted(labelled - set(organs)),
             "unlabelled": unlabelled,
+            "facts": facts.of_volume(volume),
         }
 
     def _predict(self, work: Work, plan: dict[str, Any], model: str) -> str | None:
@@ -128,21 +130,24 @@ class Pipeline:
             "attention_map": attention.name,
             "priority": attention.priority,
             "organs": [organ.organ for organ in attention.organs],
+            "facts": facts.of_attention(attention),
         }
         with self._database.change() as session:
             return score if items.tell(session, work, Kind.SCORED, attention.name, self._clock()) else None
 
-    def _merge(self, plan: dict[str, Any]) -> str:
-        return self._workers.merge(plan["volume"], plan["predictions"], plan["label_versions"])
+    def _merge(self, plan: dict[str, Any]) -> dict[str, Any]:
+        labels = self._workers.merge(plan["volume"], plan["predictions"], plan["label_versions"])
+        return {"label_version": labels.name, "facts": facts.of_labels(labels)}
 
-    def _ready(self, work: Work, plan: dict[str, Any], score: dict[str, Any], merged: str) -> None:
+    def _ready(self, work: Work, plan: dict[str, Any], score: dict[str, Any], merged: dict[str, Any]) -> None:
         outcome = Outcome(
             predictions=plan["predictions"],
-            label_version=merged,
+            label_version=merged["label_version"],
             source_organs=plan["source_organs"],
             attention_map=score["attention_map"],
             priority=score["priority"],
             organs=score["organs"],
+            facts=plan["facts"] | score["facts"] | merged["facts"],
         )
         with self._database.change() as session:
             items.ready(session, work, outcome, self._clock())
@@ -164,9 +169,9 @@ class Pipeline:
             sources = self._workers.source_labels(plan["volume"])
         return plan | {"label_versions": [version.name for version in sources] + revisions}
 
-    def _decided(self, submission: Submission, merged: str) -> None:
+    def _decided(self, submission: Submission, merged: dict[str, Any]) -> None:
         with self._database.change() as session:
-            decisions.merged(session, submission, merged, self._clock())
+            decisions.merged(session, submission, merged["label_version"], None, self._clock())
 
     def _undecided(self, submission: Submission, error: str) -> None:
         with self._database.change() as session:

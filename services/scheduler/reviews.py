@@ -11,9 +11,12 @@ from enum import IntEnum
 from services.core.errors import AtlasError, Reason
 
 SECOND = 1_000_000
+MINUTE = 60 * SECOND
 DEFAULT_LEASE = 3600 * SECOND
 MIN_LEASE = SECOND
 MAX_LEASE = 24 * 3600 * SECOND
+LONGEST_SPAN = 3600 * SECOND
+"""A holder who gave no sign for longer was elsewhere for the rest."""
 
 
 class State(IntEnum):
@@ -48,6 +51,10 @@ class Desk:
     revision: str = ""
     result: str = ""
     side_versions: tuple[str, ...] = ()
+    active: int = 0
+    """Microseconds that all its holders together have worked on it, up to the last sign of the last one."""
+    seen: int | None = None
+    """When the holder claimed or renewed, while claimed."""
 
 
 def require_lease(lease: int) -> int:
@@ -76,20 +83,21 @@ def claim(desk: Desk, reviewer: str, lease: int, now: int) -> Desk:
             field="name",
             remedy="Claim another review, or wait.",
         )
+    desk = _worked(desk, now)
     return replace(desk, state=State.CLAIMED, reviewer=reviewer, token=desk.token + 1, expires=now + lease)
 
 
 def renew(desk: Desk, token: int, lease: int, now: int) -> Desk:
     """The holder keeps the review for `lease` from now. Raises LEASE_LOST or REVIEW_STATE."""
     desk = _held(desk, token, now, "be renewed")
-    return replace(desk, expires=now + lease)
+    return replace(_worked(desk, now), expires=now + lease)
 
 
 def release(desk: Desk, token: int, now: int) -> Desk:
     """The holder gives the review back; giving it back twice changes nothing. Raises LEASE_LOST or REVIEW_STATE."""
     if desk.token == token > 0 and desk.state == State.OPEN:
         return desk
-    return _opened(_held(desk, token, now, "be released"))
+    return _opened(_worked(_held(desk, token, now, "be released"), now))
 
 
 def submit(desk: Desk, token: int, decision: Decision, revision: str, now: int) -> Desk:
@@ -98,8 +106,8 @@ def submit(desk: Desk, token: int, decision: Decision, revision: str, now: int) 
         if (desk.decision, desk.revision) == (decision, revision):
             return desk
         raise _wrong_state(desk, "be decided differently")
-    desk = _held(desk, token, now, "be submitted")
-    return replace(desk, state=State.SUBMITTED, expires=None, decision=decision, revision=revision)
+    desk = _worked(_held(desk, token, now, "be submitted"), now)
+    return replace(desk, state=State.SUBMITTED, expires=None, seen=None, decision=decision, revision=revision)
 
 
 def finish(desk: Desk, result: str) -> Desk:
@@ -151,8 +159,15 @@ def _why(desk: Desk, current: Desk, token: int) -> str:
     return "it expired" if desk.state == State.CLAIMED else "it expired or the review was given back"
 
 
+def _worked(desk: Desk, now: int) -> Desk:
+    """The review with the time since the holder's last sign counted as work; `now` is a sign too."""
+    span = 0 if desk.seen is None else min(max(now - desk.seen, 0), LONGEST_SPAN)
+    return replace(desk, active=desk.active + span, seen=now)
+
+
 def _opened(desk: Desk) -> Desk:
-    return replace(desk, state=State.OPEN, reviewer="", expires=None)
+    """Nobody's. Of a lease that ran out nobody knows for how much of it there was work: it counts as none."""
+    return replace(desk, state=State.OPEN, reviewer="", expires=None, seen=None)
 
 
 def _seconds(desk: Desk, now: int) -> int:

@@ -1,23 +1,34 @@
-"""Campaigns and their rounds in the database: create, start, rank, close, cancel.
+"""Campaigns and their rounds in the database: create, start, cancel.
 
 Every function that takes a `Session` works inside the caller's transaction and locks the campaign.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from sqlalchemy import func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from services.core.errors import AtlasError, Reason
-from services.scheduler import campaigns, desk, journal
-from services.scheduler.acquisition import Candidate, by_attention, for_review
-from services.scheduler.campaigns import ItemState, Kind, State
+from services.scheduler import campaigns, desk, journal, pool
+from services.scheduler.campaigns import UNDONE, ItemState, Kind, State, Strategy
 from services.scheduler.ensembles import Ensemble
-from services.scheduler.reviews import State as ReviewState
-from services.scheduler.tables import Campaign, Item, Review
+from services.scheduler.tables import Campaign, Item
 
-_UNDONE = (ItemState.PENDING, ItemState.RUNNING)
 CANCELLED_ERROR = "CAMPAIGN_STATE: The campaign was cancelled before this volume was done."
+
+
+@dataclass(frozen=True)
+class Acquisition:
+    """Who is reviewed, how much of it there may be, and when it may stop; see `scheduler.v1.Campaign`."""
+
+    review_share: float = campaigns.DEFAULT_SHARE
+    strategy: Strategy = Strategy.PRIORITY
+    control_share: float = campaigns.DEFAULT_CONTROL_SHARE
+    budget_cases: int | None = None
+    budget_minutes: float | None = None
+    target_error_share: float = campaigns.DEFAULT_TARGET
+    audit_confidence: float = campaigns.DEFAULT_CONFIDENCE
+    tolerance: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -28,10 +39,11 @@ class Plan:
     volumes: tuple[str, ...]
     ensemble: Ensemble
     profile: str
-    review_share: float
+    acquisition: Acquisition
     request_id: str
     fingerprint: str
     trace_id: str
+    actor: str = ""
 
 
 def earlier(session: Session, campaign: str, request_id: str, fingerprint: str) -> Campaign | None:
@@ -71,7 +83,8 @@ def create(session: Session, plan: Plan, now: int) -> Campaign:
         spacing_mm=plan.ensemble.spacing_mm,
         class_map=plan.ensemble.class_map,
         profile=plan.profile,
-        review_share=plan.review_share,
+        **asdict(plan.acquisition),
+        audit_count=0,
         volume_count=len(plan.volumes),
         ready_count=0,
         failed_count=0,
@@ -100,13 +113,15 @@ def create(session: Session, plan: Plan, now: int) -> Campaign:
         "priority": 0,
         "rank": 0,
         "error": "",
+        "facts": {},
     }
     session.execute(insert(Item), [blank | {"volume": volume} for volume in plan.volumes])
-    journal.record(session, campaign, Kind.ROUND_STARTED, now, message=f"Round 1 over {len(plan.volumes)} volumes.")
+    message = f"Round 1 over {len(plan.volumes)} volumes."
+    journal.record(session, campaign, Kind.ROUND_STARTED, now, message=message, actor=plan.actor)
     return campaign
 
 
-def start_next(session: Session, name: str, number: int, etag: str, now: int) -> Campaign:
+def start_next(session: Session, name: str, number: int, etag: str, now: int, actor: str = "") -> Campaign:
     """Start the next round: volumes that nobody has reviewed are worked on again, the others keep their labels.
 
     `number` is the round's, or 0 for whichever is next. A round that was started before is not started again.
@@ -117,7 +132,7 @@ def start_next(session: Session, name: str, number: int, etag: str, now: int) ->
         return campaign
     campaigns.require_etag(etag, str(campaign.version))
     campaigns.require_startable(State(campaign.state), f"campaigns/{campaign.id}")
-    reviewed = select(Review.volume).where(Review.campaign == campaign.id, Review.state == ReviewState.DONE)
+    reviewed = pool.reviewed(campaign.id)
     mine = Item.campaign == campaign.id
     again = session.scalar(select(func.count()).select_from(Item).where(mine, Item.volume.not_in(reviewed))) or 0
     if not again:
@@ -138,40 +153,11 @@ def start_next(session: Session, name: str, number: int, etag: str, now: int) ->
         .values(state=ItemState.PENDING, queued=False, age=now, predictions=[], attention_map="", organs=[], error="")
     )
     message = f"Round {campaign.round} over {again} volumes."
-    journal.record(session, campaign, Kind.ROUND_STARTED, now, message=message)
+    journal.record(session, campaign, Kind.ROUND_STARTED, now, message=message, actor=actor)
     return campaign
 
 
-def close_if_complete(session: Session, campaign: Campaign, now: int) -> None:
-    """Rank a locked campaign's round and open its reviews, if no volume is still to do."""
-    undone = select(Item.volume).where(Item.campaign == campaign.id, Item.state.in_(_UNDONE)).limit(1)
-    if campaign.state != State.RUNNING or session.scalar(undone) is not None:
-        return
-    reviewed = select(Review.volume).where(Review.campaign == campaign.id, Review.state == ReviewState.DONE)
-    mine = Item.campaign == campaign.id
-    unreviewed = select(Item.volume, Item.priority).where(
-        mine, Item.state == ItemState.READY, Item.volume.not_in(reviewed)
-    )
-    ranked = by_attention(Candidate(volume, priority) for volume, priority in session.execute(unreviewed))
-    ranks = [
-        {"campaign": campaign.id, "volume": candidate.volume, "rank": rank}
-        for rank, candidate in enumerate(ranked, start=1)
-    ]
-    if ranks:
-        session.execute(update(Item), ranks)
-    chosen = for_review(ranked, campaign.review_share)
-    # Those chosen are the first in rank.
-    for item in session.scalars(select(Item).where(mine, Item.rank.between(1, len(chosen)))):
-        desk.open_review(session, campaign, item, now)
-    campaign.open_review_count = len(chosen)
-    campaign.state = State.IN_REVIEW if chosen else State.ROUND_DONE
-    message = f"{len(ranked)} volumes ranked, {len(chosen)} to review."
-    journal.record(session, campaign, Kind.RANKED, now, message=message)
-    if not chosen:
-        journal.record(session, campaign, Kind.ROUND_DONE, now, message="No volume needs a person.")
-
-
-def cancel(session: Session, name: str, etag: str, now: int) -> Campaign:
+def cancel(session: Session, name: str, etag: str, now: int, actor: str = "") -> Campaign:
     """Close the campaign; closing it twice changes nothing. A decision already made is still merged.
 
     Raises ETAG_MISMATCH.
@@ -180,14 +166,14 @@ def cancel(session: Session, name: str, etag: str, now: int) -> Campaign:
     if campaign.state == State.CANCELLED:
         return campaign
     campaigns.require_etag(etag, str(campaign.version))
-    stopped = update(Item).where(Item.campaign == campaign.id, Item.state.in_(_UNDONE))
+    stopped = update(Item).where(Item.campaign == campaign.id, Item.state.in_(UNDONE))
     session.execute(stopped.values(state=ItemState.FAILED, error=CANCELLED_ERROR))
     campaign.failed_count = campaign.volume_count - campaign.ready_count
     withdrawn = desk.withdraw(session, campaign)
     campaign.open_review_count -= withdrawn
     campaign.state = State.CANCELLED
     message = f"{withdrawn} reviews withdrawn."
-    journal.record(session, campaign, Kind.CANCELLED, now, message=message)
+    journal.record(session, campaign, Kind.CANCELLED, now, message=message, actor=actor)
     return campaign
 
 

@@ -47,6 +47,16 @@ class SchedulerServicer(SchedulerServiceServicer):
         """Start the next round."""
         return await asyncio.to_thread(self._campaigns.start_round, request)
 
+    async def StartAudit(self, request: pb.StartAuditRequest, context: Any) -> pb.StartAuditResponse:
+        """Draw an audit's sample."""
+        return await asyncio.to_thread(self._campaigns.start_audit, request)
+
+    async def GetCampaignReport(
+        self, request: pb.GetCampaignReportRequest, context: Any
+    ) -> pb.GetCampaignReportResponse:
+        """Tell what the reviews have brought."""
+        return await asyncio.to_thread(self._campaigns.report, request)
+
     async def CancelCampaign(self, request: pb.CancelCampaignRequest, context: Any) -> pb.CancelCampaignResponse:
         """Close a campaign."""
         return await asyncio.to_thread(self._campaigns.cancel, request)

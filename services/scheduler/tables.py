@@ -43,6 +43,15 @@ class Campaign(Base):
     class_map: Mapped[str] = mapped_column(ID)
     profile: Mapped[str] = mapped_column(ID)
     review_share: Mapped[float]
+    strategy: Mapped[int]
+    control_share: Mapped[float]
+    budget_cases: Mapped[int | None]
+    budget_minutes: Mapped[float | None]
+    target_error_share: Mapped[float]
+    audit_confidence: Mapped[float]
+    """Over all audits of the campaign together."""
+    tolerance: Mapped[float]
+    audit_count: Mapped[int]
     volume_count: Mapped[int]
     ready_count: Mapped[int]
     failed_count: Mapped[int]
@@ -91,6 +100,8 @@ class Item(Base):
     priority: Mapped[int]
     rank: Mapped[int]
     error: Mapped[str] = mapped_column(Text)
+    facts: Mapped[dict[str, Any]]
+    """What strategies look at; see `facts.Facts`."""
 
 
 class Review(Base):
@@ -130,6 +141,35 @@ class Review(Base):
     """Request id of the submission."""
     create_time: Mapped[int]
     submit_time: Mapped[int | None]
+    arm: Mapped[int]
+    audit: Mapped[int]
+    """The audit that asked for it, from 1; 0 for a round's."""
+    active_time: Mapped[int]
+    """Microseconds; see `reviews.Desk.active`."""
+    seen_time: Mapped[int | None]
+    facts: Mapped[dict[str, Any]]
+    """Those of its item when it was opened."""
+    expected_minutes: Mapped[float]
+    revised_mm3: Mapped[float | None]
+
+
+class Audit(Base):
+    """See `scheduler.v1.Audit`."""
+
+    __tablename__ = "quality_audit"
+
+    campaign: Mapped[str] = mapped_column(ForeignKey("campaign.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    round: Mapped[int]
+    volume_count: Mapped[int]
+    case_count: Mapped[int]
+    confidence: Mapped[float]
+    """Of this audit by itself."""
+    error_count: Mapped[int | None]
+    """Set when its reviews are done, as is the bound."""
+    bound: Mapped[float | None]
+    passed: Mapped[bool]
+    create_time: Mapped[int]
 
 
 class Event(Base):

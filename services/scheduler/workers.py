@@ -96,11 +96,12 @@ class Workers:
         attention: storage_pb2.AttentionMap = self._result(stream, "attention_map")
         return attention
 
-    def merge(self, volume: str, predictions: Sequence[str], label_versions: Sequence[str]) -> str:
-        """Name of the merged label version."""
+    def merge(self, volume: str, predictions: Sequence[str], label_versions: Sequence[str]) -> storage_pb2.LabelVersion:
+        """The merged label version."""
         request = merging_pb2.MergeRequest(volume=volume, predictions=predictions, label_versions=label_versions)
         stream = self._merging.Merge(request, timeout=self._settings.merge_seconds)
-        return str(self._result(stream, "label_version").name)
+        merged: storage_pb2.LabelVersion = self._result(stream, "label_version")
+        return merged
 
     def source_labels(self, volume: str) -> list[storage_pb2.LabelVersion]:
         """What the volume's source labelled, oldest first."""
@@ -118,9 +119,9 @@ class Workers:
         response = self._storage.GetLabelVersion(storage_pb2.GetLabelVersionRequest(name=name))
         return response.label_version
 
-    def require_volume(self, name: str) -> None:
-        """Raise RESOURCE_NOT_FOUND unless storage has the volume."""
-        self._storage.GetVolume(storage_pb2.GetVolumeRequest(name=name))
+    def volume(self, name: str) -> storage_pb2.Volume:
+        """The record of "volumes/{volume}". Raises RESOURCE_NOT_FOUND."""
+        return self._storage.GetVolume(storage_pb2.GetVolumeRequest(name=name)).volume
 
     def volumes(self) -> Iterator[str]:
         """Names of all volumes."""

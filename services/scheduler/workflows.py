@@ -23,7 +23,7 @@ from services.scheduler.settings import Settings
 
 # What a running workflow may be replayed by. Change it when the order or the names of the pipeline's steps change, and
 # let the work in flight under the old one end first.
-VERSION = "wf-1"
+VERSION = "wf-2"
 VOLUMES, DECISIONS = "volumes", "decisions"
 _ENDED_BADLY = ["ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"]
 _PAGE = 500

@@ -9,6 +9,7 @@ from abdomenatlas.scheduler.v1 import scheduler_pb2 as pb
 from services.core.errors import AtlasError, Reason
 from services.core.rpc import request_id
 from services.scheduler import admission, campaigns
+from services.scheduler.rounds import Acquisition
 from services.scheduler.settings import Settings
 from services.scheduler.workers import Workers
 from tests.scheduler.world import CLASS_MAP, MODELS, ORGANS, Server, World, model
@@ -65,8 +66,9 @@ def test_an_empty_list_of_models_means_all_that_are_ready(world: World, asked: W
         plan = admission.plan(request(), asked)
     assert plan.ensemble.models == MODELS
     assert (plan.ensemble.organs, plan.ensemble.class_map, plan.ensemble.spacing_mm) == (ORGANS, CLASS_MAP, 1.5)
-    assert (plan.profile, plan.review_share, plan.volumes, plan.trace_id) == ("parity", 0.05, ("a",), "t")
-    assert admission.plan(request(review_share=0.0), asked).review_share == 0
+    assert (plan.profile, plan.volumes, plan.trace_id) == ("parity", ("a",), "t")
+    assert plan.acquisition == Acquisition()
+    assert admission.plan(request(review_share=0.0), asked).acquisition.review_share == 0
 
 
 @pytest.mark.parametrize(

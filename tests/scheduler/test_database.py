@@ -16,18 +16,19 @@ from services.scheduler.desk import Key, Revision
 from services.scheduler.ensembles import Ensemble
 from services.scheduler.items import Outcome, Work
 from services.scheduler.reviews import SECOND, Decision
-from services.scheduler.rounds import Plan
+from services.scheduler.rounds import Acquisition, Plan
 from services.scheduler.tables import Base
 
 ENSEMBLE = Ensemble(("models/unet/versions/1",), ("liver",), 1.5, "abdomenatlas-1.0")
 
 
 def plan(name: str, *volumes: str, share: float = 1.0, request_id: str = "") -> Plan:
-    return Plan(name, volumes, ENSEMBLE, "parity", share, request_id, "f" * 64, "trace")
+    return Plan(name, volumes, ENSEMBLE, "parity", Acquisition(review_share=share), request_id, "f" * 64, "trace")
 
 
 def outcome(volume: str, priority: int) -> Outcome:
-    return Outcome(["p"], f"volumes/{volume}/attentionMaps/a", priority, ["liver"], f"volumes/{volume}/labels/m", [])
+    labels = f"volumes/{volume}/labels/m"
+    return Outcome(["p"], f"volumes/{volume}/attentionMaps/a", priority, ["liver"], labels, [], facts={})
 
 
 def finish(database: Database, name: str, priorities: dict[str, int]) -> None:
@@ -176,7 +177,7 @@ def test_reviews_come_and_go_and_every_change_is_told(database: Database) -> Non
         assert decisions.merging(session, "c")
     for _ in range(2):
         with database.change() as session:
-            decisions.merged(session, submission, "volumes/b/labels/m2", late)
+            decisions.merged(session, submission, "volumes/b/labels/m2", None, late)
     with database.change() as session:
         token = desk.claim(session, second, "ann", SECOND, late).token
         desk.submit(session, second, token, Decision.ACCEPTED, Revision(), late, "t")
@@ -209,7 +210,7 @@ def test_a_decision_in_hand_is_merged_even_if_the_campaign_is_cancelled(database
         desk.submit(session, key, token, Decision.REVISED, Revision("volumes/b/labels/r", "ann"), 101, "t")
         assert rounds.cancel(session, "c", "", 102).open_review_count == 1
     with database.change() as session:
-        decisions.merged(session, Submission(key, token), "volumes/b/labels/m2", 103)
+        decisions.merged(session, Submission(key, token), "volumes/b/labels/m2", None, 103)
         campaign = journal.find(session, "c")
         assert (campaign.state, campaign.open_review_count) == (State.CANCELLED, 0)
 

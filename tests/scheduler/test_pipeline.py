@@ -14,7 +14,7 @@ from services.scheduler.ensembles import Ensemble
 from services.scheduler.items import Work
 from services.scheduler.pipeline import Pipeline
 from services.scheduler.retry import Patience
-from services.scheduler.rounds import Plan
+from services.scheduler.rounds import Acquisition, Plan
 from services.scheduler.settings import Settings
 from services.scheduler.tables import Item
 from services.scheduler.workers import Workers
@@ -28,7 +28,11 @@ def tables(tmp_path: Path) -> Iterator[Database]:
     database.migrate()
     ensemble = Ensemble(MODELS, ORGANS, 1.5, CLASS_MAP)
     with database.change() as session:
-        rounds.create(session, Plan("c", ("a", "b"), ensemble, "parity", 0.0, "", "f" * 64, "trace"), clock.now())
+        rounds.create(
+            session,
+            Plan("c", ("a", "b"), ensemble, "parity", Acquisition(review_share=0.0), "", "f" * 64, "t"),
+            clock.now(),
+        )
     yield database
     database.close()
 

@@ -91,7 +91,7 @@ def test_what_is_refused(before: Desk, action: Action, now: int, reason: Reason)
 
 def test_a_decision_that_cannot_be_merged_is_kept_at_the_side() -> None:
     again = reviews.reopen(SUBMITTED)
-    assert again == Desk(token=1, side_versions=("r1",))
+    assert again == Desk(token=1, side_versions=("r1",), active=1)
     assert reviews.reopen(DONE) == DONE
 
 

@@ -9,6 +9,8 @@ from pydantic import ValidationError
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as pb
 from services.core.errors import AtlasError, Reason
 from services.scheduler import campaigns, reviews
+from services.scheduler.acquisition import ORDERS
+from services.scheduler.acquisition.gain import MEASURES
 from services.scheduler.ensembles import Card, agree
 from services.scheduler.retry import Patience
 from services.scheduler.settings import Settings
@@ -22,7 +24,9 @@ SEGRESNET = Card("models/segresnet/versions/1", ("spleen", "pancreas"), "abdomen
     [
         (campaigns.State, pb.Campaign.State, "STATE_"),
         (campaigns.ItemState, pb.CampaignItem.State, "STATE_"),
+        (campaigns.Strategy, pb.Campaign.Strategy, "STRATEGY_"),
         (campaigns.Kind, pb.CampaignEvent.Kind, "KIND_"),
+        (campaigns.Arm, pb.Review.Arm, "ARM_"),
         (reviews.State, pb.Review.State, "STATE_"),
         (reviews.Decision, pb.Review.Decision, "DECISION_"),
     ],
@@ -33,7 +37,12 @@ def test_the_rules_and_the_api_have_the_same_values(ours: type[IntEnum], theirs:
     }
 
 
-@pytest.mark.parametrize("state", [campaigns.State.RUNNING, campaigns.State.IN_REVIEW, campaigns.State.CANCELLED])
+def test_strategies_and_measures_have_the_names_of_the_api() -> None:
+    assert set(ORDERS) == {strategy.name.lower() for strategy in campaigns.Strategy}
+    assert {f"MEASURE_{name.upper()}" for name in MEASURES} == set(pb.Gain.Measure.keys()) - {"MEASURE_UNSPECIFIED"}
+
+
+@pytest.mark.parametrize("state", [state for state in campaigns.State if state != campaigns.State.ROUND_DONE])
 def test_only_a_finished_round_is_followed_by_another(state: campaigns.State) -> None:
     campaigns.require_startable(campaigns.State.ROUND_DONE, "campaigns/c")
     with pytest.raises(AtlasError) as refused:

@@ -30,14 +30,19 @@ from abdomenatlas.uncertainty.v1.uncertainty_pb2_grpc import (
     UncertaintyServiceServicer,
     add_UncertaintyServiceServicer_to_server,
 )
+from services.core.access.guard import Guard
 from services.core.errors import AtlasError, Reason
+from services.core.geometry import Geometry
 from services.core.names import content_id
 from services.core.rpc import request_id
+from services.core.rpc.admission import Admission
+from services.core.rpc.convert import geometry_to_proto
 from services.core.rpc.interceptor import CallInterceptor
 
 ORGANS = ("liver", "spleen", "pancreas")
 CLASS_MAP = "abdomenatlas-1.0"
 MODELS = ("models/segresnet/versions/1", "models/unet/versions/1")
+GEOMETRY = Geometry((100, 80, 60), (1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 5.0, 0.0))
 
 
 @dataclass
@@ -48,6 +53,8 @@ class World:
     """Volume id to the organs that its source labelled."""
     models: list[inference_pb2.Model] = field(default_factory=lambda: [model(name) for name in MODELS])
     priorities: dict[str, int] = field(default_factory=dict)
+    organ_mm3: float = 0.0
+    """Tissue of every organ that a merge labels. With none there is no foreground, and no control arm is drawn."""
     predict_seconds: float = 0.0
     faults: dict[tuple[str, str], list[AtlasError]] = field(default_factory=dict)
     """(method, volume id) to the errors of its next calls; the last one stays if it is lasting."""
@@ -66,7 +73,7 @@ class World:
     ) -> str:
         """Put a label version into storage; its name."""
         name = f"volumes/{volume}/labels/{content_id(volume, str(origin), author, made_of, *organs)}"
-        entries = [storage_pb2.OrganLabel(organ=organ, origin=origin) for organ in organs]
+        entries = [storage_pb2.OrganLabel(organ=organ, origin=origin, volume_mm3=self.organ_mm3) for organ in organs]
         self.labels[name] = storage_pb2.LabelVersion(
             name=name, origin=origin, organs=entries, author=author, class_map=CLASS_MAP
         )
@@ -98,7 +105,10 @@ class Storage(StorageServiceServicer):
 
     async def GetVolume(self, request: storage_pb2.GetVolumeRequest, context: Any) -> storage_pb2.GetVolumeResponse:
         _volume(self.server.world, request.name)
-        return storage_pb2.GetVolumeResponse(volume=storage_pb2.Volume(name=request.name))
+        geometry = geometry_to_proto(GEOMETRY)
+        return storage_pb2.GetVolumeResponse(
+            volume=storage_pb2.Volume(name=request.name, geometry=geometry, min_hu=-1024, max_hu=1500, dataset="world")
+        )
 
     async def ListVolumes(
         self, request: storage_pb2.ListVolumesRequest, context: Any
@@ -221,10 +231,10 @@ class Server:
 
     async def _serve(self, started: threading.Event) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        server = grpc.aio.server(interceptors=[CallInterceptor()])
+        server = grpc.aio.server(interceptors=[CallInterceptor(Admission(Guard(), None))])
         add_StorageServiceServicer_to_server(Storage(self), server)  # type: ignore[abstract]  # others are not called
         add_InferenceServiceServicer_to_server(Inference(self), server)
-        add_UncertaintyServiceServicer_to_server(Uncertainty(self), server)
+        add_UncertaintyServiceServicer_to_server(Uncertainty(self), server)  # type: ignore[abstract]  # likewise
         add_MergingServiceServicer_to_server(Merging(self), server)
         self.port = server.add_insecure_port(self.address)
         await server.start()

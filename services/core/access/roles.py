@@ -88,6 +88,8 @@ def _rules() -> Mapping[str, Rule]:
             "ListCampaigns": _read(),
             "WatchCampaign": _read(),
             "StartRound": Rule(Role.OPERATOR, changes="name"),
+            "StartAudit": Rule(Role.OPERATOR, changes="name"),
+            "GetCampaignReport": _read(),
             "CancelCampaign": Rule(Role.OPERATOR, changes="name"),
             "ListItems": _read(),
             "GetReview": _read(),

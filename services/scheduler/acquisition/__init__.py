@@ -7,7 +7,6 @@ Pure functions on what is known about the volumes of a campaign. A strategy is o
 from services.scheduler.acquisition.candidates import Candidate, Setting, Strategy
 from services.scheduler.acquisition.diversity import by_diversity
 from services.scheduler.acquisition.orders import at_random, by_error_per_minute, by_priority, by_volume
-from services.scheduler.acquisition.share import by_attention, for_review
 
 ORDERS: dict[str, Strategy] = {
     "priority": by_priority,
@@ -17,4 +16,4 @@ ORDERS: dict[str, Strategy] = {
     "random": at_random,
 }
 
-__all__ = ["ORDERS", "Candidate", "Setting", "Strategy", "by_attention", "for_review"]
+__all__ = ["ORDERS", "Candidate", "Setting", "Strategy"]

@@ -103,3 +103,11 @@ def _redrawn(arm: NDArray[np.float64], generator: np.random.Generator) -> NDArra
         sums = arm[generator.integers(len(arm), size=(_AT_ONCE, len(arm)))].sum(axis=1)
         ratios.append(sums[:, 0] / np.maximum(sums[:, 1], np.finfo(np.float64).tiny))
     return np.concatenate(ratios)
+
+
+MEASURES: dict[str, Measure] = {
+    "revised_share": in_revised_share,
+    "revised_mm3_per_case": in_mm3_per_case,
+    "revised_mm3_per_minute": in_mm3_per_minute,
+}
+"""By the names of `scheduler.v1.Gain.Measure`."""

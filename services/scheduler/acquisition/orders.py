@@ -22,13 +22,17 @@ def by_error_per_minute(candidates: Sequence[Candidate], setting: Setting) -> It
 
 
 def at_random(candidates: Sequence[Candidate], setting: Setting) -> Iterator[Candidate]:
-    """By lot, among those with labelled foreground; the control arm.
+    """By lot, among those with labelled foreground; the control arm."""
+    return iter(by_lot([c for c in candidates if c.foreground_mm3 > 0], setting.seed))
+
+
+def by_lot(candidates: Sequence[Candidate], seed: str) -> list[Candidate]:
+    """All candidates in a random order, so that the first n are a simple random sample.
 
     The lot of a volume is SHA-256(seed/volume). It does not depend on the other candidates: a candidate more or less
-    leaves the order of the rest as it was, and the first n are a simple random sample of all.
+    leaves the order of the rest as it was.
     """
-    lots = [c for c in candidates if c.foreground_mm3 > 0]
-    return iter(sorted(lots, key=lambda c: (hashlib.sha256(f"{setting.seed}/{c.volume}".encode()).digest(), c.volume)))
+    return sorted(candidates, key=lambda c: (hashlib.sha256(f"{seed}/{c.volume}".encode()).digest(), c.volume))
 
 
 def _descending(candidates: Sequence[Candidate], need: Callable[[Candidate], float]) -> Iterator[Candidate]:

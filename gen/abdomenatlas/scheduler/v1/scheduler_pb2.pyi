@@ -41,9 +41,13 @@ class Campaign(_message.Message):
         STATE_IN_REVIEW: Campaign._State.ValueType  # 2
         """The round is ranked and reviews are open."""
         STATE_ROUND_DONE: Campaign._State.ValueType  # 3
-        """The round's reviews are all done (or it had none); StartRound may follow."""
+        """The reviews of the round, or of an audit that did not pass, are all done (or there were none); StartRound or
+        StartAudit may follow.
+        """
         STATE_CANCELLED: Campaign._State.ValueType  # 4
         """Closed by CancelCampaign."""
+        STATE_FINISHED: Campaign._State.ValueType  # 5
+        """An audit has bounded the share of wrong cases: the aim is reached, and no round follows."""
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
         """Where the campaign stands."""
@@ -55,9 +59,56 @@ class Campaign(_message.Message):
     STATE_IN_REVIEW: Campaign.State.ValueType  # 2
     """The round is ranked and reviews are open."""
     STATE_ROUND_DONE: Campaign.State.ValueType  # 3
-    """The round's reviews are all done (or it had none); StartRound may follow."""
+    """The reviews of the round, or of an audit that did not pass, are all done (or there were none); StartRound or
+    StartAudit may follow.
+    """
     STATE_CANCELLED: Campaign.State.ValueType  # 4
     """Closed by CancelCampaign."""
+    STATE_FINISHED: Campaign.State.ValueType  # 5
+    """An audit has bounded the share of wrong cases: the aim is reached, and no round follows."""
+
+    class _Strategy:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StrategyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Campaign._Strategy.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        STRATEGY_UNSPECIFIED: Campaign._Strategy.ValueType  # 0
+        """Not set; in a request the same as STRATEGY_PRIORITY."""
+        STRATEGY_PRIORITY: Campaign._Strategy.ValueType  # 1
+        """Highest CampaignItem.priority first, the attention profile's own sum; under "parity" the order of the paper."""
+        STRATEGY_VOLUME: Campaign._Strategy.ValueType  # 2
+        """Most tissue that asks for attention first, in mm^3: thin slices count no more than thick ones."""
+        STRATEGY_ERROR_PER_MINUTE: Campaign._Strategy.ValueType  # 3
+        """Most expected error (sum over regions of probability x mm^3) per expected minute of a reviewer first. Under a
+        profile without probabilities the tissue that asks for attention is taken for the error.
+        """
+        STRATEGY_DIVERSITY: Campaign._Strategy.ValueType  # 4
+        """What is most unlike all that was reviewed first: greedy k-centre over organ volumes, HU statistics, spacing,
+        field of view and source.
+        """
+        STRATEGY_RANDOM: Campaign._Strategy.ValueType  # 5
+        """By lot, among volumes with labelled foreground."""
+
+    class Strategy(_Strategy, metaclass=_StrategyEnumTypeWrapper):
+        """Which volumes are reviewed first."""
+
+    STRATEGY_UNSPECIFIED: Campaign.Strategy.ValueType  # 0
+    """Not set; in a request the same as STRATEGY_PRIORITY."""
+    STRATEGY_PRIORITY: Campaign.Strategy.ValueType  # 1
+    """Highest CampaignItem.priority first, the attention profile's own sum; under "parity" the order of the paper."""
+    STRATEGY_VOLUME: Campaign.Strategy.ValueType  # 2
+    """Most tissue that asks for attention first, in mm^3: thin slices count no more than thick ones."""
+    STRATEGY_ERROR_PER_MINUTE: Campaign.Strategy.ValueType  # 3
+    """Most expected error (sum over regions of probability x mm^3) per expected minute of a reviewer first. Under a
+    profile without probabilities the tissue that asks for attention is taken for the error.
+    """
+    STRATEGY_DIVERSITY: Campaign.Strategy.ValueType  # 4
+    """What is most unlike all that was reviewed first: greedy k-centre over organ volumes, HU statistics, spacing,
+    field of view and source.
+    """
+    STRATEGY_RANDOM: Campaign.Strategy.ValueType  # 5
+    """By lot, among volumes with labelled foreground."""
 
     NAME_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
@@ -74,6 +125,12 @@ class Campaign(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    STRATEGY_FIELD_NUMBER: _builtins.int
+    CONTROL_SHARE_FIELD_NUMBER: _builtins.int
+    BUDGET_CASES_FIELD_NUMBER: _builtins.int
+    BUDGET_TIME_FIELD_NUMBER: _builtins.int
+    AUDIT_POLICY_FIELD_NUMBER: _builtins.int
+    AUDIT_COUNT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, "campaigns/{campaign}"."""
     state: Global___Campaign.State.ValueType
@@ -85,7 +142,9 @@ class Campaign(_message.Message):
     profile: _builtins.str
     """Attention profile."""
     review_share: _builtins.float
-    """Share of the ranked volumes that are sent to review in a round, from 0 to 1; at least one volume unless 0."""
+    """Share of the ranked volumes that are sent to review in a round, from 0 to 1, both arms together; at least one
+    volume unless 0.
+    """
     volume_count: _builtins.int
     """Volumes in all."""
     ready_count: _builtins.int
@@ -96,6 +155,16 @@ class Campaign(_message.Message):
     """Reviews of this round that are not done."""
     etag: _builtins.str
     """Changes whenever the campaign does."""
+    strategy: Global___Campaign.Strategy.ValueType
+    """Which volumes are reviewed first."""
+    control_share: _builtins.float
+    """Share of a round's reviews that are drawn by lot, for comparison with the strategy; at least one review of a round
+    that has two or more.
+    """
+    budget_cases: _builtins.int
+    """Volumes that are sent to review."""
+    audit_count: _builtins.int
+    """Audits so far, the one in review among them."""
     @_builtins.property
     def models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """"models/{model}/versions/{version}" of the ensemble, in order."""
@@ -111,6 +180,14 @@ class Campaign(_message.Message):
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When it last changed."""
+
+    @_builtins.property
+    def budget_time(self) -> _duration_pb2.Duration:
+        """Time of reviewers, as it is expected when a round is ranked and as it was measured once reviews are done."""
+
+    @_builtins.property
+    def audit_policy(self) -> Global___AuditPolicy:
+        """When the campaign may stop."""
 
     def __init__(
         self,
@@ -130,14 +207,59 @@ class Campaign(_message.Message):
         etag: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        strategy: Global___Campaign.Strategy.ValueType = ...,
+        control_share: _builtins.float = ...,
+        budget_cases: _builtins.int = ...,
+        budget_time: _duration_pb2.Duration | None = ...,
+        audit_policy: Global___AuditPolicy | None = ...,
+        audit_count: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "grid", b"grid", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["audit_policy", b"audit_policy", "budget", b"budget", "budget_cases", b"budget_cases", "budget_time", b"budget_time", "create_time", b"create_time", "grid", b"grid", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_map", b"class_map", "create_time", b"create_time", "etag", b"etag", "failed_count", b"failed_count", "grid", b"grid", "models", b"models", "name", b"name", "open_review_count", b"open_review_count", "profile", b"profile", "ready_count", b"ready_count", "review_share", b"review_share", "round", b"round", "state", b"state", "update_time", b"update_time", "volume_count", b"volume_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit_count", b"audit_count", "audit_policy", b"audit_policy", "budget", b"budget", "budget_cases", b"budget_cases", "budget_time", b"budget_time", "class_map", b"class_map", "control_share", b"control_share", "create_time", b"create_time", "etag", b"etag", "failed_count", b"failed_count", "grid", b"grid", "models", b"models", "name", b"name", "open_review_count", b"open_review_count", "profile", b"profile", "ready_count", b"ready_count", "review_share", b"review_share", "round", b"round", "state", b"state", "strategy", b"strategy", "update_time", b"update_time", "volume_count", b"volume_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_budget: _TypeAlias = _typing.Literal["budget_cases", "budget_time"]  # noqa: Y015
+    _WhichOneofArgType_budget: _TypeAlias = _typing.Literal["budget", b"budget"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_budget) -> _WhichOneofReturnType_budget | None: ...
+
+Global___Campaign: _TypeAlias = Campaign  # noqa: Y015
+
+@_typing.final
+class AuditPolicy(_message.Message):
+    """When a campaign may stop: at which share of wrong cases among those that nobody has looked at, and how sure of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_ERROR_SHARE_FIELD_NUMBER: _builtins.int
+    CONFIDENCE_FIELD_NUMBER: _builtins.int
+    TOLERANCE_FIELD_NUMBER: _builtins.int
+    target_error_share: _builtins.float
+    """The campaign is finished when the bound on the share of wrong cases is at most this; from 0.00001, below 1. In a
+    request 0 means 0.05.
+    """
+    confidence: _builtins.float
+    """How sure the bound is, over all audits of the campaign together: at least 0.5 and at most 0.9999. The n-th audit is
+    held to 1 - (1 - confidence) / 2^n, because whoever audits until one passes will pass one by luck. In a request 0
+    means 0.95.
+    """
+    tolerance: _builtins.float
+    """A case counts as wrong when its reviewer changed the label of more than this share of its labelled tissue; from 0
+    to 1. 0 counts every revision.
+    """
+    def __init__(
+        self,
+        *,
+        target_error_share: _builtins.float = ...,
+        confidence: _builtins.float = ...,
+        tolerance: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confidence", b"confidence", "target_error_share", b"target_error_share", "tolerance", b"tolerance"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Campaign: _TypeAlias = Campaign  # noqa: Y015
+Global___AuditPolicy: _TypeAlias = AuditPolicy  # noqa: Y015
 
 @_typing.final
 class CreateCampaignRequest(_message.Message):
@@ -151,14 +273,25 @@ class CreateCampaignRequest(_message.Message):
     PROFILE_FIELD_NUMBER: _builtins.int
     REVIEW_SHARE_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    STRATEGY_FIELD_NUMBER: _builtins.int
+    CONTROL_SHARE_FIELD_NUMBER: _builtins.int
+    BUDGET_CASES_FIELD_NUMBER: _builtins.int
+    BUDGET_TIME_FIELD_NUMBER: _builtins.int
+    AUDIT_POLICY_FIELD_NUMBER: _builtins.int
     campaign_id: _builtins.str
     """Last part of the resource name, as for volumes."""
     profile: _builtins.str
     """Attention profile; empty means "parity"."""
     review_share: _builtins.float
-    """See Campaign.review_share; not set means 0.05."""
+    """See Campaign.review_share; not set means 0.05, or 1 if there is a budget: then the first round may spend it all."""
     request_id: _builtins.str
     """Makes the call idempotent: the same id and request give the same campaign. Optional; at most 64 characters."""
+    strategy: Global___Campaign.Strategy.ValueType
+    """See Campaign.strategy."""
+    control_share: _builtins.float
+    """See Campaign.control_share: from 0.01 to 0.5; 0 means 0.1. There is always a control arm."""
+    budget_cases: _builtins.int
+    """At least 1."""
     @_builtins.property
     def volumes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """"volumes/{volume}" names, 1 to 100000 as far as they fit into one message."""
@@ -166,6 +299,14 @@ class CreateCampaignRequest(_message.Message):
     @_builtins.property
     def models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The ensemble; empty means every model that inference has ready. At most 16."""
+
+    @_builtins.property
+    def budget_time(self) -> _duration_pb2.Duration:
+        """From one minute to ten years."""
+
+    @_builtins.property
+    def audit_policy(self) -> Global___AuditPolicy:
+        """See Campaign.audit_policy."""
 
     def __init__(
         self,
@@ -176,14 +317,24 @@ class CreateCampaignRequest(_message.Message):
         profile: _builtins.str = ...,
         review_share: _builtins.float | None = ...,
         request_id: _builtins.str = ...,
+        strategy: Global___Campaign.Strategy.ValueType = ...,
+        control_share: _builtins.float = ...,
+        budget_cases: _builtins.int = ...,
+        budget_time: _duration_pb2.Duration | None = ...,
+        audit_policy: Global___AuditPolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_review_share", b"_review_share", "review_share", b"review_share"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_review_share", b"_review_share", "audit_policy", b"audit_policy", "budget", b"budget", "budget_cases", b"budget_cases", "budget_time", b"budget_time", "review_share", b"review_share"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_review_share", b"_review_share", "campaign_id", b"campaign_id", "models", b"models", "profile", b"profile", "request_id", b"request_id", "review_share", b"review_share", "volumes", b"volumes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_review_share", b"_review_share", "audit_policy", b"audit_policy", "budget", b"budget", "budget_cases", b"budget_cases", "budget_time", b"budget_time", "campaign_id", b"campaign_id", "control_share", b"control_share", "models", b"models", "profile", b"profile", "request_id", b"request_id", "review_share", b"review_share", "strategy", b"strategy", "volumes", b"volumes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__review_share: _TypeAlias = _typing.Literal["review_share"]  # noqa: Y015
     _WhichOneofArgType__review_share: _TypeAlias = _typing.Literal["_review_share", b"_review_share"]  # noqa: Y015
+    _WhichOneofReturnType_budget: _TypeAlias = _typing.Literal["budget_cases", "budget_time"]  # noqa: Y015
+    _WhichOneofArgType_budget: _TypeAlias = _typing.Literal["budget", b"budget"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__review_share) -> _WhichOneofReturnType__review_share | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_budget) -> _WhichOneofReturnType_budget | None: ...
 
 Global___CreateCampaignRequest: _TypeAlias = CreateCampaignRequest  # noqa: Y015
 
@@ -349,6 +500,10 @@ class CampaignEvent(_message.Message):
         """The round's reviews are done and their revisions are merged."""
         KIND_CANCELLED: CampaignEvent._Kind.ValueType  # 12
         """The campaign was cancelled."""
+        KIND_AUDIT_STARTED: CampaignEvent._Kind.ValueType  # 13
+        """The sample of an audit was drawn and its reviews are open."""
+        KIND_AUDIT_DONE: CampaignEvent._Kind.ValueType  # 14
+        """The reviews of an audit are done; the message tells the bound, and whether the campaign is finished."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """What happened."""
@@ -379,6 +534,10 @@ class CampaignEvent(_message.Message):
     """The round's reviews are done and their revisions are merged."""
     KIND_CANCELLED: CampaignEvent.Kind.ValueType  # 12
     """The campaign was cancelled."""
+    KIND_AUDIT_STARTED: CampaignEvent.Kind.ValueType  # 13
+    """The sample of an audit was drawn and its reviews are open."""
+    KIND_AUDIT_DONE: CampaignEvent.Kind.ValueType  # 14
+    """The reviews of an audit are done; the message tells the bound, and whether the campaign is finished."""
 
     SEQUENCE_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
@@ -401,7 +560,7 @@ class CampaignEvent(_message.Message):
     message: _builtins.str
     """For people; for failures the reason and the remedy."""
     actor: _builtins.str
-    """Who caused it: a reviewer, or empty for the scheduler itself."""
+    """Who caused it: a reviewer, or whoever called, if callers are asked who they are; empty for the scheduler itself."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """When."""
@@ -539,6 +698,397 @@ class StartRoundResponse(_message.Message):
 Global___StartRoundResponse: _TypeAlias = StartRoundResponse  # noqa: Y015
 
 @_typing.final
+class StartAuditRequest(_message.Message):
+    """Request of StartAudit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    CASE_COUNT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """"campaigns/{campaign}"."""
+    etag: _builtins.str
+    """The campaign's etag as last read; empty skips the check."""
+    number: _builtins.int
+    """The audit to start, one more than Campaign.audit_count as last read. A repetition of a call that succeeded returns
+    the campaign as it is. 0 means the next one, and is then not safe to repeat blindly.
+    """
+    case_count: _builtins.int
+    """Size of the sample. 0 means as many as are needed if none is wrong (CampaignReport.next_audit); more leave room for
+    wrong ones, and fewer are refused. If there are fewer volumes that nobody has reviewed, all of them are taken.
+    """
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        etag: _builtins.str = ...,
+        number: _builtins.int = ...,
+        case_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_count", b"case_count", "etag", b"etag", "name", b"name", "number", b"number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartAuditRequest: _TypeAlias = StartAuditRequest  # noqa: Y015
+
+@_typing.final
+class StartAuditResponse(_message.Message):
+    """Response of StartAudit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAMPAIGN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def campaign(self) -> Global___Campaign:
+        """The campaign."""
+
+    def __init__(
+        self,
+        *,
+        campaign: Global___Campaign | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["campaign", b"campaign"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign", b"campaign"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartAuditResponse: _TypeAlias = StartAuditResponse  # noqa: Y015
+
+@_typing.final
+class Audit(_message.Message):
+    """One audit: a random sample of the volumes that nobody had reviewed, and what it proves."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    ROUND_FIELD_NUMBER: _builtins.int
+    VOLUME_COUNT_FIELD_NUMBER: _builtins.int
+    CASE_COUNT_FIELD_NUMBER: _builtins.int
+    DONE_COUNT_FIELD_NUMBER: _builtins.int
+    ERROR_COUNT_FIELD_NUMBER: _builtins.int
+    CONFIDENCE_FIELD_NUMBER: _builtins.int
+    ERROR_SHARE_BOUND_FIELD_NUMBER: _builtins.int
+    PASSED_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """From 1."""
+    round: _builtins.int
+    """The round after which it was drawn."""
+    volume_count: _builtins.int
+    """Volumes that nobody had reviewed and that have AI labels; the sample was drawn from these."""
+    case_count: _builtins.int
+    """Volumes in the sample."""
+    done_count: _builtins.int
+    """Those whose review is done."""
+    error_count: _builtins.int
+    """Those that were wrong, by AuditPolicy.tolerance."""
+    confidence: _builtins.float
+    """How sure the bound is, for this audit by itself."""
+    error_share_bound: _builtins.float
+    """Exact (Clopper-Pearson, one-sided) upper bound on the share of wrong cases among `volume_count`; 0 if the sample
+    was all of them, because then no case is left unseen. Not set before the audit is done.
+    """
+    passed: _builtins.bool
+    """Whether the bound is at most the target."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was drawn."""
+
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        round: _builtins.int = ...,
+        volume_count: _builtins.int = ...,
+        case_count: _builtins.int = ...,
+        done_count: _builtins.int = ...,
+        error_count: _builtins.int = ...,
+        confidence: _builtins.float = ...,
+        error_share_bound: _builtins.float | None = ...,
+        passed: _builtins.bool = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_error_share_bound", b"_error_share_bound", "create_time", b"create_time", "error_share_bound", b"error_share_bound"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_error_share_bound", b"_error_share_bound", "case_count", b"case_count", "confidence", b"confidence", "create_time", b"create_time", "done_count", b"done_count", "error_count", b"error_count", "error_share_bound", b"error_share_bound", "number", b"number", "passed", b"passed", "round", b"round", "volume_count", b"volume_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__error_share_bound: _TypeAlias = _typing.Literal["error_share_bound"]  # noqa: Y015
+    _WhichOneofArgType__error_share_bound: _TypeAlias = _typing.Literal["_error_share_bound", b"_error_share_bound"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__error_share_bound) -> _WhichOneofReturnType__error_share_bound | None: ...
+
+Global___Audit: _TypeAlias = Audit  # noqa: Y015
+
+@_typing.final
+class AuditPlan(_message.Message):
+    """What an audit would take that is started now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CASE_COUNT_FIELD_NUMBER: _builtins.int
+    CONFIDENCE_FIELD_NUMBER: _builtins.int
+    VOLUME_COUNT_FIELD_NUMBER: _builtins.int
+    EXPECTED_TIME_FIELD_NUMBER: _builtins.int
+    case_count: _builtins.int
+    """Cases to look at, if none of them is wrong."""
+    confidence: _builtins.float
+    """How sure its bound would be."""
+    volume_count: _builtins.int
+    """Volumes that nobody has reviewed and that have AI labels."""
+    @_builtins.property
+    def expected_time(self) -> _duration_pb2.Duration:
+        """What it is expected to take."""
+
+    def __init__(
+        self,
+        *,
+        case_count: _builtins.int = ...,
+        confidence: _builtins.float = ...,
+        volume_count: _builtins.int = ...,
+        expected_time: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expected_time", b"expected_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_count", b"case_count", "confidence", b"confidence", "expected_time", b"expected_time", "volume_count", b"volume_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuditPlan: _TypeAlias = AuditPlan  # noqa: Y015
+
+@_typing.final
+class ArmReport(_message.Message):
+    """What the reviews of one arm have brought, over all rounds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ARM_FIELD_NUMBER: _builtins.int
+    REVIEW_COUNT_FIELD_NUMBER: _builtins.int
+    DONE_COUNT_FIELD_NUMBER: _builtins.int
+    REVISED_COUNT_FIELD_NUMBER: _builtins.int
+    REVISED_MM3_FIELD_NUMBER: _builtins.int
+    MEASURED_COUNT_FIELD_NUMBER: _builtins.int
+    ACTIVE_TIME_FIELD_NUMBER: _builtins.int
+    arm: Global___Review.Arm.ValueType
+    """Which arm."""
+    review_count: _builtins.int
+    """Reviews, withdrawn ones left out."""
+    done_count: _builtins.int
+    """Those that are done."""
+    revised_count: _builtins.int
+    """Those in which labels were revised."""
+    revised_mm3: _builtins.float
+    """Tissue whose label was changed, in mm^3, over the reviews of which it is known."""
+    measured_count: _builtins.int
+    """Done reviews of which it is known how much was changed."""
+    @_builtins.property
+    def active_time(self) -> _duration_pb2.Duration:
+        """Time that reviewers worked on those that are done; see Review.active_time."""
+
+    def __init__(
+        self,
+        *,
+        arm: Global___Review.Arm.ValueType = ...,
+        review_count: _builtins.int = ...,
+        done_count: _builtins.int = ...,
+        revised_count: _builtins.int = ...,
+        revised_mm3: _builtins.float = ...,
+        measured_count: _builtins.int = ...,
+        active_time: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["active_time", b"active_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_time", b"active_time", "arm", b"arm", "done_count", b"done_count", "measured_count", b"measured_count", "review_count", b"review_count", "revised_count", b"revised_count", "revised_mm3", b"revised_mm3"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ArmReport: _TypeAlias = ArmReport  # noqa: Y015
+
+@_typing.final
+class Gain(_message.Message):
+    """One measure of both arms, and the strategy's minus the control arm's."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Measure:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _MeasureEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Gain._Measure.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        MEASURE_UNSPECIFIED: Gain._Measure.ValueType  # 0
+        """Not set."""
+        MEASURE_REVISED_SHARE: Gain._Measure.ValueType  # 1
+        """Share of cases that had to be revised. Interval: Newcombe's hybrid score."""
+        MEASURE_REVISED_MM3_PER_CASE: Gain._Measure.ValueType  # 2
+        """Tissue whose label was changed, in mm^3 a case. Interval: percentile bootstrap, of a fixed seed."""
+        MEASURE_REVISED_MM3_PER_MINUTE: Gain._Measure.ValueType  # 3
+        """Tissue whose label was changed, in mm^3 a minute of work. Interval: percentile bootstrap, of a fixed seed."""
+
+    class Measure(_Measure, metaclass=_MeasureEnumTypeWrapper):
+        """What is compared."""
+
+    MEASURE_UNSPECIFIED: Gain.Measure.ValueType  # 0
+    """Not set."""
+    MEASURE_REVISED_SHARE: Gain.Measure.ValueType  # 1
+    """Share of cases that had to be revised. Interval: Newcombe's hybrid score."""
+    MEASURE_REVISED_MM3_PER_CASE: Gain.Measure.ValueType  # 2
+    """Tissue whose label was changed, in mm^3 a case. Interval: percentile bootstrap, of a fixed seed."""
+    MEASURE_REVISED_MM3_PER_MINUTE: Gain.Measure.ValueType  # 3
+    """Tissue whose label was changed, in mm^3 a minute of work. Interval: percentile bootstrap, of a fixed seed."""
+
+    MEASURE_FIELD_NUMBER: _builtins.int
+    STRATEGY_FIELD_NUMBER: _builtins.int
+    CONTROL_FIELD_NUMBER: _builtins.int
+    DIFFERENCE_FIELD_NUMBER: _builtins.int
+    LOWER_FIELD_NUMBER: _builtins.int
+    UPPER_FIELD_NUMBER: _builtins.int
+    CONFIDENCE_FIELD_NUMBER: _builtins.int
+    measure: Global___Gain.Measure.ValueType
+    """What is compared."""
+    strategy: _builtins.float
+    """In the strategy's arm."""
+    control: _builtins.float
+    """In the control arm."""
+    difference: _builtins.float
+    """Strategy minus control."""
+    lower: _builtins.float
+    """Lower end of the difference's two-sided interval."""
+    upper: _builtins.float
+    """Upper end of the difference's two-sided interval."""
+    confidence: _builtins.float
+    """Confidence of the interval."""
+    def __init__(
+        self,
+        *,
+        measure: Global___Gain.Measure.ValueType = ...,
+        strategy: _builtins.float = ...,
+        control: _builtins.float = ...,
+        difference: _builtins.float = ...,
+        lower: _builtins.float = ...,
+        upper: _builtins.float = ...,
+        confidence: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confidence", b"confidence", "control", b"control", "difference", b"difference", "lower", b"lower", "measure", b"measure", "strategy", b"strategy", "upper", b"upper"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Gain: _TypeAlias = Gain  # noqa: Y015
+
+@_typing.final
+class CampaignReport(_message.Message):
+    """What a campaign's reviews have brought so far."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAMPAIGN_FIELD_NUMBER: _builtins.int
+    ARMS_FIELD_NUMBER: _builtins.int
+    GAINS_FIELD_NUMBER: _builtins.int
+    AUDITS_FIELD_NUMBER: _builtins.int
+    NEXT_AUDIT_FIELD_NUMBER: _builtins.int
+    CASES_LEFT_FIELD_NUMBER: _builtins.int
+    TIME_LEFT_FIELD_NUMBER: _builtins.int
+    COST_REVIEW_COUNT_FIELD_NUMBER: _builtins.int
+    campaign: _builtins.str
+    """"campaigns/{campaign}"."""
+    cases_left: _builtins.int
+    """What is left of a budget in cases: the open reviews are spent."""
+    cost_review_count: _builtins.int
+    """Finished reviews, of all campaigns, from which the cost of a review was learnt. With 0 each is taken for 15 minutes."""
+    @_builtins.property
+    def arms(self) -> _containers.RepeatedCompositeFieldContainer[Global___ArmReport]:
+        """Per arm that has reviews: strategy, control, audit."""
+
+    @_builtins.property
+    def gains(self) -> _containers.RepeatedCompositeFieldContainer[Global___Gain]:
+        """Per measure of which enough is known: one finished case an arm for shares, two for volumes."""
+
+    @_builtins.property
+    def audits(self) -> _containers.RepeatedCompositeFieldContainer[Global___Audit]:
+        """Oldest first."""
+
+    @_builtins.property
+    def next_audit(self) -> Global___AuditPlan:
+        """What an audit would take that is started now; not set if the campaign is finished or cancelled."""
+
+    @_builtins.property
+    def time_left(self) -> _duration_pb2.Duration:
+        """What is left of a budget in time; open reviews count as they are expected to take."""
+
+    def __init__(
+        self,
+        *,
+        campaign: _builtins.str = ...,
+        arms: _abc.Iterable[Global___ArmReport] | None = ...,
+        gains: _abc.Iterable[Global___Gain] | None = ...,
+        audits: _abc.Iterable[Global___Audit] | None = ...,
+        next_audit: Global___AuditPlan | None = ...,
+        cases_left: _builtins.int | None = ...,
+        time_left: _duration_pb2.Duration | None = ...,
+        cost_review_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cases_left", b"_cases_left", "cases_left", b"cases_left", "next_audit", b"next_audit", "time_left", b"time_left"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cases_left", b"_cases_left", "arms", b"arms", "audits", b"audits", "campaign", b"campaign", "cases_left", b"cases_left", "cost_review_count", b"cost_review_count", "gains", b"gains", "next_audit", b"next_audit", "time_left", b"time_left"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__cases_left: _TypeAlias = _typing.Literal["cases_left"]  # noqa: Y015
+    _WhichOneofArgType__cases_left: _TypeAlias = _typing.Literal["_cases_left", b"_cases_left"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cases_left) -> _WhichOneofReturnType__cases_left | None: ...
+
+Global___CampaignReport: _TypeAlias = CampaignReport  # noqa: Y015
+
+@_typing.final
+class GetCampaignReportRequest(_message.Message):
+    """Request of GetCampaignReport."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """"campaigns/{campaign}"."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCampaignReportRequest: _TypeAlias = GetCampaignReportRequest  # noqa: Y015
+
+@_typing.final
+class GetCampaignReportResponse(_message.Message):
+    """Response of GetCampaignReport."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPORT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def report(self) -> Global___CampaignReport:
+        """The report."""
+
+    def __init__(
+        self,
+        *,
+        report: Global___CampaignReport | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCampaignReportResponse: _TypeAlias = GetCampaignReportResponse  # noqa: Y015
+
+@_typing.final
 class CancelCampaignRequest(_message.Message):
     """Request of CancelCampaign."""
 
@@ -645,7 +1195,9 @@ class CampaignItem(_message.Message):
     priority: _builtins.int
     """See storage.v1.AttentionMap.priority."""
     rank: _builtins.int
-    """1 is the volume that needs a person most; 0 before ranking."""
+    """1 is the volume that needs a person most, by the campaign's strategy for as many as were sent to review and by
+    priority for the others; 0 before ranking.
+    """
     error: _builtins.str
     """Why it failed, with the remedy; empty otherwise."""
     @_builtins.property
@@ -799,6 +1351,33 @@ class Review(_message.Message):
     DECISION_REVISED: Review.Decision.ValueType  # 2
     """Some organs were wrong; `revision` holds them."""
 
+    class _Arm:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _ArmEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Review._Arm.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        ARM_UNSPECIFIED: Review._Arm.ValueType  # 0
+        """Not set, or not told yet."""
+        ARM_STRATEGY: Review._Arm.ValueType  # 1
+        """The campaign's strategy wanted it."""
+        ARM_CONTROL: Review._Arm.ValueType  # 2
+        """It was drawn by lot, for comparison."""
+        ARM_AUDIT: Review._Arm.ValueType  # 3
+        """It was drawn by lot, to find out whether the campaign may stop."""
+
+    class Arm(_Arm, metaclass=_ArmEnumTypeWrapper):
+        """Why the volume is reviewed."""
+
+    ARM_UNSPECIFIED: Review.Arm.ValueType  # 0
+    """Not set, or not told yet."""
+    ARM_STRATEGY: Review.Arm.ValueType  # 1
+    """The campaign's strategy wanted it."""
+    ARM_CONTROL: Review.Arm.ValueType  # 2
+    """It was drawn by lot, for comparison."""
+    ARM_AUDIT: Review.Arm.ValueType  # 3
+    """It was drawn by lot, to find out whether the campaign may stop."""
+
     NAME_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     VOLUME_FIELD_NUMBER: _builtins.int
@@ -815,6 +1394,9 @@ class Review(_message.Message):
     RESULT_FIELD_NUMBER: _builtins.int
     SIDE_VERSIONS_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    ARM_FIELD_NUMBER: _builtins.int
+    ACTIVE_TIME_FIELD_NUMBER: _builtins.int
+    REVISED_MM3_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, "campaigns/{campaign}/reviews/{review}"."""
     state: Global___Review.State.ValueType
@@ -824,7 +1406,7 @@ class Review(_message.Message):
     round: _builtins.int
     """The round that asked for it."""
     rank: _builtins.int
-    """Rank of the volume in that round."""
+    """Place in that round's queue: the strategy's order, with what was drawn by lot at places drawn by lot."""
     priority: _builtins.int
     """See storage.v1.AttentionMap.priority."""
     attention_map: _builtins.str
@@ -841,6 +1423,10 @@ class Review(_message.Message):
     """The label version that came of it, once done."""
     etag: _builtins.str
     """Changes whenever the stored review does; a lease that merely runs out changes nothing."""
+    arm: Global___Review.Arm.ValueType
+    """Why the volume is reviewed; told once the review is done, so that a reviewer looks at all cases alike."""
+    revised_mm3: _builtins.float
+    """Tissue whose label the review changed, in mm^3: 0 for DECISION_ACCEPTED; not set while it is not known."""
     @_builtins.property
     def organs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Organs in the order in which they need a look."""
@@ -852,6 +1438,12 @@ class Review(_message.Message):
     @_builtins.property
     def side_versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names of revisions that came under a lost lease."""
+
+    @_builtins.property
+    def active_time(self) -> _duration_pb2.Duration:
+        """Time that reviewers worked on it: from claim or renewal to the next renewal, release or submission, at most one hour
+        of each such span. A span that ended with the lease running out is left out.
+        """
 
     def __init__(
         self,
@@ -872,12 +1464,17 @@ class Review(_message.Message):
         result: _builtins.str = ...,
         side_versions: _abc.Iterable[_builtins.str] | None = ...,
         etag: _builtins.str = ...,
+        arm: Global___Review.Arm.ValueType = ...,
+        active_time: _duration_pb2.Duration | None = ...,
+        revised_mm3: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["lease_expire_time", b"lease_expire_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_revised_mm3", b"_revised_mm3", "active_time", b"active_time", "lease_expire_time", b"lease_expire_time", "revised_mm3", b"revised_mm3"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attention_map", b"attention_map", "decision", b"decision", "etag", b"etag", "label_version", b"label_version", "lease_expire_time", b"lease_expire_time", "name", b"name", "organs", b"organs", "priority", b"priority", "rank", b"rank", "result", b"result", "reviewer", b"reviewer", "revision", b"revision", "round", b"round", "side_versions", b"side_versions", "state", b"state", "volume", b"volume"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_revised_mm3", b"_revised_mm3", "active_time", b"active_time", "arm", b"arm", "attention_map", b"attention_map", "decision", b"decision", "etag", b"etag", "label_version", b"label_version", "lease_expire_time", b"lease_expire_time", "name", b"name", "organs", b"organs", "priority", b"priority", "rank", b"rank", "result", b"result", "reviewer", b"reviewer", "revised_mm3", b"revised_mm3", "revision", b"revision", "round", b"round", "side_versions", b"side_versions", "state", b"state", "volume", b"volume"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__revised_mm3: _TypeAlias = _typing.Literal["revised_mm3"]  # noqa: Y015
+    _WhichOneofArgType__revised_mm3: _TypeAlias = _typing.Literal["_revised_mm3", b"_revised_mm3"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__revised_mm3) -> _WhichOneofReturnType__revised_mm3 | None: ...
 
 Global___Review: _TypeAlias = Review  # noqa: Y015
 

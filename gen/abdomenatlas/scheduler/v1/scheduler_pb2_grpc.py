@@ -63,6 +63,16 @@ class SchedulerServiceStub:
                 request_serializer=abdomenatlas_dot_scheduler_dot_v1_dot_scheduler__pb2.StartRoundRequest.SerializeToString,
                 response_deserializer=abdomenatlas_dot_scheduler_dot_v1_dot_scheduler__pb2.StartRoundResponse.FromString,
                 _registered_method=True)
+        self.StartAudit = channel.unary_unary(
+                '/abdomenatlas.scheduler.v1.SchedulerService/StartAudit',
+                request_serializer=abdomenatlas_dot_scheduler_dot_v1_dot_scheduler__pb2.StartAuditRequest.SerializeToString,
+                response_deserializer=abdomenatlas_dot_scheduler_dot_v1_dot_scheduler__pb2.StartAuditResponse.FromString,
+                _registered_method=True)
+        self.GetCampaignReport = channel.unary_unary(
+                '/abdomenatlas.scheduler.v1.SchedulerService/GetCampaignReport',
+                request_serializer=abdomenatlas_dot_scheduler_dot_v1_dot_scheduler__pb2.GetCampaignReportRequest.SerializeToString,
+                response_deserializer=abdomenatlas_dot_scheduler_dot_v1_dot_scheduler__pb2.GetCampaignReportResponse.FromString,
+                _registered_method=True)
         self.CancelCampaign = channel.unary_unary(
                 '/abdomenatlas.scheduler.v1.SchedulerService/CancelCampaign',
                 request_serializer=abdomenatlas_dot_scheduler_dot_v1_dot_scheduler__pb2.CancelCampaignRequest.SerializeToString,
@@ -144,6 +154,22 @@ class SchedulerServiceServicer:
     def StartRound(self, request, context):
         """Starts the next round of a campaign whose reviews are all done: merged labels take the revisions in, and the
         volumes that nobody has reviewed are scored and ranked again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StartAudit(self, request, context):
+        """Asks people to look at a random sample of the volumes that nobody has reviewed. When they have, the exact bound on
+        the share of wrong cases decides: the campaign is finished, or another round may follow. Allowed between rounds.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetCampaignReport(self, request, context):
+        """Tells what the reviews have brought: both arms, the gain of the strategy over the control arm, the audits, what was
+        spent and what a review is expected to take.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -233,6 +259,16 @@ def add_SchedulerServiceServicer_to_server(servicer, server):
                     servicer.StartRound,
                     request_deserializer=abdomenatlas_dot_scheduler_dot_v1_dot_scheduler__pb2.StartRoundRequest.FromString,
                     response_serializer=abdomenatlas_dot_scheduler_dot_v1_dot_scheduler__pb2.StartRoundResponse.SerializeToString,
+            ),
+            'StartAudit': grpc.unary_unary_rpc_method_handler(
+                    servicer.StartAudit,
+                    request_deserializer=abdomenatlas_dot_scheduler_dot_v1_dot_scheduler__pb2.StartAuditRequest.FromString,
+                    response_serializer=abdomenatlas_dot_scheduler_dot_v1_dot_scheduler__pb2.StartAuditResponse.SerializeToString,
+            ),
+            'GetCampaignReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCampaignReport,
+                    request_deserializer=abdomenatlas_dot_scheduler_dot_v1_dot_scheduler__pb2.GetCampaignReportRequest.FromString,
+                    response_serializer=abdomenatlas_dot_scheduler_dot_v1_dot_scheduler__pb2.GetCampaignReportResponse.SerializeToString,
             ),
             'CancelCampaign': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelCampaign,
@@ -414,6 +450,60 @@ class SchedulerService:
             '/abdomenatlas.scheduler.v1.SchedulerService/StartRound',
             abdomenatlas_dot_scheduler_dot_v1_dot_scheduler__pb2.StartRoundRequest.SerializeToString,
             abdomenatlas_dot_scheduler_dot_v1_dot_scheduler__pb2.StartRoundResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StartAudit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/abdomenatlas.scheduler.v1.SchedulerService/StartAudit',
+            abdomenatlas_dot_scheduler_dot_v1_dot_scheduler__pb2.StartAuditRequest.SerializeToString,
+            abdomenatlas_dot_scheduler_dot_v1_dot_scheduler__pb2.StartAuditResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCampaignReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/abdomenatlas.scheduler.v1.SchedulerService/GetCampaignReport',
+            abdomenatlas_dot_scheduler_dot_v1_dot_scheduler__pb2.GetCampaignReportRequest.SerializeToString,
+            abdomenatlas_dot_scheduler_dot_v1_dot_scheduler__pb2.GetCampaignReportResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -51,6 +51,14 @@ class SchedulerServiceStub:
     """Starts the next round of a campaign whose reviews are all done: merged labels take the revisions in, and the
     volumes that nobody has reviewed are scored and ranked again.
     """
+    StartAudit: _grpc.UnaryUnaryMultiCallable[_scheduler_pb2.StartAuditRequest, _scheduler_pb2.StartAuditResponse]
+    """Asks people to look at a random sample of the volumes that nobody has reviewed. When they have, the exact bound on
+    the share of wrong cases decides: the campaign is finished, or another round may follow. Allowed between rounds.
+    """
+    GetCampaignReport: _grpc.UnaryUnaryMultiCallable[_scheduler_pb2.GetCampaignReportRequest, _scheduler_pb2.GetCampaignReportResponse]
+    """Tells what the reviews have brought: both arms, the gain of the strategy over the control arm, the audits, what was
+    spent and what a review is expected to take.
+    """
     CancelCampaign: _grpc.UnaryUnaryMultiCallable[_scheduler_pb2.CancelCampaignRequest, _scheduler_pb2.CancelCampaignResponse]
     """Closes a campaign: open reviews are withdrawn and nothing new is started."""
     ListItems: _grpc.UnaryUnaryMultiCallable[_scheduler_pb2.ListItemsRequest, _scheduler_pb2.ListItemsResponse]
@@ -92,6 +100,14 @@ class SchedulerServiceAsyncStub(SchedulerServiceStub):
     StartRound: _aio.UnaryUnaryMultiCallable[_scheduler_pb2.StartRoundRequest, _scheduler_pb2.StartRoundResponse]  # type: ignore[assignment]
     """Starts the next round of a campaign whose reviews are all done: merged labels take the revisions in, and the
     volumes that nobody has reviewed are scored and ranked again.
+    """
+    StartAudit: _aio.UnaryUnaryMultiCallable[_scheduler_pb2.StartAuditRequest, _scheduler_pb2.StartAuditResponse]  # type: ignore[assignment]
+    """Asks people to look at a random sample of the volumes that nobody has reviewed. When they have, the exact bound on
+    the share of wrong cases decides: the campaign is finished, or another round may follow. Allowed between rounds.
+    """
+    GetCampaignReport: _aio.UnaryUnaryMultiCallable[_scheduler_pb2.GetCampaignReportRequest, _scheduler_pb2.GetCampaignReportResponse]  # type: ignore[assignment]
+    """Tells what the reviews have brought: both arms, the gain of the strategy over the control arm, the audits, what was
+    spent and what a review is expected to take.
     """
     CancelCampaign: _aio.UnaryUnaryMultiCallable[_scheduler_pb2.CancelCampaignRequest, _scheduler_pb2.CancelCampaignResponse]  # type: ignore[assignment]
     """Closes a campaign: open reviews are withdrawn and nothing new is started."""
@@ -161,6 +177,26 @@ class SchedulerServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_scheduler_pb2.StartRoundResponse, _abc.Awaitable[_scheduler_pb2.StartRoundResponse]]:
         """Starts the next round of a campaign whose reviews are all done: merged labels take the revisions in, and the
         volumes that nobody has reviewed are scored and ranked again.
+        """
+
+    @_abc_1.abstractmethod
+    def StartAudit(
+        self,
+        request: _scheduler_pb2.StartAuditRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scheduler_pb2.StartAuditResponse, _abc.Awaitable[_scheduler_pb2.StartAuditResponse]]:
+        """Asks people to look at a random sample of the volumes that nobody has reviewed. When they have, the exact bound on
+        the share of wrong cases decides: the campaign is finished, or another round may follow. Allowed between rounds.
+        """
+
+    @_abc_1.abstractmethod
+    def GetCampaignReport(
+        self,
+        request: _scheduler_pb2.GetCampaignReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scheduler_pb2.GetCampaignReportResponse, _abc.Awaitable[_scheduler_pb2.GetCampaignReportResponse]]:
+        """Tells what the reviews have brought: both arms, the gain of the strategy over the control arm, the audits, what was
+        spent and what a review is expected to take.
         """
 
     @_abc_1.abstractmethod

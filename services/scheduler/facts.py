@@ -1,0 +1,67 @@
+"""What is known about a volume beside its voxels: from the records of storage, through our tables, to the strategies.
+
+In the tables it is JSON, one key a fact; a row from before a fact was known has the key left out.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from abdomenatlas.storage.v1.storage_pb2 import AttentionMap, LabelVersion, Volume
+from services.core.rpc.convert import geometry_from_proto
+from services.scheduler.acquisition import Candidate
+from services.scheduler.acquisition.cost import CostModel, Work
+
+Facts = Mapping[str, Any]
+
+# Padding outside the scanner's circle and metal say nothing about a patient.
+_LEAST_HU, _MOST_HU = -1024.0, 3071.0
+
+
+def of_volume(volume: Volume) -> dict[str, Any]:
+    """Of the CT: spacing and extent in mm, the range of its HU, and its dataset."""
+    geometry = geometry_from_proto(volume.geometry)
+    extent = [size * mm for size, mm in zip(geometry.shape, geometry.spacing_mm, strict=True)]
+    hu = [min(max(value, _LEAST_HU), _MOST_HU) for value in (volume.min_hu, volume.max_hu)]
+    return {"spacing_mm": list(geometry.spacing_mm), "extent_mm": extent, "hu": hu, "source": volume.dataset}
+
+
+def of_attention(attention: AttentionMap) -> dict[str, Any]:
+    """Of the attention map: how many organs ask for attention, with how much tissue."""
+    volume = sum(organ.attention_mm3 for organ in attention.organs)
+    return {"organs": len(attention.organs), "attention_mm3": volume, "expected_error_mm3": volume}
+
+
+def of_labels(labels: LabelVersion) -> dict[str, Any]:
+    """Of the merged labels: tissue by organ, whoever labelled it."""
+    return {"organs_mm3": {organ.organ: organ.volume_mm3 for organ in labels.organs}}
+
+
+def work(facts: Facts) -> Work:
+    """What a reviewer has to look at."""
+    return Work(facts.get("organs", 0), facts.get("regions", 0), facts.get("attention_mm3", 0.0))
+
+
+def labelled_mm3(facts: Facts) -> float:
+    """Labelled tissue of all organs."""
+    return float(sum(facts.get("organs_mm3", {}).values()))
+
+
+def candidate(volume: str, priority: int, facts: Facts, cost: CostModel) -> Candidate:
+    """The volume as the strategies see it."""
+    return Candidate(
+        volume=volume,
+        priority=priority,
+        attention_mm3=facts.get("attention_mm3", 0.0),
+        expected_error_mm3=facts.get("expected_error_mm3", 0.0),
+        minutes=cost.minutes(work(facts)),
+        organs_mm3=facts.get("organs_mm3", {}),
+        spacing_mm=_triple(facts.get("spacing_mm", (1.0, 1.0, 1.0))),
+        extent_mm=_triple(facts.get("extent_mm", (0.0, 0.0, 0.0))),
+        hu=tuple(facts.get("hu", (0.0, 0.0))),
+        source=facts.get("source", ""),
+    )
+
+
+def _triple(values: Sequence[float]) -> tuple[float, float, float]:
+    first, second, third = values
+    return first, second, third

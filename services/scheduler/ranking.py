@@ -1,0 +1,56 @@
+"""The end of a round's work: its volumes are ranked, and reviews are opened for those that were chosen."""
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from services.scheduler import desk, journal, pool
+from services.scheduler.acquisition import ORDERS, Setting
+from services.scheduler.acquisition.choice import Budget, Chosen, cases_of, choose, rank
+from services.scheduler.campaigns import UNDONE, Kind, State, Strategy
+from services.scheduler.tables import Campaign, Item, Review
+
+
+def close_if_complete(session: Session, campaign: Campaign, now: int) -> None:
+    """Rank a locked campaign's round and open its reviews, if no volume is still to do."""
+    undone = select(Item.volume).where(Item.campaign == campaign.id, Item.state.in_(UNDONE)).limit(1)
+    if campaign.state != State.RUNNING or session.scalar(undone) is not None:
+        return
+    items = {item.volume: item for item in pool.unreviewed(session, campaign.id)}
+    chosen = _choose(session, campaign, items)
+    first = queue_length(session, campaign) + 1
+    for place, one in enumerate(chosen, start=first):
+        desk.open_review(session, campaign, items[one.candidate.volume], one, place, now)
+    campaign.open_review_count = len(chosen)
+    campaign.state = State.IN_REVIEW if chosen else State.ROUND_DONE
+    message = f"{len(items)} volumes ranked, {len(chosen)} to review."
+    journal.record(session, campaign, Kind.RANKED, now, message=message)
+    if not chosen:
+        journal.record(session, campaign, Kind.ROUND_DONE, now, message="No volume is sent to a person.")
+
+
+def queue_length(session: Session, campaign: Campaign) -> int:
+    """The last place in the queue of a campaign's round."""
+    mine = (Review.campaign == campaign.id) & (Review.round == campaign.round)
+    return session.scalar(select(func.max(Review.rank)).where(mine)) or 0
+
+
+def lot(campaign: Campaign, purpose: str) -> str:
+    """The seed of what is drawn by lot: another one in every campaign, round and audit, and the same if repeated."""
+    return f"{campaign.id}/{campaign.round}/{purpose}"
+
+
+def _choose(session: Session, campaign: Campaign, items: dict[str, Item]) -> list[Chosen]:
+    cost, left = pool.cost_model(session), pool.left(session, campaign)
+    strategy = ORDERS[Strategy(campaign.strategy).name.lower()]
+    setting = Setting(lot(campaign, "control"), pool.seen_before(session, campaign.id))
+    candidates = [pool.candidate(item, cost) for item in items.values()]
+    askable = [candidate for candidate in candidates if pool.is_askable(items[candidate.volume])]
+    budget = Budget(int(min(cases_of(campaign.review_share, len(items)), left.cases)), left.minutes)
+    chosen = choose(askable, strategy, setting, budget, campaign.control_share)
+    ranks = [
+        {"campaign": campaign.id, "volume": candidate.volume, "rank": place}
+        for place, candidate in enumerate(rank(candidates, strategy, setting, len(chosen)), start=1)
+    ]
+    if ranks:
+        session.execute(update(Item), ranks)
+    return chosen

@@ -1,0 +1,79 @@
+"""Drawing the sample of an audit."""
+
+from sqlalchemy.orm import Session
+
+from services.core.errors import AtlasError, Reason
+from services.scheduler import audits, campaigns, desk, journal, pool, ranking
+from services.scheduler.acquisition.choice import Chosen
+from services.scheduler.acquisition.orders import by_lot
+from services.scheduler.campaigns import Arm, Kind, State
+from services.scheduler.tables import Audit, Campaign, Item
+
+
+def start_audit(
+    session: Session, name: str, number: int, etag: str, case_count: int, now: int, actor: str = ""
+) -> Campaign:
+    """Draw the next audit's sample and open its reviews. Without a volume left unseen the campaign is finished at once.
+
+    `number` is the audit's, or 0 for whichever is next. An audit that was started before is not started again.
+    Raises CAMPAIGN_STATE, FIELD_INVALID and ETAG_MISMATCH.
+    """
+    campaign = journal.lock(session, name)
+    if number and campaigns.is_audited(number, campaign.audit_count):
+        return campaign
+    campaigns.require_etag(etag, str(campaign.version))
+    campaigns.require_startable(State(campaign.state), f"campaigns/{campaign.id}")
+    items = {item.volume: item for item in unseen(session, campaign.id)}
+    needed, confidence = audits.needed(campaign)
+    cases = min(_require_enough(case_count, needed, len(items)), len(items))
+    campaign.audit_count += 1
+    session.add(
+        Audit(
+            campaign=campaign.id,
+            number=campaign.audit_count,
+            round=campaign.round,
+            volume_count=len(items),
+            case_count=cases,
+            confidence=confidence,
+            error_count=None,
+            bound=None,
+            passed=False,
+            create_time=now,
+        )
+    )
+    message = f"Audit {campaign.audit_count}: {cases} of {len(items)} volumes that nobody has reviewed."
+    journal.record(session, campaign, Kind.AUDIT_STARTED, now, message=message, actor=actor)
+    _open(session, campaign, items, cases, now)
+    return campaign
+
+
+def unseen(session: Session, campaign: str) -> list[Item]:
+    """What an audit speaks of: volumes with labels of ours that nobody has reviewed."""
+    return [item for item in pool.unreviewed(session, campaign) if pool.is_askable(item)]
+
+
+def _open(session: Session, campaign: Campaign, items: dict[str, Item], cases: int, now: int) -> None:
+    cost = pool.cost_model(session)
+    candidates = [pool.candidate(item, cost) for item in items.values()]
+    # Not only those with foreground, as in the control arm: labels that are wholly missing are wrong too.
+    sample = by_lot(candidates, ranking.lot(campaign, f"audit/{campaign.audit_count}"))[:cases]
+    first = ranking.queue_length(session, campaign) + 1
+    for place, candidate in enumerate(sample, start=first):
+        one = Chosen(candidate, Arm.AUDIT)
+        desk.open_review(session, campaign, items[candidate.volume], one, place, now, audit=campaign.audit_count)
+    campaign.open_review_count = cases
+    if cases:
+        campaign.state = State.IN_REVIEW
+    else:
+        audits.settle(session, campaign, now)
+
+
+def _require_enough(asked: int, needed: int, volumes: int) -> int:
+    if asked < 0 or 0 < asked < min(needed, volumes):
+        raise AtlasError(
+            Reason.FIELD_INVALID,
+            f"{asked} cases cannot prove the target: {needed} are needed if none is wrong.",
+            field="case_count",
+            remedy="Leave it out, or give more to leave room for wrong ones.",
+        )
+    return asked or needed
