@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from abdomenatlas.inference.v1.inference_pb2_grpc import InferenceServiceStub
 from abdomenatlas.scheduler.v1.scheduler_pb2_grpc import SchedulerServiceStub
 from services.cli.stack.state import StateFolder
 from services.core.errors import AtlasError, Reason
@@ -52,3 +53,8 @@ class Connection:
     def scheduler(self) -> SchedulerServiceStub:
         """Scheduler: campaigns and reviews."""
         return SchedulerServiceStub(connect(self.address("scheduler")))
+
+    @cached_property
+    def inference(self) -> InferenceServiceStub:
+        """Inference: models and predictions."""
+        return InferenceServiceStub(connect(self.address("inference")))
