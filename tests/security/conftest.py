@@ -67,11 +67,8 @@ def closed_services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callab
         def start(name: str, **settings: object) -> Closed:
             home = tmp_path_factory.mktemp(name)
             pair, mutual, health = authority.service(name), free_port(), free_port()
-            service = stack.enter_context(
-                launched(
-                    name, home, **closed_settings(authority, issuer, pair.cert, pair.key, mutual, health), **settings
-                )
-            )
+            own = closed_settings(authority, issuer, pair.cert, pair.key, mutual, health)
+            service = stack.enter_context(launched(name, home, **{**own, **settings}))
             closed = Closed(authority, issuer, service, f"127.0.0.1:{mutual}", health)
             stack.callback(closed.close)
             wait_until(lambda: healthy(f"127.0.0.1:{health}"), f"{name} (log: {service.log})", 60)

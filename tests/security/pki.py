@@ -2,6 +2,7 @@
 
 import datetime as dt
 import ipaddress
+import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,11 +38,13 @@ class Authority:
 
     folder: Path
     key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
+    # Two authorities of one name could not be told apart in a bundle.
+    name: str = field(default_factory=lambda: f"authority {secrets.token_hex(4)}")
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         constraints = x509.BasicConstraints(ca=True, path_length=None)
-        own = _builder("authority", "authority", self.key, DAY).add_extension(constraints, critical=True)
+        own = _builder(self.name, self.name, self.key, DAY).add_extension(constraints, critical=True)
         self.ca.write_bytes(own.sign(self.key, hashes.SHA256()).public_bytes(Encoding.PEM))
 
     @property
@@ -55,7 +58,7 @@ class Authority:
         names: list[x509.GeneralName] = [x509.DNSName(name) for name in dns]
         names.append(x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
         names += [x509.UniformResourceIdentifier(uri) for uri in uris]
-        builder = _builder("trial", "authority", key, age).add_extension(
+        builder = _builder("trial", self.name, key, age).add_extension(
             x509.SubjectAlternativeName(names), critical=False
         )
         cert = builder.sign(self.key, hashes.SHA256()).public_bytes(Encoding.PEM)

@@ -16,7 +16,7 @@ from prometheus_client.exposition import choose_encoder
 
 MAX_READERS = 16
 """Connections served at once, each by a thread; more are closed."""
-READER_SECONDS = 10.0
+READER_SECONDS = 4.0
 LOOK_SECONDS = 5.0
 """How often the certificate is read again, at most."""
 
