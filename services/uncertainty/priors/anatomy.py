@@ -134,7 +134,11 @@ class Organ:
     def pieces(self) -> "list[Organ]":
         """Its 26-connected components, the largest first, each with its own facts. They are not kept."""
         found = components(self.mask.voxels)
-        return [Organ(self.name, moved(part, self.mask.corner), self.grid, self._field) for part in found]
+        return [self.part(moved(part, self.mask.corner)) for part in found]
+
+    def part(self, mask: Boxed) -> "Organ":
+        """A part of it, a box on the grid, with its own facts."""
+        return Organ(self.name, mask, self.grid, self._field)
 
     @cached_property
     def by_slice(self) -> npt.NDArray[np.bool_]:

@@ -37,7 +37,8 @@ def flat(anatomy: Anatomy) -> Iterator[Sign]:
     for organ in anatomy.present(SOLID):
         jumps = [_largest_jump(organ, axis) for axis in range(3)]
         area, share, axis, plane = max(jumps)
-        if area > CUT_MM2 and share > CUT_SHARE:
+        # Of an organ that the field of view cuts, the rest may be small and end bluntly.
+        if area > CUT_MM2 * (4 if organ.cut_at else 1) and share > CUT_SHARE:
             yield Sign(
                 (organ.name,),
                 Severity.WARNING,
@@ -53,9 +54,10 @@ def leaking(anatomy: Anatomy) -> Iterator[Sign]:
         core = _eroded(organ.blocks.solid, BRIDGE_MM / 2, organ.blocks.edges_mm)
         block_ml = float(np.prod(organ.blocks.edges_mm)) / ML_MM3
         others = components(core, least_voxels=max(1, int(np.ceil(LEAK_ML / block_ml))))[1:]
-        if not others:
+        # Where the field of view cuts the part, the bridge may be thick beyond it.
+        parts = [part for part in (_regrown(organ, part) for part in others) if not organ.part(part).cut_at]
+        if not parts:
             continue
-        parts = [_regrown(organ, part, BRIDGE_MM / 2) for part in others]
         volume = sum(part.count for part in parts) * anatomy.grid.voxel_volume_mm3 / ML_MM3
         yield Sign(
             (organ.name,),
@@ -133,10 +135,10 @@ def _eroded(solid: Mask, radius_mm: float, edges_mm: tuple[float, float, float])
     return result
 
 
-def _regrown(organ: Organ, part: Boxed, radius_mm: float) -> Boxed:
+def _regrown(organ: Organ, part: Boxed) -> Boxed:
     """The voxels of an organ around a part of its eroded blocks."""
     blocks = organ.blocks
-    steps = _ball(radius_mm + max(blocks.edges_mm), blocks.edges_mm)
+    steps = _ball(BRIDGE_MM / 2 + max(blocks.edges_mm), blocks.edges_mm)
     grown = np.zeros_like(blocks.solid)
     seeds = np.argwhere(part.voxels) + part.corner
     for step in steps:

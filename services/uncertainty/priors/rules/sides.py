@@ -3,13 +3,16 @@
 from collections.abc import Iterator
 
 from services.core.boxes import Boxed
-from services.uncertainty.priors.anatomy import EMPTY, Anatomy, Organ, joined, shared
+from services.uncertainty.priors.anatomy import Anatomy, Organ, joined, shared
 from services.uncertainty.priors.findings import Severity, Sign
 
+_BOWEL = ("colon", "duodenum", "intestine")
 PAIRED = ("adrenal_gland", "femur", "kidney", "lung")
 SWAP_MM = 10.0
 ASYMMETRY = 3.0
-SWALLOWED_SHARE = 0.5
+SWALLOWED_SHARE = 0.4
+LEFT_HIGHER_MM = 15.0
+"""The left kidney lies this much higher than the right one, on average."""
 
 
 def swapped(anatomy: Anatomy) -> Iterator[Sign]:
@@ -51,7 +54,8 @@ def overlapping(anatomy: Anatomy) -> Iterator[Sign]:
 def swallowed(anatomy: Anatomy) -> Iterator[Sign]:
     """A kidney that is missing or small while another organ fills the mirror image of its twin: two organs in one mask.
 
-    The mirror stands between aorta and postcava. A healthy neighbour covers a small part of that place.
+    The mirror stands between aorta and postcava. A healthy neighbour covers a small part of that place; bowel, which
+    may move in when a kidney is removed, does not count.
     """
     vessels = anatomy.found("aorta", "postcava")
     for name, twin_name in (("kidney_left", "kidney_right"), ("kidney_right", "kidney_left")):
@@ -61,11 +65,12 @@ def swallowed(anatomy: Anatomy) -> Iterator[Sign]:
         twin = twins[0]
         if kidney.volume_ml * ASYMMETRY > twin.volume_ml:
             continue
-        place = _mirrored(twin, (vessels[0].middle[0] + vessels[1].middle[0]) / 2)
+        lift = LEFT_HIGHER_MM if name == "kidney_left" else -LEFT_HIGHER_MM
+        place = _mirrored(twin, (vessels[0].middle[0] + vessels[1].middle[0]) / 2, lift)
         for other in anatomy.present(anatomy.organs):
             inside = shared(place, other.mask)
             share = inside.count / twin.voxels
-            if other.name not in (name, twin_name) and share > SWALLOWED_SHARE:
+            if other.name not in (name, twin_name, *_BOWEL) and share > SWALLOWED_SHARE:
                 yield Sign(
                     (other.name, name),
                     Severity.ERROR,
@@ -75,15 +80,13 @@ def swallowed(anatomy: Anatomy) -> Iterator[Sign]:
                 )
 
 
-def _mirrored(organ: Organ, middle: float) -> Boxed:
-    """The organ's mask on the other side of a sagittal plane at index i = `middle`, what leaves the grid cut off."""
-    k, j, i = organ.mask.corner
-    width, shape = organ.grid.array_shape[2], organ.mask.voxels.shape
-    start = round(2 * middle) - (i + shape[2] - 1)
-    low, high = max(0, start), min(width, start + shape[2])
-    if low >= high:
-        return EMPTY
-    return Boxed((k, j, low), organ.mask.voxels[:, :, ::-1][:, :, low - start : high - start])
+def _mirrored(organ: Organ, middle: float, lift_mm: float) -> Boxed:
+    """The organ's mask on the other side of the plane i = `middle`, lifted; what leaves the grid is cut off."""
+    depth, _, width = organ.grid.array_shape
+    first_k = organ.mask.corner[0] + round(lift_mm / organ.grid.spacing_mm[2])
+    first_i = round(2 * middle) - (organ.mask.slices[2].stop - 1)
+    mirrored = organ.mask.voxels[max(0, -first_k) : depth - first_k, :, ::-1][:, :, max(0, -first_i) : width - first_i]
+    return Boxed((max(0, first_k), organ.mask.corner[1], max(0, first_i)), mirrored)
 
 
 def _twins(anatomy: Anatomy) -> Iterator[tuple[Organ, Organ]]:

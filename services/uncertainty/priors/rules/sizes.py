@@ -37,6 +37,7 @@ LIMITS_ML = {
 ASYMMETRY = 3.0
 _TWINS = ("adrenal_gland", "kidney")
 
+FRONT_MM = 60.0
 _NEVER_LACKING = {"liver": Severity.ERROR, "pancreas": Severity.WARNING}
 """Organs that are hardly ever removed whole. Gall bladder, spleen, stomach and one kidney are; vessels have a rule."""
 
@@ -80,7 +81,7 @@ def missing(anatomy: Anatomy) -> Iterator[Sign]:
     for name, severity in _NEVER_LACKING.items():
         organ = anatomy.organs.get(name)
         around = [other for other in anatomy.present(("kidney_left", "kidney_right", "spleen")) if _is_whole(other)]
-        if organ is not None and organ.is_empty and len(around) == 3:
+        if organ is not None and organ.is_empty and len(around) == 3 and _reaches_front(around):
             yield Sign(
                 (name,),
                 severity,
@@ -90,5 +91,10 @@ def missing(anatomy: Anatomy) -> Iterator[Sign]:
             )
 
 
+def _reaches_front(around: list[Organ]) -> bool:
+    """Whether the field of view holds what lies in front of kidneys and spleen."""
+    return min(organ.to_face_mm("A") for organ in around) >= FRONT_MM
+
+
 def _is_whole(organ: Organ) -> bool:
-    return not organ.cut_at & {"S", "I"}
+    return not organ.cut_at

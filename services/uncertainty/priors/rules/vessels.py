@@ -11,6 +11,8 @@ from services.uncertainty.priors.findings import Severity, Sign
 
 MISSING_SHARE = 0.03
 MISSING_MM = 5.0
+BESIDE_MM = 60.0
+"""How far from the postcava the aorta may lie, and the other way round."""
 _AROUND_MM = (45.0, 15.0)
 
 Slices = npt.NDArray[np.bool_]
@@ -28,6 +30,8 @@ def truncated(anatomy: Anatomy) -> Iterator[Sign]:
         if vessel is None or guide is None or guide.is_empty:
             continue
         expected = guide.by_slice & _between_organs(anatomy, name)
+        if _may_lie_outside(vessel, guide, name):
+            continue
         gaps = _gaps(vessel)
         missing = (expected & ~vessel.by_slice) | gaps
         share = missing.sum() / max(1, (expected | gaps).sum())
@@ -56,6 +60,13 @@ def _between_organs(anatomy: Anatomy, vessel: str) -> Slices:
         for lung in anatomy.present(("lung_left", "lung_right")):
             slices |= lung.by_slice
     return slices
+
+
+def _may_lie_outside(vessel: Organ, guide: Organ, name: str) -> bool:
+    """Whether a side of the field of view, not its top or bottom, may cut the vessel away; the aorta is the left one."""
+    if vessel.is_empty:
+        return guide.to_face_mm("L" if name == "aorta" else "R") < BESIDE_MM
+    return bool(vessel.cut_at - {"S", "I"})
 
 
 def _gaps(vessel: Organ) -> Slices:
