@@ -12,6 +12,7 @@ RESTING = (
     sched.Campaign.STATE_IN_REVIEW,
     sched.Campaign.STATE_ROUND_DONE,
     sched.Campaign.STATE_CANCELLED,
+    sched.Campaign.STATE_FINISHED,
 )
 """States in which a campaign waits for people, or for nobody."""
 

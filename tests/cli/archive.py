@@ -37,6 +37,7 @@ class Archive:
     items: list[sched.CampaignItem] = field(default_factory=list)
     reviews: list[sched.Review] = field(default_factory=list)
     state: int = sched.Campaign.STATE_ROUND_DONE
+    report: sched.CampaignReport = field(default_factory=sched.CampaignReport)
 
     @property
     def connection(self) -> Connection:
@@ -55,6 +56,7 @@ class Archive:
             ListItems=lambda _: SimpleNamespace(
                 items=sorted(self.items, key=lambda i: (i.rank or 1000, i.volume)), next_page_token=""
             ),
+            GetCampaignReport=lambda _: SimpleNamespace(report=self.report),
             ListReviews=lambda _: SimpleNamespace(reviews=self.reviews, next_page_token=""),
             WatchCampaign=lambda _: iter(self.events()),
         )
@@ -70,6 +72,8 @@ class Archive:
             class_map="abdomenatlas-1.0",
             profile="parity",
             review_share=0.2,
+            control_share=0.1,
+            strategy=sched.Campaign.STRATEGY_PRIORITY,
             volume_count=len(self.items),
             open_review_count=sum(r.state == sched.Review.STATE_OPEN for r in self.reviews),
         )

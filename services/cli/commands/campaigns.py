@@ -1,5 +1,7 @@
-"""`atlas campaign`: create, watch, list, next-round, cancel."""
+"""`atlas campaign`: create, watch, show, list, next-round, audit, cancel."""
 
+from datetime import timedelta
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -7,6 +9,7 @@ import typer
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as sched
 from abdomenatlas.storage.v1 import storage_pb2 as pb
 from services.cli.campaign_display import show_progress, state_name, summary
+from services.cli.campaign_report import report_lines
 from services.cli.commands.options import STATE, Campaign, Json, State, campaign_name, volume_name
 from services.cli.connection import Connection
 from services.cli.exits import Exit
@@ -17,6 +20,16 @@ from services.core.errors import AtlasError, Reason
 from services.core.names import content_id
 
 _app = typer.Typer(no_args_is_help=True, help="Run campaigns: predict, score, merge, rank, review.")
+
+
+class Strategy(StrEnum):
+    """As in `scheduler.v1.Campaign.Strategy`, in words that people type; a test holds the two together."""
+
+    PRIORITY = "priority"
+    VOLUME = "volume"
+    ERROR_PER_MINUTE = "error-per-minute"
+    DIVERSITY = "diversity"
+    RANDOM = "random"
 
 
 def register(app: typer.Typer) -> None:
@@ -34,10 +47,30 @@ def create(
         list[str] | None,
         typer.Option(help='A model such as "unet" or "models/unet/versions/1"; default: every one that is ready.'),
     ] = None,
-    profile: Annotated[str, typer.Option(help="Attention profile.")] = "parity",
+    profile: Annotated[str, typer.Option(help="Attention profile; default: the scheduler's.")] = "",
+    strategy: Annotated[Strategy, typer.Option(help="Which volumes are reviewed first.")] = Strategy.PRIORITY,
     review_share: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Share of the volumes sent to review; default: 0.05.")
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Share of the volumes sent to review in a round; default: 0.05. 1 with a budget."
+        ),
     ] = None,
+    budget_cases: Annotated[
+        int | None, typer.Option(min=1, help="Volumes reviewed in all rounds, audits apart.")
+    ] = None,
+    budget_minutes: Annotated[
+        float | None, typer.Option(min=1, help="Reviewers' minutes in all rounds, audits apart.")
+    ] = None,
+    control_share: Annotated[
+        float, typer.Option(min=0.01, max=0.5, help="Share of the reviews drawn by lot, for comparison.")
+    ] = 0.1,
+    audit_target: Annotated[
+        float, typer.Option(help="Share of wrong cases among the unseen at which the campaign is finished.")
+    ] = 0.05,
+    audit_confidence: Annotated[float, typer.Option(help="How sure of that, over all audits together.")] = 0.95,
+    audit_tolerance: Annotated[
+        float, typer.Option(help="Share of a case's labelled tissue that may be wrong before the case counts as wrong.")
+    ] = 0.0,
     state: State = STATE,
     json: Json = False,
 ) -> None:
@@ -45,7 +78,8 @@ def create(
 
     Running the command again with the same options gives the same campaign.
 
-    Examples: `atlas campaign create first --all` · `atlas campaign create amos --dataset amos22 --review-share 0.05`
+    Examples: `atlas campaign create first --all` · `atlas campaign create amos --dataset amos22 --review-share 0.05` ·
+    `atlas campaign create deep --all --strategy error-per-minute --budget-minutes 600 --audit-target 0.02`
     """
     connection = Connection.to(state)
     request = sched.CreateCampaignRequest(
@@ -54,7 +88,13 @@ def create(
         models=[_model_name(model) for model in models or []],
         profile=profile,
         review_share=review_share,
+        strategy=sched.Campaign.Strategy.Value(f"STRATEGY_{strategy.name}"),
+        control_share=control_share,
+        audit_policy=sched.AuditPolicy(
+            target_error_share=audit_target, confidence=audit_confidence, tolerance=audit_tolerance
+        ),
     )
+    _set_budget(request, budget_cases, budget_minutes)
     request.request_id = content_id(request.SerializeToString(deterministic=True).hex())
     created = connection.scheduler.CreateCampaign(request).campaign
     if json:
@@ -114,6 +154,40 @@ def next_round(campaign: Campaign, state: State = STATE, json: Json = False) -> 
 
 
 @_app.command()
+def show(campaign: Campaign, state: State = STATE, json: Json = False) -> None:
+    """Show what the reviews have brought: both arms, the gain over drawing by lot, the budget and the audits."""
+    name, scheduler = campaign_name(campaign), Connection.to(state).scheduler
+    found = scheduler.GetCampaign(sched.GetCampaignRequest(name=name)).campaign
+    report = scheduler.GetCampaignReport(sched.GetCampaignReportRequest(name=name)).report
+    if json:
+        print_json({"campaign": as_data(found), "report": as_data(report)})
+        return
+    out.print(summary(found))
+    for line in report_lines(found, report):
+        out.print(line)
+
+
+@_app.command()
+def audit(
+    campaign: Campaign,
+    cases: Annotated[
+        int, typer.Option(min=0, help="Size of the sample; default: as many as it takes if none is wrong.")
+    ] = 0,
+    state: State = STATE,
+    json: Json = False,
+) -> None:
+    """Ask for a look at a random sample of the unseen volumes, to find out whether the campaign may stop.
+
+    `atlas campaign show` tells how many cases that takes, and afterwards what they prove.
+    """
+    name, scheduler = campaign_name(campaign), Connection.to(state).scheduler
+    current = scheduler.GetCampaign(sched.GetCampaignRequest(name=name)).campaign.audit_count
+    # Named, so that a repetition after a lost answer cannot draw another sample.
+    request = sched.StartAuditRequest(name=name, number=current + 1, case_count=cases)
+    _tell(scheduler.StartAudit(request).campaign, json)
+
+
+@_app.command()
 def cancel(campaign: Campaign, state: State = STATE, json: Json = False) -> None:
     """Close a campaign: its open reviews are withdrawn; what it made stays."""
     request = sched.CancelCampaignRequest(name=campaign_name(campaign))
@@ -140,6 +214,20 @@ def _chosen(connection: Connection, volumes: list[str], dataset: str, everything
             remedy="Import some with `atlas import`.",
         )
     return names
+
+
+def _set_budget(request: sched.CreateCampaignRequest, cases: int | None, minutes: float | None) -> None:
+    if cases is not None and minutes is not None:
+        raise AtlasError(
+            Reason.FIELD_INVALID,
+            "A budget is in cases or in minutes.",
+            field="--budget-cases and --budget-minutes",
+            remedy="Give one of the two.",
+        )
+    if cases is not None:
+        request.budget_cases = cases
+    if minutes is not None:
+        request.budget_time.FromTimedelta(timedelta(minutes=minutes))
 
 
 def _model_name(given: str) -> str:

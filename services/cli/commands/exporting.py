@@ -53,7 +53,8 @@ def run(
 
 def export(connection: Connection, contents: Contents, to: Path) -> bool:
     """Write a release with a progress bar, and warn of what it lacks."""
-    if contents.campaign.state not in (sched.Campaign.STATE_ROUND_DONE, sched.Campaign.STATE_CANCELLED):
+    done = (sched.Campaign.STATE_ROUND_DONE, sched.Campaign.STATE_CANCELLED, sched.Campaign.STATE_FINISHED)
+    if contents.campaign.state not in done:
         warn(f"{contents.campaign.name} is not done: {contents.campaign.open_review_count} reviews are open.")
     for volume, why in contents.left_out.items():
         warn(f"{volume} is left out: {why}")

@@ -36,6 +36,7 @@ class CampaignFacts:
     cases: tuple[CaseFacts, ...]
     events: tuple[sched.CampaignEvent, ...]
     """All events, if the campaign rests; none while it runs."""
+    report: sched.CampaignReport
 
 
 def read_facts(connection: Connection, name: str) -> CampaignFacts:
@@ -51,7 +52,9 @@ def read_facts(connection: Connection, name: str) -> CampaignFacts:
     events: tuple[sched.CampaignEvent, ...] = ()
     if campaign.state in RESTING:
         events = tuple(m.event for m in scheduler.WatchCampaign(sched.WatchCampaignRequest(name=name)))
-    return CampaignFacts(campaign, classmaps.load(campaign.class_map), _weights(connection, cases), cases, events)
+    report = scheduler.GetCampaignReport(sched.GetCampaignReportRequest(name=name)).report
+    class_map = classmaps.load(campaign.class_map)
+    return CampaignFacts(campaign, class_map, _weights(connection, cases), cases, events, report)
 
 
 def _case(connection: Connection, item: sched.CampaignItem, review: sched.Review | None) -> CaseFacts:

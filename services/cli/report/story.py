@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as sched
 from abdomenatlas.storage.v1 import storage_pb2 as pb
+from services.cli.campaign_report import audit_line, gain_lines, strategy_name
 from services.cli.report.colours import organ_colour
 from services.cli.report.facts import CampaignFacts, CaseFacts
 from services.cli.report.scenes import Row
@@ -23,6 +24,7 @@ _CAMPAIGNS = {
     sched.Campaign.STATE_IN_REVIEW: "in review",
     sched.Campaign.STATE_ROUND_DONE: "round done",
     sched.Campaign.STATE_CANCELLED: "cancelled",
+    sched.Campaign.STATE_FINISHED: "finished",
 }
 
 
@@ -182,7 +184,9 @@ def _settings(facts: CampaignFacts) -> tuple[tuple[str, str], ...]:
         ("Class map", campaign.class_map),
         ("Network grid", f"{campaign.grid.spacing_mm:g} mm isotropic"),
         ("Attention profile", campaign.profile),
+        ("Strategy", strategy_name(campaign)),
         ("Share sent to review", f"{campaign.review_share:.0%}"),
+        ("Share of reviews drawn by lot", f"{campaign.control_share:.0%}"),
         ("Round", str(campaign.round)),
     ]
     ranked = [e for e in facts.events if e.kind == sched.CampaignEvent.KIND_RANKED]
@@ -191,7 +195,8 @@ def _settings(facts: CampaignFacts) -> tuple[tuple[str, str], ...]:
         settings.append(("Start to ranking", duration(seconds)))
         if campaign.volume_count:
             settings.append(("Per volume", duration(seconds / campaign.volume_count)))
-    return tuple(settings)
+    told = [*gain_lines(facts.report), *map(audit_line, facts.report.audits)] if facts.report.arms else []
+    return (*settings, *(("Reviews", line) for line in told))
 
 
 def _round_start(facts: CampaignFacts, number: int) -> int:

@@ -1,0 +1,88 @@
+"""What a campaign's reviews have brought, in lines for people."""
+
+from collections.abc import Iterator
+
+from google.protobuf.duration_pb2 import Duration
+
+from abdomenatlas.scheduler.v1 import scheduler_pb2 as sched
+
+_MM3_PER_ML = 1000.0
+_MEASURES = {
+    sched.Gain.MEASURE_REVISED_SHARE: ("cases revised", 100.0, "%"),
+    sched.Gain.MEASURE_REVISED_MM3_PER_CASE: ("relabelled a case", 1 / _MM3_PER_ML, "ml"),
+    sched.Gain.MEASURE_REVISED_MM3_PER_MINUTE: ("relabelled a minute", 1 / _MM3_PER_ML, "ml"),
+}
+
+
+def report_lines(campaign: sched.Campaign, report: sched.CampaignReport) -> Iterator[str]:
+    """Strategy and budget, the arms, the gain, the audits and the next one."""
+    yield f"Strategy: {strategy_name(campaign)}; {campaign.control_share:.0%} of the reviews are drawn by lot."
+    budget = budget_line(campaign, report)
+    if budget:
+        yield budget
+    learnt = report.cost_review_count
+    yield f"Cost of a review: learnt from {learnt} finished ones." if learnt else "Cost of a review: 15 min, the prior."
+    yield from (_arm(arm) for arm in report.arms)
+    yield from gain_lines(report)
+    policy = campaign.audit_policy
+    target, confidence = f"{policy.target_error_share:.2%}", f"{policy.confidence:.2%}"
+    yield f"Aim: at most {target} of the unseen cases wrong, with {confidence} confidence."
+    yield from (audit_line(audit) for audit in report.audits)
+    if report.HasField("next_audit"):
+        plan = report.next_audit
+        yield (
+            f"The next audit takes {plan.case_count} of {plan.volume_count} unseen cases, about "
+            f"{_minutes(plan.expected_time):.0f} min, if none of them is wrong."
+        )
+
+
+def strategy_name(campaign: sched.Campaign) -> str:
+    """As it is typed, such as "error-per-minute"."""
+    return sched.Campaign.Strategy.Name(campaign.strategy).removeprefix("STRATEGY_").lower().replace("_", "-")
+
+
+def budget_line(campaign: sched.Campaign, report: sched.CampaignReport) -> str:
+    """The budget and what is left of it; empty without one."""
+    kind = campaign.WhichOneof("budget")
+    if kind == "budget_cases":
+        return f"Budget: {campaign.budget_cases} cases, {report.cases_left} left."
+    if kind == "budget_time":
+        return f"Budget: {_minutes(campaign.budget_time):.0f} min, {_minutes(report.time_left):.0f} left."
+    return ""
+
+
+def gain_lines(report: sched.CampaignReport) -> Iterator[str]:
+    """What the strategy gained over drawing by lot, a measure a line; one line if nothing can be said yet."""
+    if not report.gains:
+        yield "Gain over drawing by lot: not known before both arms have finished reviews."
+    for gain in report.gains:
+        name, scale, unit = _MEASURES[gain.measure]
+        strategy, control, difference, lower, upper = (
+            scale * value for value in (gain.strategy, gain.control, gain.difference, gain.lower, gain.upper)
+        )
+        yield (
+            f"Gain, {name}: {strategy:.3g} {unit} against {control:.3g} {unit} by lot, {difference:+.3g} {unit} "
+            f"({gain.confidence:.0%} interval {lower:+.3g} to {upper:+.3g})."
+        )
+
+
+def audit_line(audit: sched.Audit) -> str:
+    """One audit and what it proves."""
+    seen = f"Audit {audit.number}: {audit.error_count} of {audit.done_count} cases wrong"
+    if not audit.HasField("error_share_bound"):
+        return f"{seen}, {audit.case_count - audit.done_count} still to be looked at."
+    bound = f"at most {audit.error_share_bound:.2%} of the unseen are, with {audit.confidence:.2%} confidence"
+    return f"{seen}; {bound}: {'passed' if audit.passed else 'not passed'}."
+
+
+def _arm(arm: sched.ArmReport) -> str:
+    name = sched.Review.Arm.Name(arm.arm).removeprefix("ARM_").lower()
+    parts = [f"{arm.done_count} of {arm.review_count} reviews done", f"{arm.revised_count} revised"]
+    if arm.measured_count:
+        parts.append(f"{arm.revised_mm3 / _MM3_PER_ML:.1f} ml relabelled")
+    parts.append(f"{_minutes(arm.active_time):.0f} min")
+    return f"{name.capitalize()} arm: {', '.join(parts)}."
+
+
+def _minutes(duration: Duration) -> float:
+    return duration.ToTimedelta().total_seconds() / 60
