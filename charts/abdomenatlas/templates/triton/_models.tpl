@@ -5,7 +5,7 @@ for model in "$@"; do
   name=${model%%=*}
   rm -rf "/repository/$name"
   cp -r "/models/$name" /repository/
-  found=$(cd "/repository/$name" && find . -type f -exec sha256sum {} + | LC_ALL=C sort -k 2 | sha256sum)
+  found=$(cd "/repository/$name" && find . -name __pycache__ -prune -o -type f -exec sha256sum {} + | LC_ALL=C sort -k 2 | sha256sum)
   if [ "${found%% *}" != "${model#*=}" ]; then
     echo "The model $name has the digest ${found%% *}, not ${model#*=}." >&2
     exit 1

@@ -1,0 +1,180 @@
+"""The pods of the evaluation profile run here as processes: their commands, variables, probes, hooks and ends."""
+
+import contextlib
+import hashlib
+import os
+import shutil
+import threading
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+
+from abdomenatlas.storage.v1 import storage_pb2 as pb
+from abdomenatlas.storage.v1.storage_pb2_grpc import StorageServiceStub
+from services.cli.stack.triton import TritonServer, _own_backends, _wheel
+from services.core.geometry import Geometry
+from services.core.rpc.server import ENDING_SECONDS
+from services.inference.model import Model
+from services.inference.triton import Triton
+from services.serving.digest import folder_digest
+from tests.charts.kubelet import Container, Node, run_to_end, running_pod
+from tests.charts.rendering import Manifest, Values, containers, manifests, merged, one, pod_of, profile
+from tests.components import triton as components
+from tests.components.require import require
+
+SLOW = """\
+import time
+
+import threshold
+
+class TritonPythonModel(threshold.TritonPythonModel):
+    def execute(self, requests):
+        time.sleep(4)
+        return super().execute(requests)
+"""
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Node:
+    data = tmp_path / "data"
+    data.mkdir()
+    # Compiled kernels are shared with the other tests, or each pod would compile them anew.
+    compiled = os.environ.get("NUMBA_CACHE_DIR", "")
+    numba = Path(compiled) if compiled else Path(__file__).parents[2] / "build" / "numba"
+    images = {"/models": tmp_path / "image", "/repository": data}
+    return Node(tmp_path, folders={"/var/lib/atlas": data, "/tmp/numba": numba, **images})
+
+
+def test_helm_test_passes_against_the_pods_of_the_chart(node: Node, tmp_path: Path) -> None:
+    """Storage, inference and Triton as the chart starts them; then the pod of `helm test`."""
+    everything = manifests(_values(tmp_path, [components.MODELS / "threshold"]))
+    with contextlib.ExitStack() as stack:
+        for component in ("storage", "inference"):
+            stack.enter_context(running_pod(node, pod_of(everything, component))).wait_started()
+        stack.enter_context(_triton(node, everything)).wait_started()
+        (container,) = one(everything, "Pod", "-test")["spec"]["containers"]
+        done = run_to_end(node, container)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "the prediction is whole" in done.stdout + done.stderr
+
+
+def test_an_upload_in_flight_outlives_the_pod_s_end(node: Node, tmp_path: Path) -> None:
+    """The hook runs, others still get in meanwhile, and after SIGTERM the call in flight ends well."""
+    data = bytes(range(256)) * 8192
+    go_on = threading.Event()
+    with running_pod(node, pod_of(manifests(_values(tmp_path, [])), "storage")) as storage:
+        storage.wait_started()
+        with (
+            grpc.insecure_channel(f"127.0.0.1:{node.port('storage', 50051)}") as channel,
+            ThreadPoolExecutor(1) as pool,
+        ):
+            stub = StorageServiceStub(channel)
+            upload = stub.CreateUpload(_request(data)).upload
+            in_flight = pool.submit(stub.WriteUpload, _chunks(upload.name, data, go_on), timeout=60)
+            storage.pre_stop()
+            assert storage.is_well("readinessProbe")
+            stub.GetUpload(pb.GetUploadRequest(name=upload.name), timeout=5)
+            storage.terminate()
+            _wait_refusal(stub, upload.name)
+            go_on.set()
+            assert in_flight.result(60).upload.state == pb.Upload.STATE_COMPLETE
+        assert storage.exit_code(storage.grace_seconds - 5) == 0
+
+
+def test_a_prediction_in_flight_outlives_triton_s_end(node: Node, tmp_path: Path) -> None:
+    """A real tritonserver with the chart's own arguments is told to end while it computes."""
+    slow = tmp_path / "models-slow" / "slow"
+    source = components.MODELS / "threshold"
+    (slow / "1").mkdir(parents=True)
+    (slow / "config.pbtxt").write_text((source / "config.pbtxt").read_text().replace('"threshold"', '"slow"', 1))
+    (slow / "1" / "threshold.py").write_text((source / "1" / "model.py").read_text())
+    (slow / "1" / "model.py").write_text(SLOW)
+    geometry = Geometry.from_matrix((20, 20, 20), np.diag([1.5, 1.5, 1.5, 1.0]))
+    with _triton(node, manifests(_values(tmp_path, [slow]))) as server, ThreadPoolExecutor(1) as pool:
+        server.wait_started()
+        client = Triton(f"127.0.0.1:{node.port('triton', 8001)}")
+        ct = np.zeros((20, 20, 20), np.int16)
+        in_flight = pool.submit(client.infer, Model("slow", "1"), ct, geometry, seconds=60)
+        server.pre_stop()
+        again = pool.submit(client.infer, Model("slow", "1"), ct, geometry, seconds=60)
+        assert in_flight.result(60)
+        threading.Event().wait(1)
+        server.terminate()
+        assert again.result(60)
+        assert server.exit_code(server.grace_seconds - 5) == 0
+
+
+@pytest.mark.parametrize("name", ["production", "evaluation"])
+def test_there_is_time_for_hook_calls_and_ending(name: str) -> None:
+    values = merged(profile(name), {c: {"drainSeconds": 77} for c in ("storage", "scheduler", "triton")})
+    for component in ("storage", "scheduler", "triton"):
+        spec = pod_of(manifests(values), component)["spec"]
+        (container,) = spec["containers"]
+        pause = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
+        assert spec["terminationGracePeriodSeconds"] > pause + 77 + ENDING_SECONDS
+
+
+def test_a_model_that_is_not_what_its_digest_says_is_not_served(node: Node, tmp_path: Path) -> None:
+    values = _values(tmp_path, [components.MODELS / "threshold"])
+    values["triton"]["models"]["load"][0]["sha256"] = "0" * 64
+    (fetch, _) = containers(pod_of(manifests(values), "triton"))
+    done = run_to_end(node, fetch)
+    assert done.returncode == 1
+    assert f"The model threshold has the digest {folder_digest(components.MODELS / 'threshold')}" in done.stderr
+
+
+def _values(tmp_path: Path, models: list[Path]) -> Values:
+    """The evaluation profile, with what differs between the image of Triton and this machine's wheel."""
+    require(components.is_installed(), "nvidia-pytriton is not installed: make setup")
+    arguments = [
+        f"--backend-directory={_own_backends(_wheel(), tmp_path)}",
+        f"--backend-config=python,shm-region-prefix-name=atlas-chart-{os.getpid()}-",
+    ]
+    load = [{"name": model.name, "sha256": folder_digest(model)} for model in models]
+    triton: Values = {"extraArguments": arguments}
+    if load:
+        triton["models"] = {"load": load}
+        for model in models:
+            shutil.copytree(model, tmp_path / "image" / model.name)
+    return merged(profile("evaluation"), {"triton": triton})
+
+
+@contextlib.contextmanager
+def _triton(node: Node, everything: list[Manifest]) -> Iterator[Container]:
+    pod = pod_of(everything, "triton")
+    (fetch, _) = containers(pod)
+    done = run_to_end(node, fetch)
+    assert done.returncode == 0, done.stderr
+    image = TritonServer(node.home / "data", node.home, log_path=node.home / "triton.log")._environment(_wheel())
+    image["PATH"] = os.pathsep.join((str(_wheel() / "bin"), image["PATH"]))
+    del pod["spec"]["initContainers"]
+    with running_pod(node, pod, image) as server:
+        yield server
+
+
+def _request(data: bytes) -> pb.CreateUploadRequest:
+    return pb.CreateUploadRequest(sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data))
+
+
+def _chunks(name: str, data: bytes, go_on: threading.Event) -> Iterator[pb.WriteUploadRequest]:
+    half = len(data) // 2
+    for offset in (0, half):
+        part = data[offset : offset + half]
+        yield pb.WriteUploadRequest(name=name, offset=offset, data=part, crc32=zlib.crc32(part))
+        go_on.wait(60)
+
+
+def _wait_refusal(stub: StorageServiceStub, name: str) -> None:
+    """Wait until no further call is taken: the drain has begun."""
+    for _ in range(100):
+        try:
+            stub.GetUpload(pb.GetUploadRequest(name=name), timeout=2)
+        except grpc.RpcError:
+            return
+        threading.Event().wait(0.1)
+    raise AssertionError("calls are still taken")
