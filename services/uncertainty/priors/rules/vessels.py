@@ -63,7 +63,7 @@ def _between_organs(anatomy: Anatomy, vessel: str) -> Slices:
 
 
 def _may_lie_outside(vessel: Organ, guide: Organ, name: str) -> bool:
-    """Whether a side of the field of view, not its top or bottom, may cut the vessel away; the aorta is the left one."""
+    """Whether a side of the field of view, not its top or bottom, may cut the vessel away; the aorta is on the left."""
     if vessel.is_empty:
         return guide.to_face_mm("L" if name == "aorta" else "R") < BESIDE_MM
     return bool(vessel.cut_at - {"S", "I"})
