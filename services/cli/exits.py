@@ -20,6 +20,8 @@ class Exit(IntEnum):
     """A lease, review, campaign or folder is in a state that does not allow this."""
     FAULT = 5
     """A fault of the product, or damaged data; the logs tell more."""
+    FOUND = 6
+    """A check found something; the answer tells what."""
     INTERRUPTED = 130
     """Ctrl-C."""
 
@@ -53,6 +55,7 @@ def table() -> str:
         Exit.UNREACHABLE: "no stack or service answers; may be repeated",
         Exit.STATE: "a lease, review, campaign or folder is in a state that does not allow this",
         Exit.FAULT: "a fault of the product, or damaged data; see the logs",
+        Exit.FOUND: "a check found something",
         Exit.INTERRUPTED: "interrupted",
     }
     return "  ".join(f"{code.value} {meaning}." for code, meaning in meanings.items())
