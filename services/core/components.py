@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from services.core.boxes import Boxed, Mask
+from services.core.boxes import Boxed, Mask, crop
 
 
-def largest_component(mask: Mask, orientation: str = "RAS") -> Boxed:
+def largest_component(mask: Mask | Boxed, orientation: str = "RAS") -> Boxed:
     """The largest 26-connected component of a mask (k, j, i), 0/1 in its smallest box; empty if the mask is.
 
     Of equal ones the first stays: the one whose first voxel comes first when x is the slowest axis and z the fastest,
@@ -19,18 +19,21 @@ def largest_component(mask: Mask, orientation: str = "RAS") -> Boxed:
     AbdomenAtlas was made, and because it is an order in the patient it does not change when a volume is re-oriented.
     `orientation` says where i, j and k of the mask run to, as `Geometry.orientation` does.
     """
-    mask = np.ascontiguousarray(mask)
-    rows = _row_starts(mask)
+    box = mask if isinstance(mask, Boxed) else crop(np.ascontiguousarray(mask))
+    part = np.ascontiguousarray(box.voxels)
+    rows = _row_starts(part)
     if rows[-1] == 0:
         return Boxed((0, 0, 0), np.zeros((0, 0, 0), np.uint8))
-    begin, end = _runs(mask, rows)
-    parent = _joined(mask.shape[:2], rows, begin, end)
-    offset, steps = _reading_order(mask.shape, orientation)
-    root = _largest(mask.shape[:2], rows, begin, end, parent, offset, steps)
-    k0, k1, j0, j1, i0, i1 = _bounds(mask.shape[:2], rows, begin, end, parent, root)
+    begin, end = _runs(part, rows)
+    parent = _joined(part.shape[:2], rows, begin, end)
+    # An order in the box is the same order in the volume.
+    offset, steps = _reading_order(part.shape, orientation)
+    root = _largest(part.shape[:2], rows, begin, end, parent, offset, steps)
+    k0, k1, j0, j1, i0, i1 = _bounds(part.shape[:2], rows, begin, end, parent, root)
     voxels = np.zeros((k1 - k0, j1 - j0, i1 - i0), np.uint8)
-    _fill(voxels, (k0, j0, i0), mask.shape[1], rows, begin, end, parent, root)
-    return Boxed((k0, j0, i0), voxels)
+    _fill(voxels, (k0, j0, i0), part.shape[1], rows, begin, end, parent, root)
+    k, j, i = box.corner
+    return Boxed((k + k0, j + j0, i + i0), voxels)
 
 
 def components(mask: Mask, *, least_voxels: int = 1, most: int = 256) -> list[Boxed]:
@@ -75,7 +78,7 @@ def _row_starts(mask):  # type: ignore[no-untyped-def]
         for j in range(height):
             row, present = mask[k, j], np.uint8(0)
             for i in range(width):
-                present |= row[i]
+                present = np.uint8(present | row[i])
             count = 0
             if present:
                 before = False

@@ -11,5 +11,5 @@ def fuse(ensemble: Ensemble, organ: str, ct: Geometry) -> Boxed:
     """The organ's mask on the grid `ct`, 0/1: the largest 26-connected component of where the mean probability of the
     models that have the organ, interpolated, is above one half. Empty if it is nowhere.
     """
-    mask = to_ct_mask(ensemble.sums(organ), ensemble.geometry, ct, len(ensemble.having(organ)))
+    mask = to_ct_mask(ensemble.slabs(organ), ensemble.geometry, ct, models=len(ensemble.having(organ)))
     return largest_component(mask, ct.orientation)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from services.core import metrics
 from services.core.geometry import network_grid
 from services.core.resample import to_ct_mask, to_grid
 from services.serving.card import Agreement, Card, load_card, save_card
@@ -28,10 +29,8 @@ def organ_dsc(network: nn.Module, card: Card, reference: Reference) -> dict[str,
         truth = reference.masks.get(organ)
         if truth is None or not truth.any():
             continue
-        mask = to_ct_mask(stored.astype(np.uint16), grid, reference.geometry, 1).view(np.bool_)
-        scores[organ] = (
-            2 * float(np.count_nonzero(mask & truth)) / float(np.count_nonzero(mask) + np.count_nonzero(truth))
-        )
+        mask = to_ct_mask([(0, stored[None])], grid, reference.geometry, models=1)
+        scores[organ] = metrics.dsc(mask.whole(truth.shape), truth)
     return scores
 
 

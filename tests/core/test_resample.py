@@ -52,6 +52,16 @@ def blob(where: Geometry, seed: int = 0) -> npt.NDArray[np.uint16]:
     return cast(npt.NDArray[np.uint16], (np.clip(raw / raw.max() * 4 - 0.8, 0, 1) * 765).astype(np.uint16))
 
 
+def stack(sums: npt.NDArray[np.uint16], models: int) -> npt.NDArray[np.uint8]:
+    """Probabilities (model, z, y, x) of some models that add up to `sums`."""
+    return np.stack([np.clip(sums.astype(np.int32) - 255 * n, 0, 255).astype(np.uint8) for n in range(models)])
+
+
+def fused(sums: npt.NDArray[np.uint16], grid: Geometry, ct: Geometry, models: int) -> npt.NDArray[np.uint8]:
+    """The whole mask of `to_ct_mask`, given the models at once."""
+    return to_ct_mask([(0, stack(sums, models))], grid, ct, models=models).whole(ct.array_shape)
+
+
 def turned(
     array: npt.NDArray[np.generic], where: Geometry, axes: tuple[int, ...], signs: tuple[int, ...]
 ) -> tuple[npt.NDArray[np.generic], Geometry]:
@@ -127,11 +137,9 @@ def test_turning_the_ct_changes_nothing(
         to_grid(cast(Int16, other), other_geometry, grid), to_grid(array, ct, grid), strict=True
     )
     sums = blob(grid)
-    mask = to_ct_mask(sums, grid, ct, 3)
+    mask = fused(sums, grid, ct, 3)
     assert mask.any()
-    np.testing.assert_array_equal(
-        to_ct_mask(sums, grid, other_geometry, 3), turned(mask, ct, axes, signs)[0], strict=True
-    )
+    np.testing.assert_array_equal(fused(sums, grid, other_geometry, 3), turned(mask, ct, axes, signs)[0], strict=True)
 
 
 @pytest.mark.parametrize("ct", CASES.values(), ids=CASES.keys())
@@ -140,7 +148,7 @@ def test_the_mask_is_scipys_interpolation_above_one_half(ct: Geometry, models: i
     """A voxel differs from SciPy's only where the interpolated sum is within float noise of the threshold."""
     grid = network_grid(ct)
     sums = (blob(grid) // 3 * models).astype(np.uint16)
-    got = to_ct_mask(sums, grid, ct, models)
+    got = fused(sums, grid, ct, models)
     want, _ = reference(sums, grid, ct)
     margin = np.abs(2 * want - 255 * models)
     clear = margin > (2.0 if ct is CASES["header noise"] else 0.01)
@@ -169,15 +177,15 @@ def test_any_ct_agrees_with_scipy(
     sums = blob(grid, seed) if np.ptp(grid.shape) else np.zeros(grid.array_shape, np.uint16)
     want, position = reference(sums, grid, ct)
     clear = (np.abs(2 * want - 765) > 4.0) & (border_distance(position, grid) > 1e-3)
-    np.testing.assert_array_equal(to_ct_mask(sums, grid, ct, 3)[clear], (2 * want > 765)[clear])
+    np.testing.assert_array_equal(fused(sums, grid, ct, 3)[clear], (2 * want > 765)[clear])
 
 
 def test_probability_one_half_is_not_above_one_half() -> None:
     """Strictly above: two models with sum 255 everywhere give an empty mask, 256 a full one."""
     ct = geometry((12, 13, 5), (0.8, 0.8, 3.0), (5, 6, 7))
     grid = network_grid(ct)
-    assert not to_ct_mask(np.full(grid.array_shape, 255, np.uint16), grid, ct, 2).any()
-    assert to_ct_mask(np.full(grid.array_shape, 256, np.uint16), grid, ct, 2).all()
+    assert not fused(np.full(grid.array_shape, 255, np.uint16), grid, ct, 2).any()
+    assert fused(np.full(grid.array_shape, 256, np.uint16), grid, ct, 2).all()
 
 
 def test_outside_the_grid_there_is_no_organ() -> None:
@@ -186,7 +194,7 @@ def test_outside_the_grid_there_is_no_organ() -> None:
     matrix = ct.matrix.copy()
     matrix[:3, 3] += 3.0
     grid = Geometry.from_matrix((4, 4, 4), matrix)
-    mask = to_ct_mask(np.full(grid.array_shape, 255, np.uint16), grid, ct, 1)
+    mask = fused(np.full(grid.array_shape, 255, np.uint16), grid, ct, 1)
     assert mask.sum() == 64
     assert mask[3:7, 3:7, 3:7].all()
 
@@ -198,7 +206,7 @@ def test_a_single_voxel_survives() -> None:
     sums = np.zeros(grid.array_shape, np.uint16)
     sums[4, 5, 6] = 255
     want, _ = reference(sums, grid, ct)
-    np.testing.assert_array_equal(to_ct_mask(sums, grid, ct, 1), 2 * want > 255)
+    np.testing.assert_array_equal(fused(sums, grid, ct, 1), 2 * want > 255)
 
 
 def test_an_array_that_does_not_fit_its_geometry_is_refused() -> None:
@@ -207,5 +215,53 @@ def test_an_array_that_does_not_fit_its_geometry_is_refused() -> None:
     with pytest.raises(AtlasError, match=r"10x11x11 voxels.*10x11x12 voxels") as caught:
         to_grid(np.zeros((11, 11, 10), np.int16), ct, network_grid(ct))
     assert caught.value.reason is Reason.GEOMETRY_MISMATCH
-    with pytest.raises(AtlasError):
-        to_ct_mask(np.zeros((11, 11, 10), np.uint16), network_grid(ct), ct, 3)
+    with pytest.raises(AtlasError, match=r"shape \(3, 11, 11, 10\) at slice 0 is no part of 3 models"):
+        fused(np.zeros((11, 11, 10), np.uint16), network_grid(ct), ct, 3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    depth=st.integers(1, 90),
+    cuts=st.sets(st.integers(1, 89)),
+    tilt=st.sampled_from([0.0, 12.0]),
+    signs=st.sampled_from([(1, 1), (-1, 1), (1, -1)]),
+    seed=st.integers(0, 99),
+)
+def test_slabs_of_any_size_give_the_same_mask_and_those_without_an_organ_may_be_left_out(
+    depth: int, cuts: set[int], tilt: float, signs: tuple[int, int], seed: int
+) -> None:
+    """The mask is that of all slices at once, and its box holds all of it."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = rotation(tilt, 0, 0) @ np.diag((0.8 * signs[0], 0.9, 1.1 * signs[1]))
+    ct = Geometry.from_matrix((9, 8, depth), matrix)
+    grid = network_grid(ct)
+    sums = blob(grid, seed) if depth > 3 else np.full(grid.array_shape, 700, np.uint16)
+    edges = [0, *sorted(c for c in cuts if c < len(sums)), len(sums)]
+    rng = np.random.default_rng(seed)
+    for first, stop in itertools.pairwise(edges):
+        sums[first:stop] *= rng.random() < 0.6
+    members = stack(sums, 3)
+    slabs = [(first, members[:, first:stop]) for first, stop in itertools.pairwise(edges) if sums[first:stop].any()]
+    result = to_ct_mask(slabs, grid, ct, models=3).whole(ct.array_shape)
+    np.testing.assert_array_equal(result, fused(sums, grid, ct, 3))
+    want, position = reference(sums, grid, ct)
+    clear = (np.abs(2 * want - 765) > 4.0) & (border_distance(position, grid) > 1e-3)
+    np.testing.assert_array_equal(result[clear], (2 * want > 765)[clear])
+
+
+@pytest.mark.parametrize(
+    "slabs",
+    [
+        [(0, np.zeros((2, 4, 3, 3), np.uint8))],
+        [(0, np.zeros((1, 4, 3, 3), np.uint16))],
+        [(1, np.zeros((1, 3, 3, 3), np.uint8)), (3, np.zeros((1, 1, 3, 3), np.uint8))],
+        [(2, np.zeros((1, 3, 3, 3), np.uint8))],
+        [(-1, np.zeros((1, 3, 3, 3), np.uint8))],
+    ],
+    ids=["models", "dtype", "overlap", "beyond the end", "before the start"],
+)
+def test_slabs_that_are_no_part_of_the_grid_are_refused(slabs: list[tuple[int, npt.NDArray[np.uint8]]]) -> None:
+    grid = Geometry.from_matrix((3, 3, 4), np.diag([1.5, 1.5, 1.5, 1]))
+    with pytest.raises(AtlasError) as caught:
+        to_ct_mask(slabs, grid, grid, models=1)
+    assert caught.value.reason is Reason.GEOMETRY_MISMATCH

@@ -53,7 +53,7 @@ def _percentile_mm(squared_mm2: npt.NDArray[np.float64], areas: npt.NDArray[np.f
 
 @njit(nogil=True, cache=True)
 def _blocks(voxels, corners, areas):  # type: ignore[no-untyped-def]
-    """The set corners (n, 3) as (k, j, x), block after block; where each block begins; its box (block, 6); areas."""
+    """The set corners (3, n) as k, j and x, block after block; where each block begins; its box (block, 6); areas."""
     depth, height, words = corners.shape
     columns = 64 // _BLOCK_COLUMNS
     blocks_j, blocks_x = (height + _BLOCK_ROWS - 1) // _BLOCK_ROWS, words * columns
@@ -74,7 +74,7 @@ def _blocks(voxels, corners, areas):  # type: ignore[no-untyped-def]
                         counts[base + w * columns + column + 1] += 1
     starts = np.cumsum(counts)
     free = starts[:-1].copy()
-    points, weights = np.empty((starts[-1], 3), np.int64), np.empty(starts[-1])
+    places, weights = np.empty((3, starts[-1])), np.empty(starts[-1])
     for k in range(depth):
         for j in range(height):
             base = (k // _BLOCK_ROWS * blocks_j + j // _BLOCK_ROWS) * blocks_x
@@ -88,77 +88,63 @@ def _blocks(voxels, corners, areas):  # type: ignore[no-untyped-def]
                     block = base + x // _BLOCK_COLUMNS
                     at = free[block]
                     free[block] += 1
-                    points[at, 0], points[at, 1], points[at, 2] = k, j, x
+                    places[0, at], places[1, at], places[2, at] = k, j, x
                     weights[at] = areas[neighbourhood(voxels, k, j, x)]
                     word >>= np.uint64(1)
                     x += 1
     used = np.flatnonzero(counts[1:])
-    begins, boxes = np.empty(len(used) + 1, np.int64), np.empty((len(used), 6), np.int64)
+    begins, boxes = np.empty(len(used) + 1, np.int64), np.empty((len(used), 6))
     begins[len(used)] = starts[-1]
     for index in range(len(used)):
         first, last = starts[used[index]], starts[used[index] + 1]
         begins[index] = first
         for axis in range(3):
-            low, high = points[first, axis], points[first, axis]
-            for at in range(first, last):
-                low, high = min(low, points[at, axis]), max(high, points[at, axis])
-            boxes[index, axis], boxes[index, 3 + axis] = low, high
-    return points, begins, boxes, weights
+            boxes[index, axis] = places[axis, first:last].min()
+            boxes[index, 3 + axis] = places[axis, first:last].max()
+    return places, begins, boxes, weights
+
+
+@njit(nogil=True, cache=True, fastmath={"nnan", "nsz"})
+def _nearest(places, first, last, place, sizes):  # type: ignore[no-untyped-def]
+    """Least squared distance from `place` to places[:, first:last]; these flags let it be vectorised, and no more."""
+    best = np.inf
+    for at in range(first, last):
+        k, j, x = places[0, at] - place[0], places[1, at] - place[1], places[2, at] - place[2]
+        best = min(best, (k * sizes[0]) ** 2 + (j * sizes[1]) ** 2 + (x * sizes[2]) ** 2)
+    return best
 
 
 @njit(nogil=True, cache=True)
-def _squared_distances(points, begins, boxes, others, other_begins, other_boxes, sizes):  # type: ignore[no-untyped-def]
+def _bounds(box, others, sizes):  # type: ignore[no-untyped-def]
+    """Squared distances that no two places in `box` and in each of the `others` can be below, and above."""
+    low, high = np.zeros(len(others)), np.zeros(len(others))
+    for axis in range(3):
+        for other in range(len(others)):
+            before, after = box[axis] - others[other, 3 + axis], others[other, axis] - box[3 + axis]
+            low[other] += (max(before, after, 0) * sizes[axis]) ** 2
+            high[other] += (min(before, after) * sizes[axis]) ** 2
+    return low, high
+
+
+@njit(nogil=True, cache=True)
+def _squared_distances(places, begins, boxes, others, other_begins, other_boxes, sizes):  # type: ignore[no-untyped-def]
     """Squared distance in mm^2 of every corner to the nearest one of the other surface."""
-    squared = np.empty(len(points))
-    near, bounds = np.empty(len(other_boxes), np.int64), np.empty(len(other_boxes))
+    squared = np.empty(places.shape[1])
     for block in range(len(boxes)):
-        # No corner of this block is further than this from the other surface.
-        reach = np.inf
-        for other in range(len(other_boxes)):
-            low, high = 0.0, 0.0
-            for axis in range(3):
-                gap = max(
-                    boxes[block, axis] - other_boxes[other, 3 + axis], other_boxes[other, axis] - boxes[block, 3 + axis]
-                )
-                span = max(
-                    boxes[block, 3 + axis] - other_boxes[other, axis], other_boxes[other, 3 + axis] - boxes[block, axis]
-                )
-                low += (max(gap, 0) * sizes[axis]) ** 2
-                high += (span * sizes[axis]) ** 2
-            bounds[other] = low
-            reach = min(reach, high)
-        count = 0
-        for other in range(len(other_boxes)):
-            if bounds[other] <= reach:
-                near[count] = other
-                count += 1
-        nearest = others[other_begins[near[0]]]
+        low, high = _bounds(boxes[block], other_boxes, sizes)
+        near = np.flatnonzero(low <= high.min())
+        near = near[np.argsort(low[near])]
         for at in range(begins[block], begins[block + 1]):
-            k, j, x = points[at]
-            # What was nearest to the last corner is not far from this one.
-            best = (
-                ((nearest[0] - k) * sizes[0]) ** 2
-                + ((nearest[1] - j) * sizes[1]) ** 2
-                + ((nearest[2] - x) * sizes[2]) ** 2
-            )
-            for n in range(count):
-                other = near[n]
-                low = 0.0
+            place = places[:, at].copy()
+            best = np.inf
+            for other in near:
+                if low[other] >= best:
+                    break
+                least = 0.0
                 for axis in range(3):
-                    here = points[at, axis]
-                    low += (
-                        max(other_boxes[other, axis] - here, here - other_boxes[other, 3 + axis], 0) * sizes[axis]
-                    ) ** 2
-                if low >= best:
-                    continue
-                for candidate in range(other_begins[other], other_begins[other + 1]):
-                    point = others[candidate]
-                    distance = (
-                        ((point[0] - k) * sizes[0]) ** 2
-                        + ((point[1] - j) * sizes[1]) ** 2
-                        + ((point[2] - x) * sizes[2]) ** 2
-                    )
-                    if distance < best:
-                        best, nearest = distance, point
+                    here, box = place[axis], other_boxes[other]
+                    least += (max(box[axis] - here, here - box[3 + axis], 0) * sizes[axis]) ** 2
+                if least < best:
+                    best = min(best, _nearest(others, other_begins[other], other_begins[other + 1], place, sizes))
             squared[at] = best
     return squared
