@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -49,8 +50,9 @@ class Container:
         """What the probe that is named so says."""
         port = self.manifest[probe]["grpc"]["port"]
         with grpc.insecure_channel(f"127.0.0.1:{self.node.port(self.manifest['name'], port)}") as channel:
+            stub: Any = health_pb2_grpc.HealthStub(channel)
             try:
-                answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=1)
+                answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=1)
             except grpc.RpcError:
                 return False
             return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)

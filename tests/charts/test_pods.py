@@ -12,6 +12,7 @@ from pathlib import Path
 
 import grpc
 import numpy as np
+import psycopg
 import pytest
 
 from abdomenatlas.storage.v1 import storage_pb2 as pb
@@ -25,6 +26,7 @@ from services.serving.digest import folder_digest
 from tests.charts.kubelet import Container, Node, run_to_end, running_pod
 from tests.charts.rendering import Manifest, Values, containers, manifests, merged, one, pod_of, profile
 from tests.components import triton as components
+from tests.components.postgres import fresh_database, postgres
 from tests.components.require import require
 
 SLOW = """\
@@ -117,6 +119,23 @@ def test_there_is_time_for_hook_calls_and_ending(name: str) -> None:
         (container,) = spec["containers"]
         pause = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
         assert spec["terminationGracePeriodSeconds"] > pause + 77 + ENDING_SECONDS
+
+
+def test_the_migration_job_brings_an_empty_postgresql_up_to_date(node: Node) -> None:
+    """Its two containers, against a real server, with the URL in a file; a second run changes nothing."""
+    values = merged(profile("production"), {"postgresql": {"sslMode": "disable", "caBundle": {"name": ""}}})
+    pod = one(manifests(values), "Job", "-migrations")["spec"]["template"]
+    with postgres() as server:
+        for container in pod["spec"]["containers"]:
+            with fresh_database(server) as url:
+                (node.home / "url").write_text(url)
+                node.folders["/etc/atlas/database"] = node.home
+                for _ in range(2):
+                    done = run_to_end(node, container)
+                    assert done.returncode == 0, done.stderr
+                with psycopg.connect(url.replace("+psycopg", "")) as connection:
+                    tables = connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'")
+                    assert (tables.fetchone() or (0,))[0] >= 5
 
 
 def test_a_model_that_is_not_what_its_digest_says_is_not_served(node: Node, tmp_path: Path) -> None:

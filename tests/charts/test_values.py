@@ -11,7 +11,7 @@ import yaml
 
 from tests.charts.rendering import CHART, Values, manifests, merged, profile, texts
 
-SCHEMA = json.loads((CHART / "values.schema.json").read_text())
+SCHEMA: Values = json.loads((CHART / "values.schema.json").read_text())
 PATHS: dict[str, Any] = {}
 """Every value's path, "storage.image.tag", and its default."""
 
@@ -30,7 +30,7 @@ def _collect(values: Values, node: Values, path: str = "") -> None:
 def _resolved(node: Values) -> Values:
     while True:
         if "$ref" in node:
-            node = SCHEMA["$defs"][node["$ref"].split("/")[-1]]
+            node = dict(SCHEMA["$defs"][node["$ref"].split("/")[-1]])
         elif "allOf" in node:
             (node,) = node["allOf"]
         else:
@@ -38,7 +38,7 @@ def _resolved(node: Values) -> Values:
 
 
 def _node(path: str) -> Values:
-    node = SCHEMA
+    node: Values = SCHEMA
     for key in path.split("."):
         node = _resolved(node["properties"][key])
     return node
@@ -100,7 +100,8 @@ def _other(path: str, now: Any) -> Any:
     if isinstance(now, bool):
         return not now
     if isinstance(now, int | float):
-        return now + 1 if now + 1 <= node.get("maximum", node.get("exclusiveMaximum", now + 2)) else now / 2
+        highest: float = node.get("maximum", node.get("exclusiveMaximum", now + 2))
+        return now + 1 if now + 1 <= highest else now / 2
     if isinstance(now, list):
         return [80] if path.endswith(".ports") else [*now, *PEERS]
     if isinstance(now, dict):
