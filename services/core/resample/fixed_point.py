@@ -39,7 +39,7 @@ def around(position, last):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def trilinear(flat, offset, sz, sy, sx, zl, zh, zw, yl, yh, yw, xl, xh, xw):  # type: ignore[no-untyped-def]
-    """The value between eight voxels of `flat`: z, y and x of the lower and the higher ones, and the weights of these."""
+    """The value between eight voxels of `flat`: indices of the lower and the higher ones, and the weights of these."""
     ll, lh = offset + zl * sz + yl * sy, offset + zl * sz + yh * sy
     hl, hh = offset + zh * sz + yl * sy, offset + zh * sz + yh * sy
     xl *= sx
