@@ -3,13 +3,24 @@
 import sys
 
 from services.cli.app import app
-from services.cli.commands import audit, campaigns, demo, exporting, importing, reporting, reviews, selftest, stack
+from services.cli.commands import (
+    audit,
+    campaigns,
+    checking,
+    demo,
+    exporting,
+    importing,
+    reporting,
+    reviews,
+    selftest,
+    stack,
+)
 from services.cli.exits import Exit, exit_code
 from services.cli.output import err, show_error
 from services.core.errors import AtlasError
 from services.core.rpc import request_id
 
-for module in (stack, importing, campaigns, reviews, exporting, reporting, selftest, demo, audit):
+for module in (stack, importing, checking, campaigns, reviews, exporting, reporting, selftest, demo, audit):
     module.register(app)
 
 

@@ -88,4 +88,4 @@ class Connection:
     @cached_property
     def uncertainty(self) -> UncertaintyServiceStub:
         """Uncertainty: attention and checks."""
-        return UncertaintyServiceStub(connect(self.address("uncertainty")))
+        return UncertaintyServiceStub(self.channel("uncertainty"))

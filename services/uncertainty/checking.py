@@ -26,7 +26,7 @@ MAX_RULES = 64
 def check_labels(storage: Storage, gate: MemoryGate, request: pb.CheckLabelsRequest, report: Report) -> pb.LabelCheck:
     """What the rules find in the label version of a request. Blocks.
 
-    Raises what is wrong with the request before a voxel is read, VOLUME_TOO_LARGE, or MASK_NOT_BINARY.
+    Raises what is wrong with the request before a voxel is read, or VOLUME_TOO_LARGE.
     """
     report("queued", 0.0)
     parse(request.label_version, "volumes/*/labels/*", "label_version")
@@ -83,15 +83,7 @@ def _names(request: pb.CheckLabelsRequest) -> list[str]:
 def _boxes(masks: ArrayFile, report: Report) -> Iterator[tuple[str, Boxed]]:
     for number, organ in enumerate(masks.channels):
         report("reading", 0.05 + 0.45 * number / len(masks.channels))
-        voxels = np.asarray(masks.channel(organ), np.uint8)
-        if voxels.max() > 1:
-            raise AtlasError(
-                Reason.MASK_NOT_BINARY,
-                f"The {organ} of this version holds values above 1.",
-                field="label_version",
-                remedy="Import its masks again.",
-            )
-        yield organ, crop(voxels)
+        yield organ, crop(np.asarray(masks.channel(organ), np.uint8))
 
 
 def _message(finding: Finding, anatomy: Anatomy) -> pb.LabelFinding:

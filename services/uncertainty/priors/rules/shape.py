@@ -37,8 +37,7 @@ def flat(anatomy: Anatomy) -> Iterator[Sign]:
     for organ in anatomy.present(SOLID):
         jumps = [_largest_jump(organ, axis) for axis in range(3)]
         area, share, axis, plane = max(jumps)
-        # Of an organ that the field of view cuts, the rest may be small and end bluntly.
-        if area > CUT_MM2 * (4 if organ.cut_at else 1) and share > CUT_SHARE:
+        if area > CUT_MM2 and share > max(CUT_SHARE, _round_end(organ, axis)):
             yield Sign(
                 (organ.name,),
                 Severity.WARNING,
@@ -50,7 +49,8 @@ def flat(anatomy: Anatomy) -> Iterator[Sign]:
 
 def leaking(anatomy: Anatomy) -> Iterator[Sign]:
     """A part that hangs on the rest by a bridge thinner than `BRIDGE_MM`, as where a mask leaks into a neighbour."""
-    for organ in anatomy.present(_COMPACT):
+    for whole in anatomy.present(_COMPACT):
+        organ = whole.pieces[0]
         core = _eroded(organ.blocks.solid, BRIDGE_MM / 2, organ.blocks.edges_mm)
         block_ml = float(np.prod(organ.blocks.edges_mm)) / ML_MM3
         others = components(core, least_voxels=max(1, int(np.ceil(LEAK_ML / block_ml))))[1:]
@@ -104,6 +104,14 @@ def _largest_jump(organ: Organ, axis: int) -> tuple[float, float, int, int]:
     plane = int(jump.argmax())
     section = float(organ.plane_counts[axis].max() * organ.face_mm2[axis])
     return float(jump[plane]), float(jump[plane]) / section, axis, plane
+
+
+def _round_end(organ: Organ, axis: int) -> float:
+    """The share of its largest section that a rounded end may have in its last plane, where planes are thick.
+
+    A cap of height h of an ellipsoid of length L has 4 h / L of its largest section; half as much again is let pass.
+    """
+    return 1.5 * 4 / organ.mask.voxels.shape[axis]
 
 
 def _slab(organ: Organ, axis: int, plane: int) -> Boxed:

@@ -81,7 +81,7 @@ def missing(anatomy: Anatomy) -> Iterator[Sign]:
     for name, severity in _NEVER_LACKING.items():
         organ = anatomy.organs.get(name)
         around = [other for other in anatomy.present(("kidney_left", "kidney_right", "spleen")) if _is_whole(other)]
-        if organ is not None and organ.is_empty and len(around) == 3 and _reaches_front(around):
+        if organ is not None and organ.is_empty and len(around) == 3 and _reaches_front(around[:2]):
             yield Sign(
                 (name,),
                 severity,
@@ -91,9 +91,9 @@ def missing(anatomy: Anatomy) -> Iterator[Sign]:
             )
 
 
-def _reaches_front(around: list[Organ]) -> bool:
-    """Whether the field of view holds what lies in front of kidneys and spleen."""
-    return min(organ.to_face_mm("A") for organ in around) >= FRONT_MM
+def _reaches_front(kidneys: list[Organ]) -> bool:
+    """Whether the field of view holds what lies in front of the kidneys."""
+    return min(kidney.to_face_mm("A") for kidney in kidneys) >= FRONT_MM
 
 
 def _is_whole(organ: Organ) -> bool:

@@ -12,7 +12,8 @@ from services.uncertainty.priors.findings import Severity, Sign
 MISSING_SHARE = 0.03
 MISSING_MM = 5.0
 BESIDE_MM = 60.0
-"""How far from the postcava the aorta may lie, and the other way round."""
+BEFORE_MM = 30.0
+"""How far beside and how far before or behind the postcava the aorta may lie, and the other way round."""
 _AROUND_MM = (45.0, 15.0)
 
 Slices = npt.NDArray[np.bool_]
@@ -65,7 +66,8 @@ def _between_organs(anatomy: Anatomy, vessel: str) -> Slices:
 def _may_lie_outside(vessel: Organ, guide: Organ, name: str) -> bool:
     """Whether a side of the field of view, not its top or bottom, may cut the vessel away; the aorta is on the left."""
     if vessel.is_empty:
-        return guide.to_face_mm("L" if name == "aorta" else "R") < BESIDE_MM
+        reach = {"L" if name == "aorta" else "R": BESIDE_MM, "A": BEFORE_MM, "P": BEFORE_MM}
+        return any(guide.to_face_mm(face) < mm for face, mm in reach.items())
     return bool(vessel.cut_at - {"S", "I"})
 
 
