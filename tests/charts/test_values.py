@@ -100,7 +100,7 @@ def _other(path: str, now: Any) -> Any:
     if isinstance(now, bool):
         return not now
     if isinstance(now, int | float):
-        highest: float = node.get("maximum", node.get("exclusiveMaximum", now + 2))
+        highest = node.get("maximum") or node.get("exclusiveMaximum") or now + 2
         return now + 1 if now + 1 <= highest else now / 2
     if isinstance(now, list):
         return [80] if path.endswith(".ports") else [*now, *PEERS]
