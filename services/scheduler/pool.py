@@ -63,9 +63,10 @@ def left(session: Session, campaign: Campaign) -> Left:
     mine = (Review.campaign == campaign.id) & (Review.arm != Arm.AUDIT) & (Review.state != State.WITHDRAWN)
     done = Review.state.in_((State.SUBMITTED, State.DONE))
     cases = session.scalar(select(func.count()).select_from(Review).where(mine)) or 0
-    worked = session.scalar(select(func.sum(Review.active_time)).where(mine, done)) or 0
+    # PostgreSQL sums whole numbers to decimals.
+    worked = float(session.scalar(select(func.sum(Review.active_time)).where(mine, done)) or 0) / MINUTE
     to_come = session.scalar(select(func.sum(Review.expected_minutes)).where(mine, ~done)) or 0.0
     return Left(
         math.inf if campaign.budget_cases is None else max(campaign.budget_cases - cases, 0),
-        math.inf if campaign.budget_minutes is None else max(campaign.budget_minutes - worked / MINUTE - to_come, 0.0),
+        math.inf if campaign.budget_minutes is None else max(campaign.budget_minutes - worked - to_come, 0.0),
     )

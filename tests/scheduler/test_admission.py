@@ -4,11 +4,13 @@ import time
 from typing import Any
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as pb
 from services.core.errors import AtlasError, Reason
 from services.core.rpc import request_id
 from services.scheduler import admission, campaigns
+from services.scheduler.asking import acquisition
 from services.scheduler.rounds import Acquisition
 from services.scheduler.settings import Settings
 from services.scheduler.workers import Workers
@@ -37,6 +39,28 @@ def asked(workers: Server) -> Workers:
         ({"models": ["unet"]}, Reason.NAME_INVALID, "models"),
         ({"models": [MODELS[0]] * 2}, Reason.FIELD_INVALID, "models"),
         ({"review_share": 2.0}, Reason.FIELD_INVALID, "review_share"),
+        ({"strategy": 99}, Reason.FIELD_INVALID, "strategy"),
+        ({"control_share": 0.001}, Reason.FIELD_INVALID, "control_share"),
+        ({"control_share": 0.6}, Reason.FIELD_INVALID, "control_share"),
+        ({"control_share": float("nan")}, Reason.FIELD_INVALID, "control_share"),
+        ({"budget_cases": 0}, Reason.FIELD_INVALID, "budget_cases"),
+        ({"budget_cases": 100_001}, Reason.FIELD_INVALID, "budget_cases"),
+        ({"budget_time": Duration(seconds=59)}, Reason.FIELD_INVALID, "budget_time"),
+        ({"budget_time": Duration(seconds=2**62, nanos=-1)}, Reason.FIELD_INVALID, "budget_time"),
+        (
+            {"audit_policy": pb.AuditPolicy(target_error_share=1)},
+            Reason.FIELD_INVALID,
+            "audit_policy.target_error_share",
+        ),
+        (
+            {"audit_policy": pb.AuditPolicy(target_error_share=1e-9)},
+            Reason.FIELD_INVALID,
+            "audit_policy.target_error_share",
+        ),
+        ({"audit_policy": pb.AuditPolicy(confidence=0.4)}, Reason.FIELD_INVALID, "audit_policy.confidence"),
+        ({"audit_policy": pb.AuditPolicy(confidence=1)}, Reason.FIELD_INVALID, "audit_policy.confidence"),
+        ({"audit_policy": pb.AuditPolicy(tolerance=-0.1)}, Reason.FIELD_INVALID, "audit_policy.tolerance"),
+        ({"audit_policy": pb.AuditPolicy(tolerance=float("inf"))}, Reason.FIELD_INVALID, "audit_policy.tolerance"),
         ({"profile": "x" * 64}, Reason.FIELD_INVALID, "profile"),
         ({"profile": "parity\n"}, Reason.FIELD_INVALID, "profile"),
         ({"request_id": "x" * 65}, Reason.FIELD_INVALID, "request_id"),
@@ -101,6 +125,28 @@ def test_many_volumes_are_looked_up_by_listing(world: World, asked: Workers) -> 
     with pytest.raises(AtlasError, match=r"'volumes/n9999'; 1 volumes") as refused:
         admission.plan(request(volumes=[*volumes, "volumes/n9999"]), asked)
     assert refused.value.reason == Reason.RESOURCE_NOT_FOUND
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, Acquisition()),
+        # With a budget the first round may spend it all, unless a share is named.
+        ({"budget_cases": 20}, Acquisition(review_share=1.0, budget_cases=20)),
+        ({"budget_time": Duration(seconds=5400)}, Acquisition(review_share=1.0, budget_minutes=90.0)),
+        ({"budget_cases": 20, "review_share": 0.1}, Acquisition(review_share=0.1, budget_cases=20)),
+        (
+            {"strategy": pb.Campaign.STRATEGY_DIVERSITY, "control_share": 0.25},
+            Acquisition(strategy=campaigns.Strategy.DIVERSITY, control_share=0.25),
+        ),
+        (
+            {"audit_policy": pb.AuditPolicy(target_error_share=0.01, tolerance=0.02)},
+            Acquisition(target_error_share=0.01, tolerance=0.02),
+        ),
+    ],
+)
+def test_what_is_left_out_has_a_default(fields: dict[str, Any], expected: Acquisition) -> None:
+    assert acquisition(request(**fields)) == expected
 
 
 def test_the_fingerprint_leaves_the_request_id_out() -> None:

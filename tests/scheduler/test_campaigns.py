@@ -211,6 +211,52 @@ def test_the_next_round_leaves_reviewed_volumes_alone(scheduler: Scheduler, worl
     assert list(scheduler.items(name)) == ["b", "c", "a"]
 
 
+def test_a_campaign_draws_lots_learns_what_cases_are_and_stops_when_an_audit_says_so(
+    scheduler: Scheduler, world: World, name: str
+) -> None:
+    """From CreateCampaign to STATE_FINISHED over the API; four volumes are all there is to audit."""
+    world.organ_mm3 = 1000.0
+    world.sources.update(dict.fromkeys(["d", "e", "f"], ()))
+    created = scheduler.create(
+        name, list("abcdef"), strategy=pb.Campaign.STRATEGY_VOLUME, budget_cases=2, control_share=0.5
+    )
+    assert (created.strategy, created.budget_cases, created.review_share) == (pb.Campaign.STRATEGY_VOLUME, 2, 1)
+    assert created.audit_policy == pb.AuditPolicy(target_error_share=0.05, confidence=0.95)
+    scheduler.rest(name)
+    open_reviews = scheduler.reviews(name)
+    assert [review.arm for review in open_reviews] == [pb.Review.ARM_UNSPECIFIED] * 2
+    for review in open_reviews:
+        _accept(scheduler, review)
+    done = scheduler.reviews(name)
+    assert sorted(review.arm for review in done) == [pb.Review.ARM_STRATEGY, pb.Review.ARM_CONTROL]
+    assert all(review.active_time.ToMicroseconds() > 0 and review.revised_mm3 == 0 for review in done)
+
+    asked = pb.GetCampaignReportRequest(name=f"campaigns/{name}")
+    report = scheduler.rpc.GetCampaignReport(asked).report
+    assert (report.cases_left, report.next_audit.case_count, report.next_audit.volume_count) == (0, 4, 4)
+    assert [gain.measure for gain in report.gains] == [pb.Gain.MEASURE_REVISED_SHARE]
+    seen = len(scheduler.rest(name))
+    audit = pb.StartAuditRequest(name=f"campaigns/{name}", number=1)
+    assert scheduler.rpc.StartAudit(audit).campaign.audit_count == 1
+    assert scheduler.rpc.StartAudit(audit).campaign.open_review_count == 4, "a repetition after a lost answer"
+    for review in scheduler.reviews(name):
+        if review.state == pb.Review.STATE_OPEN:
+            _accept(scheduler, review)
+    kinds = [event.kind for event in scheduler.rest(name, seen)]
+    assert (kinds[0], kinds[-1]) == (Kind.KIND_AUDIT_STARTED, Kind.KIND_AUDIT_DONE)
+    assert scheduler.campaign(name).state == pb.Campaign.STATE_FINISHED
+    (told,) = scheduler.rpc.GetCampaignReport(asked).report.audits
+    assert (told.case_count, told.error_count, told.passed) == (4, 0, True)
+
+
+def _accept(scheduler: Scheduler, review: pb.Review) -> None:
+    scheduler.rpc.SubmitReview(
+        pb.SubmitReviewRequest(
+            name=review.name, fencing_token=_claim(scheduler, review), decision=pb.Review.DECISION_ACCEPTED
+        )
+    )
+
+
 def test_work_under_a_lost_lease_is_refused_and_kept(scheduler: Scheduler, world: World, name: str) -> None:
     scheduler.create(name, ["a"], review_share=1.0)
     scheduler.rest(name)

@@ -105,6 +105,52 @@ def test_side_versions_are_kept_once() -> None:
     assert reviews.keep(OPEN, "") == OPEN
 
 
+MINUTE, HOUR = reviews.MINUTE, 60 * reviews.MINUTE
+DAY = reviews.MAX_LEASE
+
+
+def held_for(lease: int) -> Desk:
+    return reviews.claim(OPEN, "ann", lease, now=0)
+
+
+@pytest.mark.parametrize(
+    ("desk", "active"),
+    [
+        # Claimed and decided.
+        (reviews.submit(held_for(HOUR), 1, Decision.ACCEPTED, "", 12 * MINUTE), 12 * MINUTE),
+        (reviews.release(held_for(HOUR), 1, 12 * MINUTE), 12 * MINUTE),
+        # 50 minutes to the renewal, 30 more to the decision.
+        (
+            reviews.submit(reviews.renew(held_for(HOUR), 1, HOUR, 50 * MINUTE), 1, Decision.ACCEPTED, "", 80 * MINUTE),
+            80 * MINUTE,
+        ),
+        # Over night: an hour of it is taken for work.
+        (reviews.submit(held_for(DAY), 1, Decision.ACCEPTED, "", 14 * HOUR), HOUR),
+        # The lease ran out unseen; bob starts anew and takes 5 minutes.
+        (
+            reviews.submit(
+                reviews.claim(held_for(HOUR), "bob", HOUR, 9 * HOUR), 2, Decision.ACCEPTED, "", 9 * HOUR + 5 * MINUTE
+            ),
+            5 * MINUTE,
+        ),
+        # It ran out 20 minutes after a renewal: what was before the renewal was work.
+        (reviews.expire(reviews.renew(held_for(HOUR), 1, 20 * MINUTE, 10 * MINUTE), HOUR), 10 * MINUTE),
+        # A second window: 10 minutes in the first, 5 in the second.
+        (
+            reviews.submit(
+                reviews.claim(held_for(HOUR), "ann", HOUR, 10 * MINUTE), 2, Decision.ACCEPTED, "", 15 * MINUTE
+            ),
+            15 * MINUTE,
+        ),
+        # A clock that was set back takes nothing away.
+        (reviews.submit(reviews.claim(OPEN, "ann", HOUR, HOUR), 1, Decision.ACCEPTED, "", HOUR - 1), 0),
+    ],
+)
+def test_work_is_counted_from_sign_to_sign(desk: Desk, active: int) -> None:
+    assert desk.active == active
+    assert desk.seen is None
+
+
 @pytest.mark.parametrize("lease", [0, SECOND - 1, 24 * 3600 * SECOND + 1, -SECOND])
 def test_leases_have_bounds(lease: int) -> None:
     with pytest.raises(AtlasError, match="one second to one day"):
@@ -152,6 +198,11 @@ class Queue(RuleBasedStateMachine):
             assert (before.reviewer, before.token) == (who, token), "only the holder may act"
         assert after.token == before.token
         self.desk = after
+
+    @invariant()
+    def nobody_works_longer_than_time_goes_by(self) -> None:
+        assert 0 <= self.desk.active <= self.now
+        assert (self.desk.seen is not None) == (self.desk.state == State.CLAIMED)
 
     @invariant()
     def at_most_one_holds(self) -> None:

@@ -186,7 +186,7 @@ class Uncertainty(UncertaintyServiceServicer):
             name=name,
             profile=request.profile,
             priority=self.server.world.priorities.get(volume, 10),
-            organs=[storage_pb2.OrganScore(organ=organ) for organ in request.organs],
+            organs=[storage_pb2.OrganScore(organ=organ, attention_mm3=100.0) for organ in request.organs],
         )
         self.server.world.made[name] = attention
         yield uncertainty_pb2.ScoreResponse(attention_map=attention)
