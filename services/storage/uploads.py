@@ -46,7 +46,7 @@ class Uploads:
     def create(self, sha256: str, size: int, request_id: str) -> Upload:
         """The upload of these bytes: the open one if there is one, and complete at once if the object exists.
 
-        Raises REQUEST_ID_REUSED, or DEPENDENCY_UNAVAILABLE if too many are open.
+        Raises REQUEST_ID_REUSED, or TOO_MANY_UPLOADS.
         """
         try:
             return self._create(sha256, size, request_id)
@@ -194,9 +194,9 @@ class Uploads:
     def _require_room(self, session: Session) -> None:
         if (session.scalar(select(func.count()).where(Upload.state == "open")) or 0) >= self._max_open:
             raise AtlasError(
-                Reason.DEPENDENCY_UNAVAILABLE,
+                Reason.TOO_MANY_UPLOADS,
                 f"{self._max_open} uploads are open, which is the most.",
-                field="max_open_uploads",
+                field="uploads",
                 remedy="Let those that are sent end, or raise the storage service's limit, then go on: what has "
                 "arrived is not sent again. One that rests is given up after a while.",
             )

@@ -357,6 +357,8 @@ class Volume(_message.Message):
     LICENCE_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     NOTES_FIELD_NUMBER: _builtins.int
+    HOSPITAL_FIELD_NUMBER: _builtins.int
+    WITHDRAWAL_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, "volumes/{volume}"."""
     voxel_digest: _builtins.str
@@ -373,6 +375,8 @@ class Volume(_message.Message):
     """The case's id in that dataset; may be empty."""
     licence: _builtins.str
     """Licence of the source, for example "CC-BY-4.0"; empty if not known."""
+    hospital: _builtins.str
+    """Where it was scanned, as the dataset tells it; empty if not known."""
     @_builtins.property
     def ct(self) -> _array_pb2.ObjectRef:
         """The file as it was uploaded, byte for byte."""
@@ -389,6 +393,10 @@ class Volume(_message.Message):
     def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What was odd about the file and how it was read, one sentence each."""
 
+    @_builtins.property
+    def withdrawal(self) -> Global___Withdrawal:
+        """Set if the volume was withdrawn."""
+
     def __init__(
         self,
         *,
@@ -404,14 +412,48 @@ class Volume(_message.Message):
         licence: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         notes: _abc.Iterable[_builtins.str] | None = ...,
+        hospital: _builtins.str = ...,
+        withdrawal: Global___Withdrawal | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "ct", b"ct", "geometry", b"geometry"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "ct", b"ct", "geometry", b"geometry", "withdrawal", b"withdrawal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "ct", b"ct", "dataset", b"dataset", "dtype", b"dtype", "geometry", b"geometry", "licence", b"licence", "max_hu", b"max_hu", "min_hu", b"min_hu", "name", b"name", "notes", b"notes", "source_id", b"source_id", "voxel_digest", b"voxel_digest"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "ct", b"ct", "dataset", b"dataset", "dtype", b"dtype", "geometry", b"geometry", "hospital", b"hospital", "licence", b"licence", "max_hu", b"max_hu", "min_hu", b"min_hu", "name", b"name", "notes", b"notes", "source_id", b"source_id", "voxel_digest", b"voxel_digest", "withdrawal", b"withdrawal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Volume: _TypeAlias = Volume  # noqa: Y015
+
+@_typing.final
+class Withdrawal(_message.Message):
+    """That a volume is not to be used any more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    AUTHOR_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """Why, in one line."""
+    author: _builtins.str
+    """Who withdrew it."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+        author: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "create_time", b"create_time", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Withdrawal: _TypeAlias = Withdrawal  # noqa: Y015
 
 @_typing.final
 class CreateVolumeRequest(_message.Message):
@@ -424,6 +466,7 @@ class CreateVolumeRequest(_message.Message):
     DATASET_FIELD_NUMBER: _builtins.int
     SOURCE_ID_FIELD_NUMBER: _builtins.int
     LICENCE_FIELD_NUMBER: _builtins.int
+    HOSPITAL_FIELD_NUMBER: _builtins.int
     volume_id: _builtins.str
     """Last part of the resource name: 1 to 63 of letters, digits, "_", "-" and ".", beginning with a letter or digit."""
     object: _builtins.str
@@ -434,6 +477,8 @@ class CreateVolumeRequest(_message.Message):
     """See Volume.source_id."""
     licence: _builtins.str
     """See Volume.licence."""
+    hospital: _builtins.str
+    """See Volume.hospital."""
     def __init__(
         self,
         *,
@@ -442,10 +487,11 @@ class CreateVolumeRequest(_message.Message):
         dataset: _builtins.str = ...,
         source_id: _builtins.str = ...,
         licence: _builtins.str = ...,
+        hospital: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "licence", b"licence", "object", b"object", "source_id", b"source_id", "volume_id", b"volume_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "hospital", b"hospital", "licence", b"licence", "object", b"object", "source_id", b"source_id", "volume_id", b"volume_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -458,9 +504,224 @@ class CreateVolumeResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     VOLUME_FIELD_NUMBER: _builtins.int
+    DUPLICATES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def volume(self) -> Global___Volume:
         """The volume."""
+
+    @_builtins.property
+    def duplicates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Duplicate]:
+        """Other volumes that show the same scan."""
+
+    def __init__(
+        self,
+        *,
+        volume: Global___Volume | None = ...,
+        duplicates: _abc.Iterable[Global___Duplicate] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["volume", b"volume"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duplicates", b"duplicates", "volume", b"volume"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateVolumeResponse: _TypeAlias = CreateVolumeResponse  # noqa: Y015
+
+@_typing.final
+class Duplicate(_message.Message):
+    """That two volumes show the same scan."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Duplicate._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: Duplicate._Kind.ValueType  # 0
+        """Not set."""
+        KIND_EXACT: Duplicate._Kind.ValueType  # 1
+        """The same voxels in canonical orientation, with the same spacing."""
+        KIND_NEAR: Duplicate._Kind.ValueType  # 2
+        """The same scan, cropped, moved, resampled, windowed or compressed."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """How alike they are."""
+
+    KIND_UNSPECIFIED: Duplicate.Kind.ValueType  # 0
+    """Not set."""
+    KIND_EXACT: Duplicate.Kind.ValueType  # 1
+    """The same voxels in canonical orientation, with the same spacing."""
+    KIND_NEAR: Duplicate.Kind.ValueType  # 2
+    """The same scan, cropped, moved, resampled, windowed or compressed."""
+
+    FIRST_FIELD_NUMBER: _builtins.int
+    SECOND_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    DIFFERENCE_FIELD_NUMBER: _builtins.int
+    OVERLAP_MM_FIELD_NUMBER: _builtins.int
+    HEADER_OFFSET_MM_FIELD_NUMBER: _builtins.int
+    IS_REVERSED_FIELD_NUMBER: _builtins.int
+    first: _builtins.str
+    """"volumes/{volume}" that entered the catalog first."""
+    second: _builtins.str
+    """"volumes/{volume}" that entered it later."""
+    kind: Global___Duplicate.Kind.ValueType
+    """How alike they are."""
+    difference: _builtins.float
+    """Share in which their profiles of tissue along the body differ where both show it: 0 if they are equal."""
+    overlap_mm: _builtins.float
+    """Length of body in mm that both show."""
+    header_offset_mm: _builtins.float
+    """Where the headers place what both show: by how many mm, along the body, the second lies above the first. Other than
+    about 0, one of the two headers is wrong, or was moved.
+    """
+    is_reversed: _builtins.bool
+    """Whether one of the two runs from head to feet where the other runs from feet to head: a header is wrong."""
+    def __init__(
+        self,
+        *,
+        first: _builtins.str = ...,
+        second: _builtins.str = ...,
+        kind: Global___Duplicate.Kind.ValueType = ...,
+        difference: _builtins.float = ...,
+        overlap_mm: _builtins.float = ...,
+        header_offset_mm: _builtins.float = ...,
+        is_reversed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["difference", b"difference", "first", b"first", "header_offset_mm", b"header_offset_mm", "is_reversed", b"is_reversed", "kind", b"kind", "overlap_mm", b"overlap_mm", "second", b"second"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Duplicate: _TypeAlias = Duplicate  # noqa: Y015
+
+@_typing.final
+class DuplicateGroup(_message.Message):
+    """Volumes that show the same scan, directly or over others."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VOLUMES_FIELD_NUMBER: _builtins.int
+    PAIRS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def volumes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """"volumes/{volume}", by id; two at least. Withdrawn ones are among them."""
+
+    @_builtins.property
+    def pairs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Duplicate]:
+        """The pairs that were found."""
+
+    def __init__(
+        self,
+        *,
+        volumes: _abc.Iterable[_builtins.str] | None = ...,
+        pairs: _abc.Iterable[Global___Duplicate] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pairs", b"pairs", "volumes", b"volumes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DuplicateGroup: _TypeAlias = DuplicateGroup  # noqa: Y015
+
+@_typing.final
+class ListDuplicateGroupsRequest(_message.Message):
+    """Request of ListDuplicateGroups."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """At most this many groups; 0 means 100; 1000 is the most."""
+    page_token: _builtins.str
+    """From the last response's next_page_token."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDuplicateGroupsRequest: _TypeAlias = ListDuplicateGroupsRequest  # noqa: Y015
+
+@_typing.final
+class ListDuplicateGroupsResponse(_message.Message):
+    """Response of ListDuplicateGroups."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUPS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___DuplicateGroup]:
+        """Groups by their first volume's id."""
+
+    def __init__(
+        self,
+        *,
+        groups: _abc.Iterable[Global___DuplicateGroup] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDuplicateGroupsResponse: _TypeAlias = ListDuplicateGroupsResponse  # noqa: Y015
+
+@_typing.final
+class WithdrawVolumeRequest(_message.Message):
+    """Request of WithdrawVolume."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    AUTHOR_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """"volumes/{volume}"."""
+    reason: _builtins.str
+    """Why, in one line of at most 500 characters; required."""
+    author: _builtins.str
+    """Who asks for it. At most 128 characters; required."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        author: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "name", b"name", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawVolumeRequest: _TypeAlias = WithdrawVolumeRequest  # noqa: Y015
+
+@_typing.final
+class WithdrawVolumeResponse(_message.Message):
+    """Response of WithdrawVolume."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VOLUME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def volume(self) -> Global___Volume:
+        """The volume with its mark."""
 
     def __init__(
         self,
@@ -473,7 +734,77 @@ class CreateVolumeResponse(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___CreateVolumeResponse: _TypeAlias = CreateVolumeResponse  # noqa: Y015
+Global___WithdrawVolumeResponse: _TypeAlias = WithdrawVolumeResponse  # noqa: Y015
+
+@_typing.final
+class ImportCaseRequest(_message.Message):
+    """Request of ImportCase."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VOLUME_ID_FIELD_NUMBER: _builtins.int
+    VOLUME_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    volume_id: _builtins.str
+    """Last part of the volume's resource name; see CreateVolumeRequest.volume_id."""
+    @_builtins.property
+    def volume(self) -> Global___CreateVolumeRequest:
+        """The CT; its `volume_id` is ignored."""
+
+    @_builtins.property
+    def labels(self) -> Global___ImportLabelVersionRequest:
+        """Its labels, which are the source's; `parent` and `origin` are ignored. Without files, only the CT is taken."""
+
+    def __init__(
+        self,
+        *,
+        volume_id: _builtins.str = ...,
+        volume: Global___CreateVolumeRequest | None = ...,
+        labels: Global___ImportLabelVersionRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["labels", b"labels", "volume", b"volume"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["labels", b"labels", "volume", b"volume", "volume_id", b"volume_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportCaseRequest: _TypeAlias = ImportCaseRequest  # noqa: Y015
+
+@_typing.final
+class ImportCaseResponse(_message.Message):
+    """Response of ImportCase."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VOLUME_FIELD_NUMBER: _builtins.int
+    LABEL_VERSION_FIELD_NUMBER: _builtins.int
+    DUPLICATES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def volume(self) -> Global___Volume:
+        """The volume."""
+
+    @_builtins.property
+    def label_version(self) -> Global___LabelVersion:
+        """The label version, if labels were given that say something of our organs."""
+
+    @_builtins.property
+    def duplicates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Duplicate]:
+        """Other volumes that show the same scan."""
+
+    def __init__(
+        self,
+        *,
+        volume: Global___Volume | None = ...,
+        label_version: Global___LabelVersion | None = ...,
+        duplicates: _abc.Iterable[Global___Duplicate] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["label_version", b"label_version", "volume", b"volume"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duplicates", b"duplicates", "label_version", b"label_version", "volume", b"volume"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportCaseResponse: _TypeAlias = ImportCaseResponse  # noqa: Y015
 
 @_typing.final
 class GetVolumeRequest(_message.Message):
@@ -530,22 +861,26 @@ class ListVolumesRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     DATASET_FIELD_NUMBER: _builtins.int
+    SHOW_WITHDRAWN_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """At most this many; 0 means 100; 1000 is the most."""
     page_token: _builtins.str
     """From the last response's next_page_token; empty starts at the beginning."""
     dataset: _builtins.str
     """Only volumes of this dataset; empty means all."""
+    show_withdrawn: _builtins.bool
+    """Whether to list withdrawn volumes too."""
     def __init__(
         self,
         *,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         dataset: _builtins.str = ...,
+        show_withdrawn: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "page_size", b"page_size", "page_token", b"page_token", "show_withdrawn", b"show_withdrawn"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1097,6 +1432,8 @@ class OrganLabel(_message.Message):
     PREDICTIONS_FIELD_NUMBER: _builtins.int
     VOXELS_FIELD_NUMBER: _builtins.int
     VOLUME_MM3_FIELD_NUMBER: _builtins.int
+    STRUCTURES_FIELD_NUMBER: _builtins.int
+    SPLIT_FROM_FIELD_NUMBER: _builtins.int
     organ: _builtins.str
     """Name in the class map."""
     origin: Global___Origin.ValueType
@@ -1107,9 +1444,15 @@ class OrganLabel(_message.Message):
     """Voxels of the mask on the CT's grid."""
     volume_mm3: _builtins.float
     """The same as a volume in mm^3."""
+    split_from: _builtins.str
+    """The un-split pair, such as "kidney", that the source labelled and that was split here by the affine; else empty."""
     @_builtins.property
     def predictions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """For AI: the predictions that were fused."""
+
+    @_builtins.property
+    def structures(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names, in the dataset's own words, of what the mask is the union of; empty where the file spoke of the organ itself."""
 
     def __init__(
         self,
@@ -1120,10 +1463,12 @@ class OrganLabel(_message.Message):
         predictions: _abc.Iterable[_builtins.str] | None = ...,
         voxels: _builtins.int = ...,
         volume_mm3: _builtins.float = ...,
+        structures: _abc.Iterable[_builtins.str] | None = ...,
+        split_from: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["label_version", b"label_version", "organ", b"organ", "origin", b"origin", "predictions", b"predictions", "volume_mm3", b"volume_mm3", "voxels", b"voxels"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["label_version", b"label_version", "organ", b"organ", "origin", b"origin", "predictions", b"predictions", "split_from", b"split_from", "structures", b"structures", "volume_mm3", b"volume_mm3", "voxels", b"voxels"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1144,6 +1489,7 @@ class LabelVersion(_message.Message):
     AUTHOR_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     NOTES_FIELD_NUMBER: _builtins.int
+    DATASET_MAP_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, "volumes/{volume}/labels/{label_version}"."""
     origin: Global___Origin.ValueType
@@ -1152,6 +1498,8 @@ class LabelVersion(_message.Message):
     """Class map of names and ids."""
     author: _builtins.str
     """Who made it: the dataset, the reviewer, or the policy of the merge."""
+    dataset_map: _builtins.str
+    """The dataset whose class map the files spoke, for example "amos22"; empty if they spoke `class_map`."""
     @_builtins.property
     def masks(self) -> _array_pb2.ArrayRef:
         """0 or 1, uint8, one channel per organ that was looked for, on the CT's own grid; organs may overlap."""
@@ -1184,10 +1532,11 @@ class LabelVersion(_message.Message):
         author: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         notes: _abc.Iterable[_builtins.str] | None = ...,
+        dataset_map: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["combined", b"combined", "create_time", b"create_time", "masks", b"masks"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "class_map", b"class_map", "combined", b"combined", "create_time", b"create_time", "masks", b"masks", "name", b"name", "notes", b"notes", "organs", b"organs", "origin", b"origin"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "class_map", b"class_map", "combined", b"combined", "create_time", b"create_time", "dataset_map", b"dataset_map", "masks", b"masks", "name", b"name", "notes", b"notes", "organs", b"organs", "origin", b"origin"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1261,7 +1610,9 @@ class LabelFile(_message.Message):
     object: _builtins.str
     """"objects/{sha256}" of a completed upload."""
     organ: _builtins.str
-    """The organ, if the file is one binary mask; empty, if it is a label map with ids of the class map."""
+    """The organ, or with a `dataset_map` the structure in that dataset's words, if the file is one binary mask; empty, if
+    it is a label map with ids.
+    """
     display_name: _builtins.str
     """The file's name as the user knows it; only for messages. At most 255 characters."""
     def __init__(
@@ -1291,6 +1642,8 @@ class ImportLabelVersionRequest(_message.Message):
     LOOKED_FOR_FIELD_NUMBER: _builtins.int
     ORIGIN_FIELD_NUMBER: _builtins.int
     AUTHOR_FIELD_NUMBER: _builtins.int
+    DATASET_MAP_FIELD_NUMBER: _builtins.int
+    VOXEL_DIGEST_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """"volumes/{volume}"."""
     class_map: _builtins.str
@@ -1299,13 +1652,23 @@ class ImportLabelVersionRequest(_message.Message):
     """ORIGIN_SOURCE or ORIGIN_REVISION."""
     author: _builtins.str
     """The dataset or the reviewer. At most 128 characters."""
+    dataset_map: _builtins.str
+    """The dataset in whose ids and names the files speak, for example "amos22"; empty if they speak `class_map`. Structures
+    become organs of `class_map`: parts are united, un-split pairs are split, and the rest is left out.
+    """
+    voxel_digest: _builtins.str
+    """Voxel digest of the CT that the labels were drawn on, if known; labels of another CT are refused."""
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___LabelFile]:
-        """The files; every organ at most once. A label map counts as looking for every organ in `looked_for`."""
+        """The files; every organ at most once. A label map counts as looking for every organ in `looked_for`. A file whose
+        header contradicts the CT's is taken if it is certain how it is meant, and the version notes that.
+        """
 
     @_builtins.property
     def looked_for(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """For a label map: the organs that its source looked for, present or not; empty means those that occur in it."""
+        """For a label map: the organs that its source looked for, present or not; empty means those that occur in it, or with
+        a `dataset_map` what that dataset is known to have looked for.
+        """
 
     def __init__(
         self,
@@ -1316,10 +1679,12 @@ class ImportLabelVersionRequest(_message.Message):
         looked_for: _abc.Iterable[_builtins.str] | None = ...,
         origin: Global___Origin.ValueType = ...,
         author: _builtins.str = ...,
+        dataset_map: _builtins.str = ...,
+        voxel_digest: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "class_map", b"class_map", "files", b"files", "looked_for", b"looked_for", "origin", b"origin", "parent", b"parent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "class_map", b"class_map", "dataset_map", b"dataset_map", "files", b"files", "looked_for", b"looked_for", "origin", b"origin", "parent", b"parent", "voxel_digest", b"voxel_digest"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -74,6 +74,21 @@ class StorageServiceStub:
                 request_serializer=abdomenatlas_dot_storage_dot_v1_dot_storage__pb2.ListVolumesRequest.SerializeToString,
                 response_deserializer=abdomenatlas_dot_storage_dot_v1_dot_storage__pb2.ListVolumesResponse.FromString,
                 _registered_method=True)
+        self.WithdrawVolume = channel.unary_unary(
+                '/abdomenatlas.storage.v1.StorageService/WithdrawVolume',
+                request_serializer=abdomenatlas_dot_storage_dot_v1_dot_storage__pb2.WithdrawVolumeRequest.SerializeToString,
+                response_deserializer=abdomenatlas_dot_storage_dot_v1_dot_storage__pb2.WithdrawVolumeResponse.FromString,
+                _registered_method=True)
+        self.ListDuplicateGroups = channel.unary_unary(
+                '/abdomenatlas.storage.v1.StorageService/ListDuplicateGroups',
+                request_serializer=abdomenatlas_dot_storage_dot_v1_dot_storage__pb2.ListDuplicateGroupsRequest.SerializeToString,
+                response_deserializer=abdomenatlas_dot_storage_dot_v1_dot_storage__pb2.ListDuplicateGroupsResponse.FromString,
+                _registered_method=True)
+        self.ImportCase = channel.unary_unary(
+                '/abdomenatlas.storage.v1.StorageService/ImportCase',
+                request_serializer=abdomenatlas_dot_storage_dot_v1_dot_storage__pb2.ImportCaseRequest.SerializeToString,
+                response_deserializer=abdomenatlas_dot_storage_dot_v1_dot_storage__pb2.ImportCaseResponse.FromString,
+                _registered_method=True)
         self.CreatePrediction = channel.unary_unary(
                 '/abdomenatlas.storage.v1.StorageService/CreatePrediction',
                 request_serializer=abdomenatlas_dot_storage_dot_v1_dot_storage__pb2.CreatePredictionRequest.SerializeToString,
@@ -178,6 +193,28 @@ class StorageServiceServicer:
 
     def ListVolumes(self, request, context):
         """Lists volumes by id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WithdrawVolume(self, request, context):
+        """Marks a volume as not to be used any more: it is left out of lists, of new campaigns and of releases. Nothing is
+        deleted, and the mark stays. The first withdrawal counts.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDuplicateGroups(self, request, context):
+        """Lists the groups of volumes that show the same scan. A release keeps each group on one side of its split.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportCase(self, request, context):
+        """Takes a CT and its source's labels into the catalog together, or neither of them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -290,6 +327,21 @@ def add_StorageServiceServicer_to_server(servicer, server):
                     servicer.ListVolumes,
                     request_deserializer=abdomenatlas_dot_storage_dot_v1_dot_storage__pb2.ListVolumesRequest.FromString,
                     response_serializer=abdomenatlas_dot_storage_dot_v1_dot_storage__pb2.ListVolumesResponse.SerializeToString,
+            ),
+            'WithdrawVolume': grpc.unary_unary_rpc_method_handler(
+                    servicer.WithdrawVolume,
+                    request_deserializer=abdomenatlas_dot_storage_dot_v1_dot_storage__pb2.WithdrawVolumeRequest.FromString,
+                    response_serializer=abdomenatlas_dot_storage_dot_v1_dot_storage__pb2.WithdrawVolumeResponse.SerializeToString,
+            ),
+            'ListDuplicateGroups': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDuplicateGroups,
+                    request_deserializer=abdomenatlas_dot_storage_dot_v1_dot_storage__pb2.ListDuplicateGroupsRequest.FromString,
+                    response_serializer=abdomenatlas_dot_storage_dot_v1_dot_storage__pb2.ListDuplicateGroupsResponse.SerializeToString,
+            ),
+            'ImportCase': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportCase,
+                    request_deserializer=abdomenatlas_dot_storage_dot_v1_dot_storage__pb2.ImportCaseRequest.FromString,
+                    response_serializer=abdomenatlas_dot_storage_dot_v1_dot_storage__pb2.ImportCaseResponse.SerializeToString,
             ),
             'CreatePrediction': grpc.unary_unary_rpc_method_handler(
                     servicer.CreatePrediction,
@@ -536,6 +588,87 @@ class StorageService:
             '/abdomenatlas.storage.v1.StorageService/ListVolumes',
             abdomenatlas_dot_storage_dot_v1_dot_storage__pb2.ListVolumesRequest.SerializeToString,
             abdomenatlas_dot_storage_dot_v1_dot_storage__pb2.ListVolumesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WithdrawVolume(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/abdomenatlas.storage.v1.StorageService/WithdrawVolume',
+            abdomenatlas_dot_storage_dot_v1_dot_storage__pb2.WithdrawVolumeRequest.SerializeToString,
+            abdomenatlas_dot_storage_dot_v1_dot_storage__pb2.WithdrawVolumeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDuplicateGroups(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/abdomenatlas.storage.v1.StorageService/ListDuplicateGroups',
+            abdomenatlas_dot_storage_dot_v1_dot_storage__pb2.ListDuplicateGroupsRequest.SerializeToString,
+            abdomenatlas_dot_storage_dot_v1_dot_storage__pb2.ListDuplicateGroupsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportCase(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/abdomenatlas.storage.v1.StorageService/ImportCase',
+            abdomenatlas_dot_storage_dot_v1_dot_storage__pb2.ImportCaseRequest.SerializeToString,
+            abdomenatlas_dot_storage_dot_v1_dot_storage__pb2.ImportCaseResponse.FromString,
             options,
             channel_credentials,
             insecure,

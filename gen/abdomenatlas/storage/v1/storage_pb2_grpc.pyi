@@ -52,6 +52,14 @@ class StorageServiceStub:
     """Reads one volume."""
     ListVolumes: _grpc.UnaryUnaryMultiCallable[_storage_pb2.ListVolumesRequest, _storage_pb2.ListVolumesResponse]
     """Lists volumes by id."""
+    WithdrawVolume: _grpc.UnaryUnaryMultiCallable[_storage_pb2.WithdrawVolumeRequest, _storage_pb2.WithdrawVolumeResponse]
+    """Marks a volume as not to be used any more: it is left out of lists, of new campaigns and of releases. Nothing is
+    deleted, and the mark stays. The first withdrawal counts.
+    """
+    ListDuplicateGroups: _grpc.UnaryUnaryMultiCallable[_storage_pb2.ListDuplicateGroupsRequest, _storage_pb2.ListDuplicateGroupsResponse]
+    """Lists the groups of volumes that show the same scan. A release keeps each group on one side of its split."""
+    ImportCase: _grpc.UnaryUnaryMultiCallable[_storage_pb2.ImportCaseRequest, _storage_pb2.ImportCaseResponse]
+    """Takes a CT and its source's labels into the catalog together, or neither of them."""
     CreatePrediction: _grpc.UnaryUnaryMultiCallable[_storage_pb2.CreatePredictionRequest, _storage_pb2.CreatePredictionResponse]
     """Records one model's answer for a volume."""
     GetPrediction: _grpc.UnaryUnaryMultiCallable[_storage_pb2.GetPredictionRequest, _storage_pb2.GetPredictionResponse]
@@ -97,6 +105,14 @@ class StorageServiceAsyncStub(StorageServiceStub):
     """Reads one volume."""
     ListVolumes: _aio.UnaryUnaryMultiCallable[_storage_pb2.ListVolumesRequest, _storage_pb2.ListVolumesResponse]  # type: ignore[assignment]
     """Lists volumes by id."""
+    WithdrawVolume: _aio.UnaryUnaryMultiCallable[_storage_pb2.WithdrawVolumeRequest, _storage_pb2.WithdrawVolumeResponse]  # type: ignore[assignment]
+    """Marks a volume as not to be used any more: it is left out of lists, of new campaigns and of releases. Nothing is
+    deleted, and the mark stays. The first withdrawal counts.
+    """
+    ListDuplicateGroups: _aio.UnaryUnaryMultiCallable[_storage_pb2.ListDuplicateGroupsRequest, _storage_pb2.ListDuplicateGroupsResponse]  # type: ignore[assignment]
+    """Lists the groups of volumes that show the same scan. A release keeps each group on one side of its split."""
+    ImportCase: _aio.UnaryUnaryMultiCallable[_storage_pb2.ImportCaseRequest, _storage_pb2.ImportCaseResponse]  # type: ignore[assignment]
+    """Takes a CT and its source's labels into the catalog together, or neither of them."""
     CreatePrediction: _aio.UnaryUnaryMultiCallable[_storage_pb2.CreatePredictionRequest, _storage_pb2.CreatePredictionResponse]  # type: ignore[assignment]
     """Records one model's answer for a volume."""
     GetPrediction: _aio.UnaryUnaryMultiCallable[_storage_pb2.GetPredictionRequest, _storage_pb2.GetPredictionResponse]  # type: ignore[assignment]
@@ -181,6 +197,32 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_storage_pb2.ListVolumesResponse, _abc.Awaitable[_storage_pb2.ListVolumesResponse]]:
         """Lists volumes by id."""
+
+    @_abc_1.abstractmethod
+    def WithdrawVolume(
+        self,
+        request: _storage_pb2.WithdrawVolumeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_storage_pb2.WithdrawVolumeResponse, _abc.Awaitable[_storage_pb2.WithdrawVolumeResponse]]:
+        """Marks a volume as not to be used any more: it is left out of lists, of new campaigns and of releases. Nothing is
+        deleted, and the mark stays. The first withdrawal counts.
+        """
+
+    @_abc_1.abstractmethod
+    def ListDuplicateGroups(
+        self,
+        request: _storage_pb2.ListDuplicateGroupsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_storage_pb2.ListDuplicateGroupsResponse, _abc.Awaitable[_storage_pb2.ListDuplicateGroupsResponse]]:
+        """Lists the groups of volumes that show the same scan. A release keeps each group on one side of its split."""
+
+    @_abc_1.abstractmethod
+    def ImportCase(
+        self,
+        request: _storage_pb2.ImportCaseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_storage_pb2.ImportCaseResponse, _abc.Awaitable[_storage_pb2.ImportCaseResponse]]:
+        """Takes a CT and its source's labels into the catalog together, or neither of them."""
 
     @_abc_1.abstractmethod
     def CreatePrediction(

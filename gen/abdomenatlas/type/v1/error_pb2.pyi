@@ -72,6 +72,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The chunk does not continue where the upload stands: ask GetUpload and go on from there. Status OUT_OF_RANGE."""
     ERROR_REASON_UPLOAD_EXPIRED: _ErrorReason.ValueType  # 42
     """The upload was given up after its time to live; start again. Status FAILED_PRECONDITION."""
+    ERROR_REASON_TOO_MANY_UPLOADS: _ErrorReason.ValueType  # 44
+    """As many uploads are open as storage allows; the call may be repeated when some have ended. Status
+    RESOURCE_EXHAUSTED.
+    """
     ERROR_REASON_ARRAY_FILE_CORRUPT: _ErrorReason.ValueType  # 43
     """An array file cannot be read. Status DATA_LOSS."""
     ERROR_REASON_MODEL_NOT_FOUND: _ErrorReason.ValueType  # 60
@@ -170,6 +174,10 @@ ERROR_REASON_UPLOAD_OFFSET_MISMATCH: ErrorReason.ValueType  # 41
 """The chunk does not continue where the upload stands: ask GetUpload and go on from there. Status OUT_OF_RANGE."""
 ERROR_REASON_UPLOAD_EXPIRED: ErrorReason.ValueType  # 42
 """The upload was given up after its time to live; start again. Status FAILED_PRECONDITION."""
+ERROR_REASON_TOO_MANY_UPLOADS: ErrorReason.ValueType  # 44
+"""As many uploads are open as storage allows; the call may be repeated when some have ended. Status
+RESOURCE_EXHAUSTED.
+"""
 ERROR_REASON_ARRAY_FILE_CORRUPT: ErrorReason.ValueType  # 43
 """An array file cannot be read. Status DATA_LOSS."""
 ERROR_REASON_MODEL_NOT_FOUND: ErrorReason.ValueType  # 60
