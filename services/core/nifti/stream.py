@@ -41,6 +41,7 @@ class Stream:
         start = self._read_up_to(HEADER_2_BYTES)
         if start[128:132] == b"DICM":
             raise _impostor("This is a DICOM file.", "Convert the series to NIfTI, for example with dcm2niix.")
+        self.start = start
         self.header: Header = parse(start)
         self._rest = start[self.header.voxel_offset :]
         self._position = len(start)
