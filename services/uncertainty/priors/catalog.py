@@ -82,7 +82,7 @@ PRIORS = (
         "out_of_order",
         Severity.ERROR,
         "Two organs lie the wrong way round, by their centres: to the right, in front or above.",
-        f"by more than {order.MARGIN_MM:g} mm",
+        f"by more than {order.MARGIN_MM:g} mm, three times that if the field of view cuts one of them",
         _ANATOMY,
         order.out_of_order,
     ),
@@ -140,7 +140,8 @@ PRIORS = (
         "flat_cut",
         Severity.WARNING,
         "A rounded organ is cut straight across inside the field of view: an end or lobe is missing, or slices are.",
-        f"over {shape.CUT_MM2:g} mm2 and {shape.CUT_SHARE:.0%} of its largest section in one plane of the grid",
+        f"over {shape.CUT_MM2:g} mm2 and {shape.CUT_SHARE:.0%} of its largest section in one plane of the grid; more "
+        "where slices are thick or the field of view cuts it elsewhere",
         _PRACTICE,
         shape.flat,
     ),

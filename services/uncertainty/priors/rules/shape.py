@@ -37,7 +37,9 @@ def flat(anatomy: Anatomy) -> Iterator[Sign]:
     for organ in anatomy.present(SOLID):
         jumps = [_largest_jump(organ, axis) for axis in range(3)]
         area, share, axis, plane = max(jumps)
-        if area > CUT_MM2 and share > max(CUT_SHARE, _round_end(organ, axis)):
+        # Of an organ that the field of view cuts, the rest may be small and blunt.
+        least_mm2, least_share = (4 * CUT_MM2, 2 * CUT_SHARE) if organ.cut_at else (CUT_MM2, CUT_SHARE)
+        if area > least_mm2 and share > max(least_share, _round_end(organ, axis)):
             yield Sign(
                 (organ.name,),
                 Severity.WARNING,
