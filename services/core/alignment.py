@@ -1,0 +1,175 @@
+"""How a label file lies on its CT where the two headers do not agree: as its header says, or as its array does.
+
+Tools lose headers in few ways: they write LPS signs over an array in RAS order, keep the origin of the whole after a
+crop, or reorder axes rightly and say so. Each is one of two readings of the file. The CT tells which is meant: an organ's
+mask that lies right holds one tissue, one that lies wrong holds several.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from services.core.errors import AtlasError
+from services.core.geometry import Geometry, mismatch
+
+Voxels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+CtVoxels = Callable[[], npt.NDArray[np.int16]]
+"""Gives the CT's voxels (k, j, i) in HU; called only if they are needed."""
+
+_SAME = 1e-3
+"""How far index axes may be from whole multiples of each other and still be the same, in voxels over one voxel."""
+_ON_VOXEL = 0.1
+"""How far from a voxel's centre a label may lie and still belong to it, in voxels."""
+_MOST_LOST = 0.5
+"""A reading that puts more of the labels than this outside the CT is impossible."""
+_DECISIVE = 0.75
+"""The better reading's spread of HU over the worse one's, from which on it is certain."""
+_LEAST_VOXELS = 200
+_TISSUE_HU = (-200, 300)
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """Labels (k, j, i) on the CT's grid, and how they came to lie there; the note is empty if nothing was odd."""
+
+    voxels: Voxels
+    note: str
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """One way to read the file. `spread_hu` is None where too little is labelled to say."""
+
+    said: str
+    voxels: Voxels
+    lost: float
+    spread_hu: float | None = None
+
+
+def is_plain(file: Geometry, ct: Geometry) -> bool:
+    """Whether the headers agree up to rounding, so that `align` need not look at the CT."""
+    return file.is_close(ct)
+
+
+def align(voxels: Voxels, file: Geometry, ct: Geometry, ct_voxels: CtVoxels, *, name: str, ct_name: str) -> Aligned:
+    """Lay labels (k, j, i) with the header `file` on the grid of the CT.
+
+    Raises GEOMETRY_MISMATCH, showing what each reading gives, where neither is certain.
+    """
+    if is_plain(file, ct):
+        same = file.digest == ct.digest
+        return Aligned(voxels, "" if same else "the affine differs from the CT's by rounding; the CT's was taken.")
+    index = np.linalg.inv(ct.matrix) @ file.matrix
+    turn = np.rint(index[:3, :3])
+    is_turn = bool(np.abs(index[:3, :3] - turn).max() < _SAME and np.array_equal(np.abs(turn).sum(axis=0), np.ones(3)))
+    error = mismatch(file, ct, first_name=name, second_name=ct_name)
+    if not is_turn or not np.array_equal(np.abs(turn).sum(axis=1), np.ones(3)):
+        raise error
+    as_header = _by_header(voxels, index, turn, ct)
+    if not np.array_equal(np.abs(turn), np.eye(3)) or file.shape != ct.shape:
+        if (
+            as_header.voxels.size
+            and as_header.lost == 0
+            and sorted(file.shape) == sorted(ct.shape)
+            and _fills(index, turn, file, ct)
+        ):
+            return Aligned(
+                as_header.voxels, f"its axes run {file.orientation}, the CT's {ct.orientation}; they were reordered."
+            )
+        raise error
+    as_array = _Reading("in the order of its array", voxels, 0.0)
+    if np.array_equal(as_header.voxels, as_array.voxels):
+        return Aligned(
+            voxels, f"its header places it {_apart_mm(file, ct):.2f} mm from the CT; no voxel changes by that."
+        )
+    return _decide(as_header, as_array, _fills(index, turn, file, ct), file, ct, ct_voxels(), error)
+
+
+def _decide(
+    as_header: _Reading,
+    as_array: _Reading,
+    header_fits: bool,
+    file: Geometry,
+    ct: Geometry,
+    ct_voxels: npt.NDArray[np.int16],
+    error: AtlasError,
+) -> Aligned:
+    """Choose between the two readings by what the CT shows. `header_fits` tells that the grids are the same box."""
+    far = f"its header places it {_apart_mm(file, ct):.0f} mm off ({file.orientation}, the CT is {ct.orientation})"
+    if as_header.lost > _MOST_LOST:
+        return Aligned(as_array.voxels, f"{far}, outside the CT; its array follows the CT's and was taken as it is.")
+    by_header, by_array = _spread(as_header.voxels, ct_voxels), _spread(as_array.voxels, ct_voxels)
+    seen = (
+        f"the labels hold HU that spread by {_told(by_array)} read as its array, {_told(by_header)} as its header says"
+    )
+    if by_header is not None and by_array is not None:
+        if by_array < _DECISIVE * by_header:
+            return Aligned(as_array.voxels, f"{far}, but {seen}: its header was not followed.")
+        if by_header < _DECISIVE * by_array and header_fits:
+            return Aligned(as_header.voxels, _turned(file, ct))
+    if header_fits:
+        return Aligned(as_header.voxels, f"{_turned(file, ct)} The CT does not tell whether that is right: {seen}.")
+    raise AtlasError(
+        error.reason, f"{error.message} Neither reading is certain: {seen}.", field=error.field, remedy=error.remedy
+    )
+
+
+def _by_header(voxels: Voxels, index: npt.NDArray[np.float64], turn: npt.NDArray[np.float64], ct: Geometry) -> _Reading:
+    """The labels where their header puts them, to the nearest voxel; what lies outside the CT is lost."""
+    # Which axis of the file, in (k, j, i), each axis of the CT follows, and in which sense.
+    axes = [2 - int(np.abs(turn[2 - axis]).argmax()) for axis in range(3)]
+    signs = [int(turn[2 - axis, 2 - axes[axis]]) for axis in range(3)]
+    turned = voxels.transpose(axes)[tuple(slice(None, None, sign) for sign in signs)]
+    corner = []
+    for axis in range(3):
+        start = int(np.rint(index[2 - axis, 3]))
+        corner.append(start if signs[axis] > 0 else start - turned.shape[axis] + 1)
+    laid = np.zeros(ct.array_shape, voxels.dtype)
+    into, out_of = [], []
+    for axis in range(3):
+        low, high = max(0, corner[axis]), min(ct.array_shape[axis], corner[axis] + turned.shape[axis])
+        into.append(slice(low, max(low, high)))
+        out_of.append(slice(low - corner[axis], max(low, high) - corner[axis]))
+    laid[tuple(into)] = turned[tuple(out_of)]
+    total = int(np.count_nonzero(voxels))
+    lost = 1 - int(np.count_nonzero(laid)) / total if total else 0.0
+    return _Reading("as its header says", laid, lost)
+
+
+def _fills(index: npt.NDArray[np.float64], turn: npt.NDArray[np.float64], file: Geometry, ct: Geometry) -> bool:
+    """Whether the two grids have the same voxels, in whatever order."""
+    ends = np.array([(0, 0, 0), [n - 1 for n in file.shape]], np.float64)
+    reached = ends @ index[:3, :3].T + index[:3, 3]
+    return bool(
+        np.abs(reached.min(axis=0)).max() < _ON_VOXEL
+        and np.abs(reached.max(axis=0) - (np.array(ct.shape) - 1)).max() < _ON_VOXEL
+    )
+
+
+def _spread(labels: Voxels, ct_voxels: npt.NDArray[np.int16]) -> float | None:
+    """Standard deviation of HU within a label, clipped to soft tissue, mean over labels by their size."""
+    chosen = labels != 0
+    ids, hu = labels[chosen], np.clip(ct_voxels[chosen], *_TISSUE_HU).astype(np.float64)
+    if len(ids) < _LEAST_VOXELS:
+        return None
+    count = np.bincount(ids)
+    present = count > 0
+    mean = np.bincount(ids, hu)[present] / count[present]
+    square = np.bincount(ids, hu * hu)[present] / count[present]
+    deviation = np.sqrt(np.maximum(square - mean * mean, 0))
+    return float((deviation * count[present]).sum() / len(ids))
+
+
+def _apart_mm(file: Geometry, ct: Geometry) -> float:
+    """Largest distance between the corners of the two grids, taken in index order."""
+    return float(np.linalg.norm(file.corners_mm() - ct.corners_mm(), axis=1).max())
+
+
+def _turned(file: Geometry, ct: Geometry) -> str:
+    return f"its axes run {file.orientation}, the CT's {ct.orientation}; they were reordered as its header says."
+
+
+def _told(spread: float | None) -> str:
+    return "an unknown amount" if spread is None else f"{spread:.0f}"
