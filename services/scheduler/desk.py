@@ -169,6 +169,12 @@ def waiting(session: Session, now: int) -> tuple[int, int | None]:
     return int(count), oldest
 
 
+def census(session: Session) -> dict[State, int]:
+    """How many reviews of all campaigns are in which state; one whose lease ran out is claimed until a sweep."""
+    rows = session.execute(select(Review.state, func.count()).group_by(Review.state))
+    return dict.fromkeys(State, 0) | {State(state): count for state, count in rows}
+
+
 def page(
     session: Session, campaign: str, state: int, after: tuple[str, int, int] | None, limit: int, now: int
 ) -> list[Review]:

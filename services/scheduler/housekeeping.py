@@ -11,11 +11,12 @@ import structlog
 
 from services.core.errors import AtlasError, Reason
 from services.scheduler import decisions, desk, executors, items
+from services.scheduler.campaigns import UNDONE
 from services.scheduler.clock import Clock
 from services.scheduler.database import Database
 from services.scheduler.decisions import Submission
 from services.scheduler.items import Work
-from services.scheduler.metrics import BACKLOG, OLDEST_REVIEW, OPEN_REVIEWS
+from services.scheduler.metrics import BACKLOG, OLDEST_REVIEW, OPEN_REVIEWS, REVIEWS, VOLUMES
 from services.scheduler.reviews import SECOND
 from services.scheduler.settings import Settings
 from services.scheduler.workflows import Astray, Workflows
@@ -106,8 +107,13 @@ class Housekeeper:
         """Set the gauges."""
         now = self._clock()
         with self._database.read() as session:
-            BACKLOG.set(items.backlog(session))
+            volumes, reviews = items.census(session), desk.census(session)
             count, oldest = desk.waiting(session, now)
+        BACKLOG.set(sum(volumes[state] for state in UNDONE))
+        for item_state, number in volumes.items():
+            VOLUMES.labels(item_state.name.lower()).set(number)
+        for review_state, number in reviews.items():
+            REVIEWS.labels(review_state.name.lower()).set(number)
         OPEN_REVIEWS.set(count)
         OLDEST_REVIEW.set(0 if oldest is None else (now - oldest) / SECOND)
 
@@ -121,8 +127,8 @@ class Housekeeper:
                         self.feed()
                     if mine and due:
                         self.sweep()
-                self.measure()
                 if due:
+                    self.measure()
                     swept = time.monotonic()
             except AtlasError as error:
                 log.warning("housekeeping waits", error=str(error))

@@ -127,9 +127,10 @@ def in_hand(session: Session) -> list[Work]:
     return [Work(*row) for row in session.execute(statement)]
 
 
-def backlog(session: Session) -> int:
-    """Volumes that wait or are being worked on, of all campaigns."""
-    return session.scalar(select(func.count()).select_from(Item).where(Item.state.in_(UNDONE))) or 0
+def census(session: Session) -> dict[ItemState, int]:
+    """How many volumes of all campaigns are in which state."""
+    rows = session.execute(select(Item.state, func.count()).group_by(Item.state))
+    return dict.fromkeys(ItemState, 0) | {ItemState(state): count for state, count in rows}
 
 
 def page(session: Session, campaign: str, after: tuple[int, str] | None, limit: int) -> list[Item]:

@@ -1,8 +1,19 @@
-"""What the scheduler tells Prometheus; autoscaling of GPU pods follows the backlog."""
+"""What the scheduler tells Prometheus; autoscaling of GPU pods follows the backlog.
 
-from prometheus_client import Gauge
+The gauges but `IN_FLIGHT` are read from the database every sweep_seconds, and every replica tells the same: take the
+maximum over replicas, not the sum.
+"""
+
+from prometheus_client import Counter, Gauge
 
 BACKLOG = Gauge("atlas_scheduler_backlog_volumes", "Volumes of all campaigns that wait or are being worked on.")
+VOLUMES = Gauge("atlas_scheduler_volumes", "Volumes of all campaigns by their state in the current round.", ["state"])
 IN_FLIGHT = Gauge("atlas_scheduler_in_flight", "Volumes and decisions that this process works on now.")
+REVIEWS = Gauge("atlas_scheduler_reviews", "Reviews of all campaigns by state.", ["state"])
 OPEN_REVIEWS = Gauge("atlas_scheduler_open_reviews", "Reviews that are free to claim.")
 OLDEST_REVIEW = Gauge("atlas_scheduler_oldest_open_review_seconds", "How long the oldest free review has waited.")
+STEP_FAILURES = Counter(
+    "atlas_scheduler_step_failures",
+    "Steps of this process that gave up (plan, predict, score, merge, record), by reason.",
+    ["step", "reason"],
+)

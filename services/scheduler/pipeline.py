@@ -21,7 +21,7 @@ from services.scheduler.clock import Clock
 from services.scheduler.database import Database
 from services.scheduler.decisions import Submission
 from services.scheduler.items import Outcome, Work
-from services.scheduler.metrics import IN_FLIGHT
+from services.scheduler.metrics import IN_FLIGHT, STEP_FAILURES
 from services.scheduler.retry import Patience
 from services.scheduler.workers import Workers
 
@@ -194,11 +194,13 @@ class Pipeline:
             return {"value": self._patience.persist(action, self._workers.sleep, on_failure=waits)}
         except AtlasError as error:
             log.warning("step failed", step=name, reason=error.reason.value, error=str(error))
+            _count_failure(name, error.reason)
             return {"error": f"{name}: {error.reason.value}: {error}"}
         except Exception:
             # A process that stops closes what its steps stand on; that is no fault of theirs.
             self._workers.sleep(0)
             log.exception("step failed", step=name)
+            _count_failure(name, Reason.INTERNAL)
             remedy = f"The scheduler's log has the details under request id {request_id.current()}."
             return {"error": f"{name}: {Reason.INTERNAL.value}: The step failed. {remedy}"}
 
@@ -206,6 +208,11 @@ class Pipeline:
     def _about(self, campaign: str, subject: str) -> Iterator[None]:
         with structlog.contextvars.bound_contextvars(campaign=campaign, subject=subject), IN_FLIGHT.track_inprogress():
             yield
+
+
+def _count_failure(step: str, reason: Reason) -> None:
+    # Without the model's name: a label of a metric must not take ever new values.
+    STEP_FAILURES.labels(step.split()[0], reason.value).inc()
 
 
 def _require_class_map(versions: Iterable[LabelVersion], class_map: str) -> None:

@@ -28,13 +28,18 @@ def test_cancelling_withdraws_and_starts_nothing_new(scheduler: Scheduler, world
 
 
 def test_gauges_are_exported(scheduler: Scheduler, world: World) -> None:
-    scheduler.create("c1", ["a"], review_share=1.0)
+    world.faults["score", "b"] = [AtlasError(Reason.ARRAY_FILE_CORRUPT, "Damaged.", field="predictions")]
+    scheduler.create("c1", ["a", "b"], review_share=1.0)
     scheduler.rest("c1")
     wait_until(lambda: "atlas_scheduler_open_reviews 1.0" in _metrics(scheduler), "the gauges", 10)
     text = _metrics(scheduler)
     assert "atlas_scheduler_backlog_volumes 0.0" in text
     assert "atlas_scheduler_in_flight 0.0" in text
     assert "atlas_scheduler_oldest_open_review_seconds" in text
+    assert 'atlas_scheduler_volumes{state="ready"} 1.0' in text
+    assert 'atlas_scheduler_volumes{state="failed"} 1.0' in text
+    assert 'atlas_scheduler_reviews{state="open"} 1.0' in text
+    assert 'atlas_scheduler_step_failures_total{reason="ARRAY_FILE_CORRUPT",step="score"} 1.0' in text
 
 
 def _metrics(scheduler: Scheduler) -> str:
