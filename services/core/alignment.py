@@ -1,8 +1,8 @@
 """How a label file lies on its CT where the two headers do not agree: as its header says, or as its array does.
 
 Tools lose headers in few ways: they write LPS signs over an array in RAS order, keep the origin of the whole after a
-crop, or reorder axes rightly and say so. Each is one of two readings of the file. The CT tells which is meant: an organ's
-mask that lies right holds one tissue, one that lies wrong holds several.
+crop, or reorder axes rightly and say so. Each is one of two readings of the file. The CT tells which is meant: a mask
+of an organ that lies right holds one tissue, one that lies wrong holds several.
 """
 
 from collections.abc import Callable
@@ -69,22 +69,14 @@ def align(voxels: Voxels, file: Geometry, ct: Geometry, ct_voxels: CtVoxels, *, 
         raise error
     as_header = _by_header(voxels, index, turn, ct)
     if not np.array_equal(np.abs(turn), np.eye(3)) or file.shape != ct.shape:
-        if (
-            as_header.voxels.size
-            and as_header.lost == 0
-            and sorted(file.shape) == sorted(ct.shape)
-            and _fills(index, turn, file, ct)
-        ):
-            return Aligned(
-                as_header.voxels, f"its axes run {file.orientation}, the CT's {ct.orientation}; they were reordered."
-            )
-        raise error
+        if not _fills(index, file, ct):
+            raise error
+        return Aligned(as_header.voxels, _turned(file, ct))
     as_array = _Reading("in the order of its array", voxels, 0.0)
     if np.array_equal(as_header.voxels, as_array.voxels):
-        return Aligned(
-            voxels, f"its header places it {_apart_mm(file, ct):.2f} mm from the CT; no voxel changes by that."
-        )
-    return _decide(as_header, as_array, _fills(index, turn, file, ct), file, ct, ct_voxels(), error)
+        apart = _apart_mm(file, ct)
+        return Aligned(voxels, f"its header places it {apart:.2f} mm from the CT; no voxel changes by that.")
+    return _decide(as_header, as_array, _fills(index, file, ct), file, ct, ct_voxels(), error)
 
 
 def _decide(
@@ -101,9 +93,7 @@ def _decide(
     if as_header.lost > _MOST_LOST:
         return Aligned(as_array.voxels, f"{far}, outside the CT; its array follows the CT's and was taken as it is.")
     by_header, by_array = _spread(as_header.voxels, ct_voxels), _spread(as_array.voxels, ct_voxels)
-    seen = (
-        f"the labels hold HU that spread by {_told(by_array)} read as its array, {_told(by_header)} as its header says"
-    )
+    seen = f"the HU in it spread by {_told(by_array)} read as its array, by {_told(by_header)} as its header says"
     if by_header is not None and by_array is not None:
         if by_array < _DECISIVE * by_header:
             return Aligned(as_array.voxels, f"{far}, but {seen}: its header was not followed.")
@@ -126,7 +116,7 @@ def _by_header(voxels: Voxels, index: npt.NDArray[np.float64], turn: npt.NDArray
     for axis in range(3):
         start = int(np.rint(index[2 - axis, 3]))
         corner.append(start if signs[axis] > 0 else start - turned.shape[axis] + 1)
-    laid = np.zeros(ct.array_shape, voxels.dtype)
+    laid: Voxels = np.zeros(ct.array_shape, np.uint8 if voxels.dtype == np.uint8 else np.uint16)
     into, out_of = [], []
     for axis in range(3):
         low, high = max(0, corner[axis]), min(ct.array_shape[axis], corner[axis] + turned.shape[axis])
@@ -138,7 +128,7 @@ def _by_header(voxels: Voxels, index: npt.NDArray[np.float64], turn: npt.NDArray
     return _Reading("as its header says", laid, lost)
 
 
-def _fills(index: npt.NDArray[np.float64], turn: npt.NDArray[np.float64], file: Geometry, ct: Geometry) -> bool:
+def _fills(index: npt.NDArray[np.float64], file: Geometry, ct: Geometry) -> bool:
     """Whether the two grids have the same voxels, in whatever order."""
     ends = np.array([(0, 0, 0), [n - 1 for n in file.shape]], np.float64)
     reached = ends @ index[:3, :3].T + index[:3, 3]

@@ -99,9 +99,7 @@ def test_what_the_ct_cannot_decide_is_refused_with_both_readings(case: Synthetic
     matrix = case.geometry.matrix
     matrix[0, 3] += 30
     noise = np.random.default_rng(0).normal(0, 50, case.ct.shape).astype(np.int16)
-    with pytest.raises(
-        AtlasError, match=r"Neither reading is certain.*read as its array.*as its header says"
-    ) as caught:
+    with pytest.raises(AtlasError, match=r"Neither reading is certain.*its array.*its header") as caught:
         lay(case, mask(case), matrix, ct_voxels=lambda: noise)
     assert caught.value.reason == Reason.GEOMETRY_MISMATCH
     assert caught.value.field == "liver.nii.gz"
