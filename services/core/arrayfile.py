@@ -8,6 +8,7 @@ and channel names travel in the frame's metadata. Writing the same array twice g
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import cast
 
 import blosc2
@@ -54,6 +55,46 @@ class ArrayFile:
             return cast(Voxels, self._frame[self.channels.index(name), start:stop])
         except (RuntimeError, ValueError) as error:
             raise _corrupt(f"Channel {name!r} cannot be decompressed.") from error
+
+    def read_slab(self, name: str, start: int, into: Voxels) -> bool:
+        """Put the slab of one channel that begins at slice `start`, a multiple of `SLAB`, into `into`; the quick way.
+
+        `into` is C-contiguous, of this file's dtype and shape (min(SLAB, depth), j, i); behind the last slice of the
+        grid it holds 0 or what it held. False, and `into` left alone, if the whole slab is 0. Raises
+        ARRAY_FILE_CORRUPT, and ValueError if there is no such channel.
+        """
+        depth = self.geometry.array_shape[0]
+        stop = min(start + SLAB, depth)
+        if not self._whole_slabs:
+            slab = self.slab(name, start, stop)
+            into[: stop - start] = slab
+            return bool(slab.any())
+        if name not in self.channels:
+            raise ValueError(f"there is no channel {name!r} among {', '.join(self.channels)}")
+        number = self.channels.index(name) * -(-depth // SLAB) + start // SLAB
+        if self._empty_slabs[number]:
+            return False
+        try:
+            self._frame.schunk.decompress_chunk(number, dst=into)
+        except (RuntimeError, ValueError) as error:
+            raise _corrupt(f"Channel {name!r} cannot be decompressed.") from error
+        return True
+
+    @cached_property
+    def _whole_slabs(self) -> bool:
+        """Whether a chunk's bytes, block after block, are a slab's in C order."""
+        depth, height, width = self.geometry.array_shape
+        k, j, i = self._frame.blocks[1:]
+        thick = min(SLAB, depth)
+        in_order = i == width and (j == height or (k == 1 and height % j == 0))
+        return bool(self._frame.chunks == (1, thick, height, width) and in_order and thick % k == 0)
+
+    @cached_property
+    def _empty_slabs(self) -> tuple[bool, ...]:
+        try:
+            return tuple(info.special == blosc2.SpecialValue.ZERO for info in self._frame.schunk.iterchunks_info())
+        except (RuntimeError, ValueError) as error:
+            raise _corrupt("The array file's chunks cannot be listed.") from error
 
     def slabs(self, name: str) -> Iterator[tuple[int, Voxels]]:
         """(first slice, slab) for the slabs of one channel, in order, each one chunk of the file."""

@@ -56,11 +56,25 @@ class Ensemble:
         return tuple(member for member in self.members if organ in member.channels)
 
     def slabs(self, organ: str, slices: slice = slice(None)) -> Iterator[tuple[int, Stack]]:
-        """(first slice, probabilities (model, k, j, i)) of an organ, for the slabs that `slices` along k touches."""
-        first, last, _ = slices.indices(self.geometry.array_shape[0])
+        """(first slice, probabilities (model, k, j, i)) of an organ, for the slabs that `slices` along k touches.
+
+        Slabs that are 0 for every model are left out. A stack is overwritten by the next one.
+        """
+        depth, *plane = self.geometry.array_shape
+        first, last, _ = slices.indices(depth)
+        members = self.having(organ)
+        stack = np.zeros((len(members), min(SLAB, depth), *plane), np.uint8)
+        clean = [True] * len(members)
         for start in range(first // SLAB * SLAB, last, SLAB):
-            stop = min(start + SLAB, self.geometry.array_shape[0])
-            yield start, np.stack([member.slab(organ, start, stop) for member in self.having(organ)])
+            some = False
+            for number, member in enumerate(members):
+                if member.read_slab(organ, start, stack[number]):
+                    some, clean[number] = True, False
+                elif not clean[number]:
+                    stack[number] = 0
+                    clean[number] = True
+            if some:
+                yield start, np.ascontiguousarray(stack[:, : depth - start])
 
     def sums(self, organ: str) -> Sums:
         """The probabilities (k, j, i) of an organ added up over the models that have it: 255 a model for certainty."""

@@ -1,29 +1,29 @@
-"""Voxel arithmetic of the parity profile, compiled. A stack holds one organ's probabilities, uint8 (model, k, j, i).
+"""Voxel arithmetic of the parity profile, compiled.
 
-Floating point is float64, model after model in their order, as NumPy reduces the first axis of a stack; no operation
-is fused or re-ordered, so that the results equal NumPy's bit for bit.
+Probabilities are uint8 (model, k, j, i); what is said of every voxel goes into bit planes (`bitplanes`), and only the
+voxels that are flagged are looked at a second time. Floating point is float64, model after model in their order, as
+NumPy reduces the first axis of a stack; no operation is fused or re-ordered, so that the results equal NumPy's bit for
+bit.
 """
+
+from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from services.core.boxes import Mask
 from services.core.ensemble import Stack
-from services.uncertainty import thresholds
+from services.uncertainty import bitplanes, thresholds
+from services.uncertainty.bitplanes import Words, any_bit, lowest, popcount
 
 Values = npt.NDArray[np.float64]
 
-INCONSISTENT = 1
-UNCERTAIN = 2
-OVERLAPPING = 4
 
-_BLOCK = 256
-
-
-def _stored_entropies() -> Mask:
+def _stored_entropies() -> npt.NDArray[np.int32]:
     p = np.arange(1, 256) / 255
-    stored: Mask = np.concatenate([[0], np.floor(255 * (-p * np.log(p)))]).astype(np.uint8)
+    stored: npt.NDArray[np.int32] = np.concatenate([[0], np.floor(255 * (-p * np.log(p)))]).astype(np.int32)
     return stored
 
 
@@ -31,117 +31,253 @@ ENTROPIES = _stored_entropies()
 """floor(255 e) with e = -p ln p, for p = s / 255; at most 93."""
 
 
-def majority(stack: Stack) -> Mask:
-    """1 where the mean probability is above one half, uint8 (k, j, i)."""
-    limit = thresholds.majority(len(stack))
-    mask = np.empty(stack.shape[1:], np.uint8)
-    _majority(stack.reshape(len(stack), -1), limit.least, limit.tie, mask.reshape(-1))
-    return mask
+@dataclass(frozen=True)
+class Flags:
+    """Bit planes of one organ: where the ensemble sees it, where its models differ, where they are unsure."""
+
+    majority: Words
+    inconsistent: Words
+    uncertain: Words
+
+    @staticmethod
+    def none(shape: tuple[int, int, int]) -> "Flags":
+        """Nothing on a grid of `shape` (k, j, i)."""
+        return Flags(bitplanes.empty(shape), bitplanes.empty(shape), bitplanes.empty(shape))
+
+    def of(self, slices: slice) -> "Flags":
+        """The planes of some slices, as views."""
+        return Flags(self.majority[slices], self.inconsistent[slices], self.uncertain[slices])
+
+    def unsure(self, slices: slice) -> Words:
+        """Where the models of some slices differ or are unsure."""
+        return cast(Words, self.inconsistent[slices] | self.uncertain[slices])
 
 
-def flags(stack: Stack) -> Mask:
-    """INCONSISTENT and UNCERTAIN, uint8 (k, j, i)."""
-    i, u = thresholds.inconsistency(len(stack)), thresholds.uncertainty(len(stack))
-    out = np.empty(stack.shape[1:], np.uint8)
-    _flags(stack.reshape(len(stack), -1), ENTROPIES, i.least, i.tie, u.least, u.tie, out.reshape(-1))
+def scan(stack: Stack, out: Flags) -> None:
+    """Set the flags of a stack (model, k, j, i) in `out`, which is all 0 and has as many slices.
+
+    Equal to mean > 0.5, std > 0.10 and mean entropy > 0.05 in float64 (see `thresholds`).
+    """
+    _scan(stack, _limits(len(stack)), ENTROPIES, out.majority, out.inconsistent, out.uncertain)
+
+
+def gather(stack: Stack, flagged: Words) -> Stack:
+    """The probabilities of the flagged voxels in C order, (voxel, model)."""
+    out = np.empty((bitplanes.count(flagged), len(stack)), np.uint8)
+    _gather(stack, flagged, out)
     return out
 
 
-def heat(stack: Stack, flagged: Mask) -> Values:
-    """Inconsistency + uncertainty + overlap, each where it is flagged, for the flagged voxels in C order."""
-    out = np.empty(np.count_nonzero(flagged))
-    _heat(np.ascontiguousarray(stack).reshape(len(stack), -1), ENTROPIES, np.ascontiguousarray(flagged).ravel(), out)
+def kept(values: Stack, before: Words, after: Words) -> Stack:
+    """Those of the `values` gathered for the bits of `before` whose bit is in `after` too."""
+    out = np.empty((bitplanes.count(after), values.shape[1]), np.uint8)
+    _keep(values, before.reshape(-1), after.reshape(-1), out)
     return out
 
 
-@njit(nogil=True, cache=True)
-def _mean(stack, v):  # type: ignore[no-untyped-def]
-    total = stack[0, v] / 255.0
-    for n in range(1, stack.shape[0]):
-        total += stack[n, v] / 255.0
-    return total / stack.shape[0]
+def heat(values: Stack, inconsistent: Words, uncertain: Words, overlap: Words) -> Values:
+    """Inconsistency + uncertainty + overlap, each where its bit is set, for the voxels of their union in C order.
+
+    `values` are the probabilities (voxel, model) of the union of the first two.
+    """
+    out = np.empty(bitplanes.count(inconsistent | uncertain | overlap))
+    _heat(values, ENTROPIES, inconsistent.reshape(-1), uncertain.reshape(-1), overlap.reshape(-1), out)
+    return out
+
+
+class _Limits(NamedTuple):
+    """What sums over the models are compared with; `out` and `inside`: up to and from where nothing is flagged."""
+
+    majority: int
+    majority_tie: int
+    spread: int
+    spread_tie: int
+    entropy: int
+    entropy_tie: int
+    out: int
+    inside: int
+
+
+@cache
+def _limits(models: int) -> _Limits:
+    """The thresholds, and the values up to which and from which on every model agrees that nothing is flagged."""
+    m, i, u = thresholds.majority(models), thresholds.inconsistency(models), thresholds.uncertainty(models)
+
+    def quiet(values: npt.NDArray[np.int32]) -> bool:
+        spread = (models * (int(values[-1]) - int(values[0]))) ** 2 // 4
+        low_spread, low_entropy = (t.tie if t.tie >= 0 else t.least for t in (i, u))
+        return spread < low_spread and models * int(ENTROPIES[values].max()) < low_entropy
+
+    levels = np.arange(256)
+    out = next(s for s in range(127, -1, -1) if quiet(levels[: s + 1]))
+    inside = next(s for s in range(128, 256) if quiet(levels[s:]))
+    return _Limits(m.least, m.tie, i.least, i.tie, u.least, u.tie, out, inside)
 
 
 @njit(nogil=True, cache=True)
-def _deviation(stack, v):  # type: ignore[no-untyped-def]
-    mean = _mean(stack, v)
-    first = stack[0, v] / 255.0 - mean
+def _mean(values):  # type: ignore[no-untyped-def]
+    total = values[0] / 255.0
+    for n in range(1, len(values)):
+        total += values[n] / 255.0
+    return total / len(values)
+
+
+@njit(nogil=True, cache=True)
+def _deviation(values):  # type: ignore[no-untyped-def]
+    mean = _mean(values)
+    first = values[0] / 255.0 - mean
     total = first * first
-    for n in range(1, stack.shape[0]):
-        other = stack[n, v] / 255.0 - mean
+    for n in range(1, len(values)):
+        other = values[n] / 255.0 - mean
         total += other * other
-    return np.sqrt(total / stack.shape[0])
+    return np.sqrt(total / len(values))
 
 
 @njit(nogil=True, cache=True)
-def _mean_entropy(stack, entropies, v):  # type: ignore[no-untyped-def]
-    total = entropies[stack[0, v]] / 255.0
-    for n in range(1, stack.shape[0]):
-        total += entropies[stack[n, v]] / 255.0
-    return total / stack.shape[0]
+def _mean_entropy(values, entropies):  # type: ignore[no-untyped-def]
+    total = entropies[values[0]] / 255.0
+    for n in range(1, len(values)):
+        total += entropies[values[n]] / 255.0
+    return total / len(values)
 
 
 @njit(nogil=True, cache=True)
-def _agreed(stack, start, stop):  # type: ignore[no-untyped-def]
-    """0 or 255 if every model says that for every voxel of a block, as nearly everywhere in a volume; else -1."""
-    some, every = np.uint8(0), np.uint8(255)
-    for n in range(stack.shape[0]):
-        row = stack[n, start:stop]
-        for v in range(len(row)):
-            some |= row[v]
-            every &= row[v]
-    if some == 0:
-        return 0
-    return 255 if every == 255 else -1
+def _highest(values):  # type: ignore[no-untyped-def]
+    high = np.uint8(0)
+    for v in range(len(values)):
+        high = values[v] if values[v] > high else high
+    return high
 
 
 @njit(nogil=True, cache=True)
-def _majority(stack, least, tie, out):  # type: ignore[no-untyped-def]
-    voxels = stack.shape[1]
-    for start in range(0, voxels, _BLOCK):
-        stop = min(start + _BLOCK, voxels)
-        agreed = _agreed(stack, start, stop)
-        if agreed >= 0:
-            out[start:stop] = agreed == 255
+def _least(values):  # type: ignore[no-untyped-def]
+    low = np.uint8(255)
+    for v in range(len(values)):
+        low = values[v] if values[v] < low else low
+    return low
+
+
+@njit(nogil=True, cache=True)
+def _scan(stack, rule, entropies, majority, inconsistent, uncertain):  # type: ignore[no-untyped-def]
+    models, _, height, width = stack.shape
+    sums, found = np.empty((3, 64), np.int32), np.empty((3, 64), np.uint8)
+    eights = found.view(np.uint64)
+    for k in range(len(majority)):
+        high = np.uint8(0)
+        for n in range(models):
+            high = max(high, _highest(stack[n, k].reshape(-1)))
+        if high <= rule.out:
             continue
-        for v in range(start, stop):
-            total = np.int64(0)
-            for n in range(stack.shape[0]):
-                total += np.int64(stack[n, v])
-            out[v] = total >= least or (total == tie and _mean(stack, v) > 0.5)
-
-
-@njit(nogil=True, cache=True)
-def _flags(stack, entropies, i_least, i_tie, u_least, u_tie, out):  # type: ignore[no-untyped-def]
-    models, voxels = stack.shape
-    for start in range(0, voxels, _BLOCK):
-        stop = min(start + _BLOCK, voxels)
-        if _agreed(stack, start, stop) >= 0:
-            out[start:stop] = 0
-            continue
-        for v in range(start, stop):
-            total, squares, entropy = np.int64(0), np.int64(0), np.int64(0)
+        for j in range(height):
+            high = np.uint8(0)
             for n in range(models):
-                s = np.int64(stack[n, v])
-                total += s
-                squares += s * s
-                entropy += np.int64(entropies[s])
-            spread = models * squares - total * total
-            flag = 0
-            if spread >= i_least or (spread == i_tie and _deviation(stack, v) > 0.10):
-                flag |= INCONSISTENT
-            if entropy >= u_least or (entropy == u_tie and _mean_entropy(stack, entropies, v) > 0.05):
-                flag |= UNCERTAIN
-            out[v] = flag
+                high = max(high, _highest(stack[n, k, j]))
+            if high <= rule.out:
+                continue
+            for w in range(majority.shape[2]):
+                first, last = 64 * w, min(64 * w + 64, width)
+                high, low = np.uint8(0), np.uint8(255)
+                for n in range(models):
+                    high = max(high, _highest(stack[n, k, j, first:last]))
+                    low = min(low, _least(stack[n, k, j, first:last]))
+                if high <= rule.out:
+                    continue
+                if low >= rule.inside:
+                    majority[k, j, w] = ~np.uint64(0) >> np.uint64(64 - (last - first))
+                    continue
+                _flag(stack, k, j, first, last, rule, entropies, sums, found)
+                majority[k, j, w] = _packed(eights[0])
+                inconsistent[k, j, w], uncertain[k, j, w] = _packed(eights[1]), _packed(eights[2])
 
 
 @njit(nogil=True, cache=True)
-def _heat(stack, entropies, flagged, out):  # type: ignore[no-untyped-def]
+def _flag(stack, k, j, first, last, rule, entropies, sums, found):  # type: ignore[no-untyped-def]
+    """Majority, inconsistent, uncertain as uint8 0 or 1 (3, 64) for up to 64 voxels of a row; `sums` is scratch."""
+    models, voxels = len(stack), last - first
+    sums[...], found[...] = 0, 0
+    total, squares, entropy = sums[0], sums[1], sums[2]
+    for n in range(models):
+        values = stack[n, k, j, first:last]
+        for v in range(voxels):
+            s = np.int32(values[v])
+            total[v] += s
+            squares[v] += s * s
+        for v in range(voxels):
+            entropy[v] += entropies[values[v]]
+    # One comparison a loop, or they are not turned into vector instructions.
+    count, least_total = np.int32(models), np.int32(rule.majority)
+    least_spread, least_entropy = np.int32(rule.spread), np.int32(rule.entropy)
+    for v in range(64):
+        squares[v] = count * squares[v] - total[v] * total[v]
+    for v in range(64):
+        found[0, v] = np.uint8(total[v] >= least_total)
+    for v in range(64):
+        found[1, v] = np.uint8(squares[v] >= least_spread)
+    for v in range(64):
+        found[2, v] = np.uint8(entropy[v] >= least_entropy)
+    if rule.majority_tie >= 0 or rule.spread_tie >= 0 or rule.entropy_tie >= 0:
+        row = stack[:, k, j, first:last]
+        for v in range(voxels):
+            if total[v] == rule.majority_tie:
+                found[0, v] = _mean(row[:, v]) > 0.5
+            if squares[v] == rule.spread_tie:
+                found[1, v] = _deviation(row[:, v]) > 0.10
+            if entropy[v] == rule.entropy_tie:
+                found[2, v] = _mean_entropy(row[:, v], entropies) > 0.05
+
+
+@njit(nogil=True, cache=True)
+def _packed(found):  # type: ignore[no-untyped-def]
+    """64 bytes, 0 or 1, as 64 bits; the product moves those of eight bytes into its highest one."""
+    word = np.uint64(0)
+    for part in range(8):
+        bits = (found[part] * np.uint64(0x0102040810204080)) >> np.uint64(56)
+        word |= bits << np.uint64(8 * part)
+    return word
+
+
+@njit(nogil=True, cache=True)
+def _gather(stack, flagged, out):  # type: ignore[no-untyped-def]
     at = 0
-    for v in range(stack.shape[1]):
-        flag = flagged[v]
-        if flag:
-            i = _deviation(stack, v) if flag & INCONSISTENT else 0.0
-            u = _mean_entropy(stack, entropies, v) if flag & UNCERTAIN else 0.0
-            out[at] = i + u + (1.0 if flag & OVERLAPPING else 0.0)
+    for k in range(len(flagged)):
+        if not any_bit(flagged[k].reshape(-1)):
+            continue
+        for j in range(flagged.shape[1]):
+            for w in range(flagged.shape[2]):
+                word = flagged[k, j, w]
+                while word:
+                    i = 64 * w + lowest(word)
+                    for n in range(len(stack)):
+                        out[at, n] = stack[n, k, j, i]
+                    at += 1
+                    word &= word - np.uint64(1)
+
+
+@njit(nogil=True, cache=True)
+def _keep(values, before, after, out):  # type: ignore[no-untyped-def]
+    read, at = np.int64(0), 0
+    for v in range(len(before)):
+        word = after[v]
+        while word:
+            below = (word & (~word + np.uint64(1))) - np.uint64(1)
+            source = read + np.int64(popcount(before[v] & below))
+            for n in range(values.shape[1]):
+                out[at, n] = values[source, n]
             at += 1
+            word &= word - np.uint64(1)
+        read += np.int64(popcount(before[v]))
+
+
+@njit(nogil=True, cache=True)
+def _heat(values, entropies, inconsistent, uncertain, overlap, out):  # type: ignore[no-untyped-def]
+    read, at = 0, 0
+    for v in range(len(overlap)):
+        word = inconsistent[v] | uncertain[v] | overlap[v]
+        while word:
+            bit = word & (~word + np.uint64(1))
+            i = _deviation(values[read]) if inconsistent[v] & bit else 0.0
+            u = _mean_entropy(values[read], entropies) if uncertain[v] & bit else 0.0
+            read += (inconsistent[v] | uncertain[v]) & bit != 0
+            out[at] = i + u + (1.0 if overlap[v] & bit else 0.0)
+            at += 1
+            word ^= bit

@@ -7,17 +7,18 @@ from services.core.geometry import Geometry
 def needed_bytes(grid: Geometry, *, models: int, organs: int, compressed_bytes: int) -> int:
     """Upper bound for one `Score`, whatever the voxels are.
 
-    Ordinary predictions need a small part of it: masks and heat are held as boxes around the organs, and the bound
-    takes every box as large as the grid and the heat as incompressible.
+    Ordinary predictions need a small part of it: the bound takes every voxel as flagged and the heat as incompressible.
     """
     slab = min(SLAB, grid.array_shape[0]) * grid.shape[0] * grid.shape[1]
-    masks_and_heat = 2 * organs * grid.voxel_count
-    # One organ at work: its mask, the runs of it if every second voxel is set, and its largest component.
-    organ = 10 * grid.voxel_count
-    # The slab of every model and its copy, and the float64 heat of one slab with its temporaries.
-    slabs = slab * (2 * models + 24)
+    # Between the organs: three bits a voxel each, probabilities of a byte a voxel in all, and the heat that is stored.
+    held = (3 * organs / 8 + 1 + organs) * grid.voxel_count
+    # One organ at work: its probabilities, bit planes, its mask, the runs of that if every second voxel is set, and its
+    # largest component; or, later, its probabilities, float64 heat and stored heat.
+    organ = (13 + models) * grid.voxel_count
+    # The slab of every model, what is gathered from it, and the slab that is compressed.
+    slabs = slab * (2 * models + 2)
     # While a file is put together from chunks it is there twice.
-    return 2 * compressed_bytes + masks_and_heat + organ + slabs
+    return int(2 * compressed_bytes + held + organ + slabs)
 
 
 def needed_to_check_bytes(grid: Geometry, *, organs: int, compressed_bytes: int) -> int:

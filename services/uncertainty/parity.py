@@ -9,16 +9,16 @@ mask (but not its entropies), which hid what all models had cut off.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from services.core.boxes import Boxed, Region, common, crop
+from services.core.boxes import Boxed
 from services.core.components import largest_component
-from services.core.ensemble import Ensemble
-from services.uncertainty import kernels
+from services.core.ensemble import Ensemble, Stack
+from services.uncertainty import bitplanes, kernels
 from services.uncertainty.attention import OrganAttention, OrganScore, Profile
-from services.uncertainty.kernels import INCONSISTENT, OVERLAPPING, UNCERTAIN, Values
-from services.uncertainty.opening import open_box
+from services.uncertainty.bitplanes import Trimmed, Words
 
 OVERLAPPED_BY = frozenset(
     {
@@ -48,66 +48,97 @@ OVERLAPPED_BY = frozenset(
 vessel that is scored does receive overlap."""
 
 
+@dataclass(frozen=True)
+class _Signs:
+    """What an organ's own predictions tell: its mask, the opened signs, and the probabilities (voxel, model) there.
+
+    The probabilities are None where they would take too much memory; then they are read again.
+    """
+
+    mask: Trimmed
+    inconsistent: Trimmed
+    uncertain: Trimmed
+    values: Stack | None
+
+
 def attend(ensemble: Ensemble, organs: Sequence[str]) -> Iterator[OrganAttention]:
     """The parity attention of `organs`; all organs of the ensemble take part in overlap, scored or not.
 
-    Holds the ensemble's masks (their boxes) and one uint8 volume beside the slab that is read.
+    Reads every prediction once. Between the organs it holds bits, and the probabilities of the voxels that are
+    flagged as long as they take less than one byte a voxel of the grid.
     """
-    masks = {organ: ensemble_mask(ensemble, organ) for organ in sorted(ensemble.organs & {*organs, *OVERLAPPED_BY})}
+    spare, signs = ensemble.geometry.voxel_count, {}
+    for organ in sorted(ensemble.organs & {*organs, *OVERLAPPED_BY}):
+        signs[organ] = _signs(ensemble, organ, spare if organ in organs else 0)
+        values = signs[organ].values
+        spare -= 0 if values is None else values.nbytes
     for organ in organs:
-        yield _attention(ensemble, organ, masks)
+        yield _attention(ensemble, organ, signs)
 
 
-def ensemble_mask(ensemble: Ensemble, organ: str) -> Boxed:
-    """The largest component of where the models' mean probability is above one half, on the grid of the predictions."""
-    mask = np.empty(ensemble.geometry.array_shape, np.uint8)
+def ensemble_mask(majority: Words) -> Boxed:
+    """The largest component of where the models' mean probability is above one half."""
+    rough = bitplanes.boxed(majority)
+    part = largest_component(rough.voxels)
+    k, j, i = (a + b for a, b in zip(rough.corner, part.corner, strict=True))
+    return Boxed((k, j, i), part.voxels)
+
+
+def _signs(ensemble: Ensemble, organ: str, spare: int) -> _Signs:
+    shape = ensemble.geometry.array_shape
+    flags = kernels.Flags.none(shape)
+    rough: list[tuple[slice, Stack]] = []
     for start, stack in ensemble.slabs(organ):
-        mask[start : start + stack.shape[1]] = kernels.majority(stack)
-    return largest_component(mask)
+        slices = slice(start, start + stack.shape[1])
+        kernels.scan(stack, flags.of(slices))
+        if spare:
+            rough.append((slices, kernels.gather(stack, flags.unsure(slices))))
+    mask = Trimmed.of(bitplanes.pack(ensemble_mask(flags.majority), shape))
+    inconsistent = bitplanes.open_box(flags.inconsistent, shape[2])
+    uncertain = bitplanes.open_box(flags.uncertain, shape[2])
+    opened = inconsistent | uncertain
+    values = None
+    if bitplanes.count(opened) * len(ensemble.having(organ)) < spare:
+        kept = [kernels.kept(part, flags.unsure(slices), opened[slices]) for slices, part in rough]
+        values = np.concatenate(kept or [np.zeros((0, 1), np.uint8)])
+    return _Signs(mask, Trimmed.of(inconsistent), Trimmed.of(uncertain), values)
 
 
-def _attention(ensemble: Ensemble, organ: str, masks: Mapping[str, Boxed]) -> OrganAttention:
-    flags = np.empty(ensemble.geometry.array_shape, np.uint8)
-    for start, stack in ensemble.slabs(organ):
-        flags[start : start + stack.shape[1]] = kernels.flags(stack)
-    rough = crop(flags)
-    rough.voxels[...] = open_box(rough.voxels)
-    for other in OVERLAPPED_BY & masks.keys() - {organ}:
-        part = common(masks[organ], masks[other])
-        if part:
-            flags[part] |= (masks[organ].within(part) & masks[other].within(part)) * np.uint8(OVERLAPPING)
-    flagged = crop(flags)
-    heat = _heat(ensemble, organ, flagged)
+def _attention(ensemble: Ensemble, organ: str, signs: Mapping[str, _Signs]) -> OrganAttention:
+    shape, own = ensemble.geometry.array_shape, signs[organ]
+    inconsistent, uncertain, overlap = (bitplanes.empty(shape) for _ in range(3))
+    own.inconsistent.add_to(inconsistent)
+    own.uncertain.add_to(uncertain)
+    for other in OVERLAPPED_BY & signs.keys() - {organ}:
+        common = own.mask.common(signs[other].mask)
+        if common:
+            common.add_to(overlap)
+    values = own.values if own.values is not None else _gathered(ensemble, organ, inconsistent | uncertain)
+    sums = kernels.heat(values, inconsistent, uncertain, overlap)
+    # floor(255 * (H / its maximum)) in place: the organ may be as large as the grid. At least 1 at every flagged voxel.
+    sums /= sums.max(initial=0)
+    sums *= 255
+    stored = np.floor(sums, out=sums).astype(np.uint8)
     score = OrganScore(
         organ=organ,
-        voxels=heat.count,
-        heat_sum=int(heat.voxels.sum(dtype=np.int64)),
-        heat_max=int(heat.voxels.max(initial=0)),
-        inconsistency_voxels=int(np.count_nonzero(flagged.voxels & INCONSISTENT)),
-        uncertainty_voxels=int(np.count_nonzero(flagged.voxels & UNCERTAIN)),
-        overlap_voxels=int(np.count_nonzero(flagged.voxels & OVERLAPPING)),
+        voxels=len(stored),
+        heat_sum=int(stored.sum(dtype=np.int64)),
+        heat_max=int(stored.max(initial=0)),
+        inconsistency_voxels=bitplanes.count(inconsistent),
+        uncertainty_voxels=bitplanes.count(uncertain),
+        overlap_voxels=bitplanes.count(overlap),
     )
-    return OrganAttention(heat, score)
+    return OrganAttention(bitplanes.spread(stored, inconsistent | uncertain | overlap), score)
 
 
-def _heat(ensemble: Ensemble, organ: str, flagged: Boxed) -> Boxed:
-    """floor(255 H), H divided by its maximum over the organ; at least 1 wherever a voxel is flagged."""
-    heat = np.zeros(flagged.voxels.shape, np.uint8)
-    # Read twice: holding the values until their maximum is known would take eight bytes a voxel.
-    peak = max((values.max(initial=0) for _, values in _heat_slabs(ensemble, organ, flagged)), default=0)
-    for part, values in _heat_slabs(ensemble, organ, flagged):
-        slab = Boxed(flagged.corner, heat).within(part)
-        slab[flagged.within(part) != 0] = np.floor(255 * (values / peak))
-    return Boxed(flagged.corner, heat)
-
-
-def _heat_slabs(ensemble: Ensemble, organ: str, flagged: Boxed) -> Iterator[tuple[Region, Values]]:
-    """(part of the volume, heat of its flagged voxels in C order) for the slabs that the box of `flagged` touches."""
-    k, j, i = flagged.slices
-    for start, stack in ensemble.slabs(organ, k):
-        low, high = max(start, k.start), min(start + stack.shape[1], k.stop)
-        part = slice(low, high), j, i
-        yield part, kernels.heat(stack[:, low - start : high - start, j, i], flagged.within(part))
+def _gathered(ensemble: Ensemble, organ: str, flagged: Words) -> Stack:
+    """The probabilities (voxel, model) of the flagged voxels, read again."""
+    values, at = np.empty((bitplanes.count(flagged), len(ensemble.having(organ))), np.uint8), 0
+    for start, stack in ensemble.slabs(organ, bitplanes.bounds(flagged)[0]):
+        part = kernels.gather(stack, flagged[start : start + stack.shape[1]])
+        values[at : at + len(part)] = part
+        at += len(part)
+    return values
 
 
 PARITY = Profile(

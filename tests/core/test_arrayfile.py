@@ -63,3 +63,31 @@ def test_types_that_the_contract_does_not_name_are_not_written() -> None:
     _, geometry = noise()
     with pytest.raises(ValueError, match="uint16"):
         arrayfile.Writer("ab", np.uint16, geometry)
+
+
+@pytest.mark.parametrize(
+    "shape", [(5, 6, 7), (1, 50, 50), (33, 40, 41), (31, 250, 250), (70, 37, 41), (40, 512, 512), (33, 333, 1000)]
+)
+def test_slabs_are_read_the_quick_way_however_the_file_is_blocked(shape: tuple[int, int, int]) -> None:
+    """Blosc2 chooses the blocks within a chunk by the size of a slice; only some of them lie in C order."""
+    array = np.random.default_rng(0).integers(0, 9, shape).astype(np.uint8)
+    array[: 32 if shape[0] > 32 else 0] = 0
+    grid = Geometry.from_matrix(shape[::-1], np.eye(4))
+    opened = arrayfile.decode(arrayfile.encode(["none", "some"], [array * 0, array], grid))
+    slab = np.full((min(32, shape[0]), *shape[1:]), 77, np.uint8)
+    for start in range(0, shape[0], 32):
+        stop = min(start + 32, shape[0])
+        assert not opened.read_slab("none", start, slab)
+        assert opened.read_slab("some", start, slab) == array[start:stop].any()
+        if array[start:stop].any():
+            np.testing.assert_array_equal(slab[: stop - start], array[start:stop])
+
+
+def test_a_damaged_slab_is_told_the_quick_way_too() -> None:
+    array = np.repeat(np.random.default_rng(0).integers(0, 255, (64, 50, 5)).astype(np.uint8), 10, axis=2)
+    data = bytearray(arrayfile.encode(["x"], [array], Geometry.from_matrix((50, 50, 64), np.eye(4))))
+    data[len(data) // 3 : len(data) // 3 + 2000] = b"\xff" * 2000
+    opened, slab = arrayfile.decode(bytes(data)), np.empty((32, 50, 50), np.uint8)
+    with pytest.raises(AtlasError) as caught:
+        [opened.read_slab("x", start, slab) for start in (0, 32)]
+    assert caught.value.reason == Reason.ARRAY_FILE_CORRUPT

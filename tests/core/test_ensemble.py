@@ -26,7 +26,7 @@ def test_organs_of_any_model() -> None:
 
 
 def test_slabs_make_up_the_whole() -> None:
-    starts, stacks = zip(*ENSEMBLE.slabs("liver"), strict=True)
+    starts, stacks = zip(*((start, stack.copy()) for start, stack in ENSEMBLE.slabs("liver")), strict=True)
     assert starts == (0, 32, 64)
     np.testing.assert_array_equal(np.concatenate(stacks, axis=1), LIVER)
 
@@ -34,6 +34,17 @@ def test_slabs_make_up_the_whole() -> None:
 @pytest.mark.parametrize(("first", "last", "starts"), [(0, 1, [0]), (31, 33, [0, 32]), (64, 70, [64]), (0, 0, [])])
 def test_only_the_slabs_that_are_asked_for(first: int, last: int, starts: list[int]) -> None:
     assert [start for start, _ in ENSEMBLE.slabs("liver", slice(first, last))] == starts
+
+
+def test_slabs_without_any_voxel_are_left_out() -> None:
+    """And a model that sees nothing in a slab where others do does not keep what it saw in the last one."""
+    first, second = np.zeros((2, 70, 6, 5), np.uint8)
+    first[0], first[65], second[66] = 1, 2, 3
+    members = [arrayfile.decode(arrayfile.encode(["liver"], [array], GRID)) for array in (first, second)]
+    found = {start: stack.copy() for start, stack in Ensemble(tuple(members)).slabs("liver")}
+    assert list(found) == [0, 64]
+    np.testing.assert_array_equal(found[0], np.stack([first, second])[:, :32])
+    np.testing.assert_array_equal(found[64], np.stack([first, second])[:, 64:])
 
 
 def test_sums_over_the_models_that_have_the_organ() -> None:
