@@ -16,6 +16,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.charts.rendering import Manifest
 from tests.components.processes import free_port, running, wait_until
 
+ENTRYPOINT = Path(__file__).parents[2] / "images" / "atlas-start"
+
 
 @dataclass
 class Node:
@@ -88,7 +90,7 @@ def running_pod(node: Node, pod: Manifest, also: Mapping[str, str] | None = None
     """The one container of a pod; `also` are variables that the image would have."""
     (container,) = pod["spec"]["containers"]
     environment = _environment(node, container, also or {})
-    command = [_argument(node, container["name"], argument) for argument in container["command"]]
+    command = _command(node, container)
     with running(command, node.home / f"{container['name']}.log", env=environment) as process:
         yield Container(node, pod, process, environment)
 
@@ -96,8 +98,14 @@ def running_pod(node: Node, pod: Manifest, also: Mapping[str, str] | None = None
 def run_to_end(node: Node, container: Manifest, seconds: float = 120) -> subprocess.CompletedProcess[str]:
     """Run a container that ends by itself."""
     environment = _environment(node, container, {})
-    command = [_argument(node, container["name"], argument) for argument in container["command"]]
+    command = _command(node, container)
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=seconds, check=False)
+
+
+def _command(node: Node, container: Manifest) -> list[str]:
+    # Arguments without a command are for the image's entrypoint, images/atlas-start.
+    command = container.get("command") or [str(ENTRYPOINT), *container["args"]]
+    return [_argument(node, container["name"], argument) for argument in command]
 
 
 def _argument(node: Node, component: str, argument: str) -> str:

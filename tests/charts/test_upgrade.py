@@ -46,7 +46,7 @@ def test_tables_are_migrated_before_the_new_pods_start_and_with_the_new_images()
     new = {c["image"] for pod in pods(found).values() for c in containers(pod)}
     commands: dict[str, Any] = {c["name"]: c for c in job["spec"]["template"]["spec"]["containers"]}
     for service, container in commands.items():
-        assert container["command"] == ["python", "-m", f"services.{service}", "migrate"]
+        assert container["args"] == ["python", "-m", f"services.{service}", "migrate"]
         assert container["image"] in new
     assert commands.keys() == {"storage", "scheduler"}
 

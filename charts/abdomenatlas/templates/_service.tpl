@@ -41,7 +41,7 @@ containers:
   - name: {{ .component }}
     image: {{ include "abdomenatlas.image" (dict "root" .root "image" $values.image) }}
     imagePullPolicy: {{ .root.Values.global.imagePullPolicy }}
-    command: [python, -m, services.{{ .component }}]
+    args: [python, -m, services.{{ .component }}]
     securityContext: {{- include "abdomenatlas.containerSecurity" . | nindent 6 }}
     ports:
       {{- range keys (include "abdomenatlas.ports" . | fromYaml | dig .component dict) | sortAlpha }}
