@@ -65,7 +65,7 @@ def test_a_database_that_does_not_answer_is_a_passing_error() -> None:
 def test_a_database_whose_connections_are_all_taken_is_a_passing_error(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.scheduler.database._POOL_SECONDS", 0.1)
+    monkeypatch.setattr("services.core.database._POOL_SECONDS", 0.1)
     database = Database(make_url(database_url), connections=2)
     database.migrate()
     with database.read() as first, database.read() as second:
