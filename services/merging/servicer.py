@@ -1,4 +1,4 @@
-"""The RPC of the merging service."""
+"""The RPCs of the merging service."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -9,6 +9,7 @@ from services.core.memory import MemoryGate
 from services.core.rpc import progress
 from services.core.storage import Storage
 from services.core.turns import Turns
+from services.merging.comparing import compare
 from services.merging.merge import merge
 
 
@@ -26,5 +27,14 @@ class MergingServicer(MergingServiceServicer):
             lambda report: merge(self._storage, self._gate, self._turns, request, report),
             wrap_progress=lambda update: pb.MergeResponse(progress=update),
             wrap_result=lambda result: pb.MergeResponse(label_version=result),
+        ):
+            yield message
+
+    async def Compare(self, request: pb.CompareRequest, context: Any) -> AsyncIterator[pb.CompareResponse]:
+        """Compare two label versions."""
+        async for message in progress.stream(
+            lambda report: compare(self._storage, self._gate, request, report),
+            wrap_progress=lambda update: pb.CompareResponse(progress=update),
+            wrap_result=lambda result: pb.CompareResponse(comparison=result),
         ):
             yield message

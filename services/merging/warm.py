@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from services.core import arrayfile
+from services.core import arrayfile, metrics
 from services.core.ensemble import Ensemble
 from services.core.geometry import Geometry
 from services.merging.combined import paint
@@ -17,3 +17,4 @@ def warm() -> None:
     fuse(ensemble, "organ", Geometry.from_matrix((4, 4, 4), turn))
     mask = fuse(ensemble, "organ", grid)
     paint(np.zeros(grid.array_shape, np.uint8), mask, 1, np.zeros(256, np.int16))
+    metrics.warm()

@@ -83,6 +83,7 @@ def _rules() -> Mapping[str, Rule]:
             "CheckLabels": _read(frozenset({"scheduler"})),
         },
         "merging": {
+            "Compare": _read(),
             "Merge": Rule(Role.OPERATOR, frozenset({"scheduler"})),
         },
         "scheduler": {

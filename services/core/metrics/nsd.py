@@ -16,6 +16,8 @@ from services.core.metrics.spacing import require_spacing
 from services.core.metrics.surface import Surface, neighbourhood
 
 DEFAULT_TOLERANCE_MM = 1.0
+MAX_TOLERANCE_MM = 50.0
+"""The largest tolerance: beyond it the offsets that matter are too many, and the measure says nothing."""
 
 
 def nsd(first: Mask, second: Mask, spacing_mm: Triple, tolerance_mm: float = DEFAULT_TOLERANCE_MM) -> float:
@@ -31,9 +33,8 @@ def nsd(first: Mask, second: Mask, spacing_mm: Triple, tolerance_mm: float = DEF
 
 
 def nsd_of(first: Surface, second: Surface, spacing_mm: Triple, tolerance_mm: float) -> float:
-    """`nsd` of two surfaces on one grid, neither empty. Raises FIELD_INVALID for a tolerance below 0."""
-    if not 0 <= tolerance_mm < np.inf:
-        raise AtlasError(Reason.FIELD_INVALID, f"{tolerance_mm} mm is no tolerance.", field="tolerance_mm")
+    """`nsd` of two surfaces on one grid, neither empty. Raises FIELD_INVALID for a tolerance out of range."""
+    require_tolerance(tolerance_mm)
     areas = element_areas_mm2(spacing_mm)
     ranges = _near_ranges(spacing_mm, tolerance_mm, first.corners.shape)
     near, total = np.add(
@@ -41,6 +42,17 @@ def nsd_of(first: Surface, second: Surface, spacing_mm: Triple, tolerance_mm: fl
         _near_area(second.voxels, second.corners, first.corners, areas, ranges),
     )
     return float(near / total)
+
+
+def require_tolerance(tolerance_mm: float, field: str = "tolerance_mm") -> None:
+    """Raise FIELD_INVALID unless 0 <= tolerance_mm <= MAX_TOLERANCE_MM."""
+    if not 0 <= tolerance_mm <= MAX_TOLERANCE_MM:
+        raise AtlasError(
+            Reason.FIELD_INVALID,
+            f"{tolerance_mm:g} mm is no tolerance.",
+            field=field,
+            remedy=f"Use 0 to {MAX_TOLERANCE_MM:g} mm.",
+        )
 
 
 def _near_ranges(spacing_mm: Triple, tolerance_mm: float, shape: tuple[int, ...]) -> npt.NDArray[np.int64]:

@@ -85,3 +85,202 @@ class MergeResponse(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_update) -> _WhichOneofReturnType_update | None: ...
 
 Global___MergeResponse: _TypeAlias = MergeResponse  # noqa: Y015
+
+@_typing.final
+class CompareRequest(_message.Message):
+    """Request of Compare."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class OrganTolerancesMmEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    FIRST_FIELD_NUMBER: _builtins.int
+    SECOND_FIELD_NUMBER: _builtins.int
+    ORGANS_FIELD_NUMBER: _builtins.int
+    TOLERANCE_MM_FIELD_NUMBER: _builtins.int
+    ORGAN_TOLERANCES_MM_FIELD_NUMBER: _builtins.int
+    first: _builtins.str
+    """"volumes/{volume}/labels/{label_version}", of any origin; the reference."""
+    second: _builtins.str
+    """Another label version of the same volume."""
+    tolerance_mm: _builtins.float
+    """Tolerance of NSD in mm, up to 50; not set means 1 mm."""
+    @_builtins.property
+    def organs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Organs to compare; empty means all that both versions have. One that a version lacks is refused."""
+
+    @_builtins.property
+    def organ_tolerances_mm(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """Tolerance of NSD in mm by organ, where it differs."""
+
+    def __init__(
+        self,
+        *,
+        first: _builtins.str = ...,
+        second: _builtins.str = ...,
+        organs: _abc.Iterable[_builtins.str] | None = ...,
+        tolerance_mm: _builtins.float | None = ...,
+        organ_tolerances_mm: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_tolerance_mm", b"_tolerance_mm", "tolerance_mm", b"tolerance_mm"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tolerance_mm", b"_tolerance_mm", "first", b"first", "organ_tolerances_mm", b"organ_tolerances_mm", "organs", b"organs", "second", b"second", "tolerance_mm", b"tolerance_mm"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__tolerance_mm: _TypeAlias = _typing.Literal["tolerance_mm"]  # noqa: Y015
+    _WhichOneofArgType__tolerance_mm: _TypeAlias = _typing.Literal["_tolerance_mm", b"_tolerance_mm"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tolerance_mm) -> _WhichOneofReturnType__tolerance_mm | None: ...
+
+Global___CompareRequest: _TypeAlias = CompareRequest  # noqa: Y015
+
+@_typing.final
+class CompareResponse(_message.Message):
+    """One message of the Compare stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    COMPARISON_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def progress(self) -> _array_pb2.Progress:
+        """How far it has come."""
+
+    @_builtins.property
+    def comparison(self) -> Global___LabelComparison:
+        """The result; the stream's last message."""
+
+    def __init__(
+        self,
+        *,
+        progress: _array_pb2.Progress | None = ...,
+        comparison: Global___LabelComparison | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["comparison", b"comparison", "progress", b"progress", "update", b"update"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["comparison", b"comparison", "progress", b"progress", "update", b"update"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_update: _TypeAlias = _typing.Literal["progress", "comparison"]  # noqa: Y015
+    _WhichOneofArgType_update: _TypeAlias = _typing.Literal["update", b"update"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_update) -> _WhichOneofReturnType_update | None: ...
+
+Global___CompareResponse: _TypeAlias = CompareResponse  # noqa: Y015
+
+@_typing.final
+class LabelComparison(_message.Message):
+    """How far two label versions agree."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_FIELD_NUMBER: _builtins.int
+    SECOND_FIELD_NUMBER: _builtins.int
+    ORGANS_FIELD_NUMBER: _builtins.int
+    ONLY_FIRST_FIELD_NUMBER: _builtins.int
+    ONLY_SECOND_FIELD_NUMBER: _builtins.int
+    first: _builtins.str
+    """The reference."""
+    second: _builtins.str
+    """What was held against it."""
+    @_builtins.property
+    def organs(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrganAgreement]:
+        """The organs that were compared, in order of the reference's channels."""
+
+    @_builtins.property
+    def only_first(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Organs that only the reference has."""
+
+    @_builtins.property
+    def only_second(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Organs that only the other version has."""
+
+    def __init__(
+        self,
+        *,
+        first: _builtins.str = ...,
+        second: _builtins.str = ...,
+        organs: _abc.Iterable[Global___OrganAgreement] | None = ...,
+        only_first: _abc.Iterable[_builtins.str] | None = ...,
+        only_second: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first", b"first", "only_first", b"only_first", "only_second", b"only_second", "organs", b"organs", "second", b"second"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LabelComparison: _TypeAlias = LabelComparison  # noqa: Y015
+
+@_typing.final
+class OrganAgreement(_message.Message):
+    """How far two masks of one organ agree."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORGAN_FIELD_NUMBER: _builtins.int
+    DSC_FIELD_NUMBER: _builtins.int
+    NSD_FIELD_NUMBER: _builtins.int
+    TOLERANCE_MM_FIELD_NUMBER: _builtins.int
+    HD95_MM_FIELD_NUMBER: _builtins.int
+    FIRST_ML_FIELD_NUMBER: _builtins.int
+    SECOND_ML_FIELD_NUMBER: _builtins.int
+    organ: _builtins.str
+    """The organ."""
+    dsc: _builtins.float
+    """Dice similarity coefficient, 0 to 1. Not set if both masks are empty; 0 if one is."""
+    nsd: _builtins.float
+    """Normalised surface Dice at `tolerance_mm`, 0 to 1. Not set if both masks are empty; 0 if one is."""
+    tolerance_mm: _builtins.float
+    """Tolerance of `nsd` in mm."""
+    hd95_mm: _builtins.float
+    """95th percentile of the distances between the surfaces in mm, the larger of both directions. Not set if a mask is
+    empty: there is no distance then.
+    """
+    first_ml: _builtins.float
+    """Volume of the reference's mask in ml; 0 if it is empty."""
+    second_ml: _builtins.float
+    """Volume of the other mask in ml; 0 if it is empty."""
+    def __init__(
+        self,
+        *,
+        organ: _builtins.str = ...,
+        dsc: _builtins.float | None = ...,
+        nsd: _builtins.float | None = ...,
+        tolerance_mm: _builtins.float = ...,
+        hd95_mm: _builtins.float | None = ...,
+        first_ml: _builtins.float = ...,
+        second_ml: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_dsc", b"_dsc", "_hd95_mm", b"_hd95_mm", "_nsd", b"_nsd", "dsc", b"dsc", "hd95_mm", b"hd95_mm", "nsd", b"nsd"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_dsc", b"_dsc", "_hd95_mm", b"_hd95_mm", "_nsd", b"_nsd", "dsc", b"dsc", "first_ml", b"first_ml", "hd95_mm", b"hd95_mm", "nsd", b"nsd", "organ", b"organ", "second_ml", b"second_ml", "tolerance_mm", b"tolerance_mm"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__dsc: _TypeAlias = _typing.Literal["dsc"]  # noqa: Y015
+    _WhichOneofArgType__dsc: _TypeAlias = _typing.Literal["_dsc", b"_dsc"]  # noqa: Y015
+    _WhichOneofReturnType__hd95_mm: _TypeAlias = _typing.Literal["hd95_mm"]  # noqa: Y015
+    _WhichOneofArgType__hd95_mm: _TypeAlias = _typing.Literal["_hd95_mm", b"_hd95_mm"]  # noqa: Y015
+    _WhichOneofReturnType__nsd: _TypeAlias = _typing.Literal["nsd"]  # noqa: Y015
+    _WhichOneofArgType__nsd: _TypeAlias = _typing.Literal["_nsd", b"_nsd"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__dsc) -> _WhichOneofReturnType__dsc | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__hd95_mm) -> _WhichOneofReturnType__hd95_mm | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__nsd) -> _WhichOneofReturnType__nsd | None: ...
+
+Global___OrganAgreement: _TypeAlias = OrganAgreement  # noqa: Y015

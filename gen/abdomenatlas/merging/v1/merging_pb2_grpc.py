@@ -40,6 +40,11 @@ class MergingServiceStub:
                 request_serializer=abdomenatlas_dot_merging_dot_v1_dot_merging__pb2.MergeRequest.SerializeToString,
                 response_deserializer=abdomenatlas_dot_merging_dot_v1_dot_merging__pb2.MergeResponse.FromString,
                 _registered_method=True)
+        self.Compare = channel.unary_stream(
+                '/abdomenatlas.merging.v1.MergingService/Compare',
+                request_serializer=abdomenatlas_dot_merging_dot_v1_dot_merging__pb2.CompareRequest.SerializeToString,
+                response_deserializer=abdomenatlas_dot_merging_dot_v1_dot_merging__pb2.CompareResponse.FromString,
+                _registered_method=True)
 
 
 class MergingServiceServicer:
@@ -57,6 +62,15 @@ class MergingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Compare(self, request, context):
+        """Compares any two label versions of one volume, organ by organ: overlap, surfaces, volumes. Organs for which only one
+        of them was looked are unknown in the other, and are named instead of compared. The stream tells the progress and
+        ends with the comparison. Nothing is stored. Stages: "queued", "reading", "comparing".
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MergingServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -64,6 +78,11 @@ def add_MergingServiceServicer_to_server(servicer, server):
                     servicer.Merge,
                     request_deserializer=abdomenatlas_dot_merging_dot_v1_dot_merging__pb2.MergeRequest.FromString,
                     response_serializer=abdomenatlas_dot_merging_dot_v1_dot_merging__pb2.MergeResponse.SerializeToString,
+            ),
+            'Compare': grpc.unary_stream_rpc_method_handler(
+                    servicer.Compare,
+                    request_deserializer=abdomenatlas_dot_merging_dot_v1_dot_merging__pb2.CompareRequest.FromString,
+                    response_serializer=abdomenatlas_dot_merging_dot_v1_dot_merging__pb2.CompareResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -94,6 +113,33 @@ class MergingService:
             '/abdomenatlas.merging.v1.MergingService/Merge',
             abdomenatlas_dot_merging_dot_v1_dot_merging__pb2.MergeRequest.SerializeToString,
             abdomenatlas_dot_merging_dot_v1_dot_merging__pb2.MergeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Compare(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/abdomenatlas.merging.v1.MergingService/Compare',
+            abdomenatlas_dot_merging_dot_v1_dot_merging__pb2.CompareRequest.SerializeToString,
+            abdomenatlas_dot_merging_dot_v1_dot_merging__pb2.CompareResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -40,6 +40,11 @@ class MergingServiceStub:
     the label version. A version that is already in storage is returned at once.
     Stages: "queued", "reading", "merging", "storing".
     """
+    Compare: _grpc.UnaryStreamMultiCallable[_merging_pb2.CompareRequest, _merging_pb2.CompareResponse]
+    """Compares any two label versions of one volume, organ by organ: overlap, surfaces, volumes. Organs for which only one
+    of them was looked are unknown in the other, and are named instead of compared. The stream tells the progress and
+    ends with the comparison. Nothing is stored. Stages: "queued", "reading", "comparing".
+    """
 
 @_typing.type_check_only
 class MergingServiceAsyncStub(MergingServiceStub):
@@ -52,6 +57,11 @@ class MergingServiceAsyncStub(MergingServiceStub):
     interpolation, above one half, largest 26-connected component. The stream tells the progress and ends with
     the label version. A version that is already in storage is returned at once.
     Stages: "queued", "reading", "merging", "storing".
+    """
+    Compare: _aio.UnaryStreamMultiCallable[_merging_pb2.CompareRequest, _merging_pb2.CompareResponse]  # type: ignore[assignment]
+    """Compares any two label versions of one volume, organ by organ: overlap, surfaces, volumes. Organs for which only one
+    of them was looked are unknown in the other, and are named instead of compared. The stream tells the progress and
+    ends with the comparison. Nothing is stored. Stages: "queued", "reading", "comparing".
     """
 
 class MergingServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -68,6 +78,17 @@ class MergingServiceServicer(metaclass=_abc_1.ABCMeta):
         interpolation, above one half, largest 26-connected component. The stream tells the progress and ends with
         the label version. A version that is already in storage is returned at once.
         Stages: "queued", "reading", "merging", "storing".
+        """
+
+    @_abc_1.abstractmethod
+    def Compare(
+        self,
+        request: _merging_pb2.CompareRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_merging_pb2.CompareResponse], _abc.AsyncIterator[_merging_pb2.CompareResponse]]:
+        """Compares any two label versions of one volume, organ by organ: overlap, surfaces, volumes. Organs for which only one
+        of them was looked are unknown in the other, and are named instead of compared. The stream tells the progress and
+        ends with the comparison. Nothing is stored. Stages: "queued", "reading", "comparing".
         """
 
 def add_MergingServiceServicer_to_server(servicer: MergingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
