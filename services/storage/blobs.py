@@ -88,6 +88,10 @@ class Blobs:
         if self.find(sha256) is None:
             self._objects.put(key(sha256), _Checked(data, sha256, size), size)
 
+    def delete(self, sha256: str) -> None:
+        """Remove an object; it need not exist."""
+        self._objects.delete(key(sha256))
+
     @contextmanager
     def array(self, message: ArrayRef, field: str) -> Iterator[arrayfile.ArrayFile]:
         """The array file of a record, if the two agree; memory is held for it and one slab until it is done with.

@@ -19,6 +19,7 @@ from services.core.texts import require_text
 from services.storage import volumes
 from services.storage.blobs import Blobs, parse_name
 from services.storage.catalog.catalog import Catalog
+from services.storage.cleaning import Cleaning
 from services.storage.records import Records
 
 MAX_FILES = 256
@@ -30,6 +31,7 @@ class LabelImport:
 
     def __init__(self, catalog: Catalog, blobs: Blobs, records: Records, gate: MemoryGate) -> None:
         self._catalog, self._blobs, self._records, self._gate = catalog, blobs, records, gate
+        self._cleaning = Cleaning(catalog, blobs)
 
     def run(self, request: pb.ImportLabelVersionRequest) -> pb.LabelVersion:
         """Read, check and combine the files; the same files give the same label version.
@@ -40,7 +42,7 @@ class LabelImport:
         (volume_id,) = parse(request.parent, volumes.NAME, "parent")
         class_map = _check(request)
         ct = volumes.geometry(self._catalog.volume(volume_id))
-        files = [(file, self._blobs.require(file.object, f"files[{i}].object")) for i, file in enumerate(request.files)]
+        files = [(file, parse_name(file.object, f"files[{i}].object")) for i, file in enumerate(request.files)]
         version_id = content_id(
             "import",
             volume_id,
@@ -48,7 +50,7 @@ class LabelImport:
             request.author,
             class_map.name,
             *sorted(set(request.looked_for)),
-            *sorted(f"{file.organ}={ref.sha256}" for file, ref in files),
+            *sorted(f"{file.organ}={sha256}" for file, sha256 in files),
         )
         stored = self._records.label_versions.find(volume_id, version_id)
         if stored:
@@ -124,10 +126,11 @@ class LabelImport:
 
     @contextmanager
     def _opened(self, entry: pb.LabelFile) -> Iterator[BinaryIO]:
-        """The file, open; what is wrong with it is told with its name."""
-        sha256 = parse_name(entry.object, "files.object")
+        """The file, open and without texts; what is wrong with it is told with its name."""
         try:
-            with closing(self._blobs.open_buffered(sha256)) as file:
+            # Nothing is said of what was taken out: of the file nothing but its masks is kept.
+            clean, _ = self._cleaning.clean(entry.object, "files.object")
+            with closing(self._blobs.open_buffered(clean.sha256)) as file:
                 yield file
         except AtlasError as error:
             raise error.at(_title(entry)) from error

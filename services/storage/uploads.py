@@ -55,7 +55,7 @@ class Uploads:
 
     def _create(self, sha256: str, size: int, request_id: str) -> Upload:
         upload_id = content_id("request", request_id) if request_id else content_id("bytes", sha256, str(size))
-        stored = self._blobs.find(sha256)
+        stored = self._stored(sha256)
         if stored not in (None, size):
             raise AtlasError(
                 Reason.FIELD_INVALID, f"The object of this digest has {stored} bytes, not {size}.", field="size_bytes"
@@ -81,6 +81,13 @@ class Uploads:
                 row.state = "open"
             row.expire_time = self._now() + self._ttl
         return row
+
+    def _stored(self, sha256: str) -> int | None:
+        """Size of the bytes, if they are there or came once and something clean is kept in their place."""
+        size = self._blobs.find(sha256)
+        if size is None and (cleaned := self._catalog.find_cleaned(sha256)) and cleaned.note:
+            return cleaned.size_bytes
+        return size
 
     def get(self, upload_id: str) -> Upload:
         """The upload as it stands. If all bytes are there, it is completed. Raises RESOURCE_NOT_FOUND."""

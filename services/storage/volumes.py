@@ -15,8 +15,10 @@ from services.core.rpc.convert import geometry_from_proto, geometry_to_proto
 from services.core.rpc.paging import Page
 from services.core.texts import require_text
 from services.storage.blobs import Blobs
+from services.storage.blobs import parse_name as parse_object
 from services.storage.catalog import tables
 from services.storage.catalog.catalog import Catalog
+from services.storage.cleaning import Cleaning
 
 NAME = "volumes/*"
 
@@ -26,25 +28,30 @@ class Volumes:
 
     def __init__(self, catalog: Catalog, blobs: Blobs, gate: MemoryGate) -> None:
         self._catalog, self._blobs, self._gate = catalog, blobs, gate
+        self._cleaning = Cleaning(catalog, blobs)
 
     def create(self, request: pb.CreateVolumeRequest) -> pb.Volume:
-        """Read the file, check it and take it into the catalog; the same request gives the same volume.
+        """Read the file, check it and take it into the catalog, without the texts in its header.
+
+        The same request gives the same volume.
 
         Raises RESOURCE_CONFLICT if the id is taken by something else, and what `nifti.read_ct` raises.
         """
         volume_id = require_id(request.volume_id, "volume_id")
         for field in ("dataset", "source_id", "licence"):
             require_text(getattr(request, field), field)
-        ct = self._blobs.require(request.object, "object")
+        uploaded = parse_object(request.object, "object")
         row = self._catalog.find_volume(volume_id)
         if row is None:
-            volume = self._examine(f"volumes/{volume_id}", ct.sha256)
-            volume.ct.CopyFrom(ct)
+            volume = self._examine(f"volumes/{volume_id}", request.object)
+            volume.uploaded_sha256 = uploaded
             volume.dataset, volume.source_id, volume.licence = request.dataset, request.source_id, request.licence
             row = self._catalog.add_volume(_row(volume_id, volume))
         stored = message(row)
-        asked = (ct.sha256, request.dataset, request.source_id, request.licence)
-        if (stored.ct.sha256, stored.dataset, stored.source_id, stored.licence) != asked:
+        asked = (uploaded, request.dataset, request.source_id, request.licence)
+        # Volumes from before uploads were cleaned are the very files that came.
+        came = stored.uploaded_sha256 or stored.ct.sha256
+        if (came, stored.dataset, stored.source_id, stored.licence) != asked:
             raise AtlasError(
                 Reason.RESOURCE_CONFLICT,
                 f"volumes/{volume_id} is another file or was described otherwise.",
@@ -65,23 +72,27 @@ class Volumes:
         rows, token = page.cut(found, lambda row: (row.id,))
         return pb.ListVolumesResponse(volumes=map(message, rows), next_page_token=token)
 
-    def _examine(self, name: str, sha256: str) -> pb.Volume:
+    def _examine(self, name: str, uploaded: str) -> pb.Volume:
+        given = self._cleaning.current(uploaded, "object")
         try:
-            with closing(self._blobs.open_buffered(sha256)) as file:
+            with closing(self._blobs.open_buffered(given.sha256)) as file:
                 header = nifti.read_header(file)
-            with self._gate.hold(nifti.ct_bytes(header), what=name), closing(self._blobs.open_buffered(sha256)) as file:
-                ct = nifti.read_ct(file)
+            with self._gate.hold(nifti.ct_bytes(header), what=name):
+                clean, removed = self._cleaning.clean(uploaded, "object")
+                with closing(self._blobs.open_buffered(clean.sha256)) as file:
+                    ct = nifti.read_ct(file)
                 digest = ct.digest()
         except AtlasError as error:
             raise error.at(name) from error
         return pb.Volume(
             name=name,
+            ct=clean,
             geometry=geometry_to_proto(ct.geometry),
             voxel_digest=digest,
             dtype=header.dtype.newbyteorder("=").name,
             min_hu=ct.min_hu,
             max_hu=ct.max_hu,
-            notes=ct.notes,
+            notes=(*ct.notes, *((removed,) if removed else ())),
         )
 
 

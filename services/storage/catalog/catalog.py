@@ -11,10 +11,10 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from services.core.errors import AtlasError, Reason
 from services.storage.catalog.database import unavailable
-from services.storage.catalog.tables import LabelVersion, OfVolume, Volume
+from services.storage.catalog.tables import Base, CleanedObject, LabelVersion, OfVolume, Volume, Withdrawal
 
 R = TypeVar("R", bound=OfVolume)
-T = TypeVar("T", bound=OfVolume | Volume)
+T = TypeVar("T", bound=OfVolume | Volume | CleanedObject)
 
 
 class Catalog:
@@ -40,33 +40,69 @@ class Catalog:
         with _translated(), self._writes.begin() as session:
             yield session
 
-    def volume(self, volume_id: str) -> Volume:
-        """Raises RESOURCE_NOT_FOUND."""
-        return _found(self.find_volume(volume_id), f"volumes/{volume_id}")
+    def volume(self, volume_id: str, field: str = "parent") -> Volume:
+        """Raises RESOURCE_NOT_FOUND for the request's `field`."""
+        return _found(self.find_volume(volume_id), f"volumes/{volume_id}", field)
 
     def find_volume(self, volume_id: str) -> Volume | None:
         """The volume of that id, if there is one."""
         with self.reading() as session:
             return session.get(Volume, volume_id)
 
-    def volumes(self, *, dataset: str, after: str, limit: int) -> Sequence[Volume]:
-        """Volumes by id, after an id; of one dataset unless `dataset` is empty."""
+    def volumes(self, *, dataset: str, after: str, limit: int, withdrawn: bool = False) -> Sequence[Volume]:
+        """Volumes by id, after an id; of one dataset unless `dataset` is empty; withdrawn ones only if asked for."""
         query = select(Volume).where(Volume.id > after).order_by(Volume.id).limit(limit)
+        if dataset:
+            query = query.where(Volume.dataset == dataset)
+        if not withdrawn:
+            query = query.where(Volume.id.not_in(select(Withdrawal.volume_id)))
         with self.reading() as session:
-            return session.scalars(query.where(Volume.dataset == dataset) if dataset else query).all()
+            return session.scalars(query).all()
+
+    def withdrawals(self, volume_ids: Sequence[str]) -> dict[str, Withdrawal]:
+        """The withdrawals of those of the volumes that were withdrawn."""
+        with self.reading() as session:
+            rows = session.scalars(select(Withdrawal).where(Withdrawal.volume_id.in_(volume_ids))).all()
+        return {row.volume_id: row for row in rows}
+
+    def add_all(self, rows: Sequence[Base]) -> bool:
+        """Insert all of the rows, or none if one is taken; which of the two is the answer."""
+        try:
+            with self.writing() as session:
+                for row in rows:
+                    session.add(row)
+                    session.flush()
+        except IntegrityError:
+            return False
+        return True
 
     def add_volume(self, row: Volume) -> Volume:
         """Insert a volume. If its id is taken, what is there stays and is returned."""
         return self._add(row, lambda: self.volume(row.id))
+
+    def is_volume(self, sha256: str) -> bool:
+        """Whether an object is the CT of a volume."""
+        query = select(Volume.id).where(Volume.object_sha256 == sha256).limit(1)
+        with self.reading() as session:
+            return session.scalar(query) is not None
+
+    def find_cleaned(self, sha256: str) -> CleanedObject | None:
+        """What is kept in place of an upload that held texts."""
+        with self.reading() as session:
+            return session.get(CleanedObject, sha256)
+
+    def add_cleaned(self, row: CleanedObject) -> None:
+        """Say what is kept in place of an upload. The same file is cleaned to the same bytes, whoever was first."""
+        self._add(row, lambda: row)
 
     def find(self, table: type[R], volume_id: str, id_: str) -> R | None:
         """What has that id among a volume's rows of `table`, if anything."""
         with self.reading() as session:
             return session.scalar(select(table).where(table.volume_id == volume_id, table.id == id_))
 
-    def get(self, table: type[R], volume_id: str, id_: str, name: str) -> R:
-        """The same. Raises RESOURCE_NOT_FOUND for `name`."""
-        return _found(self.find(table, volume_id, id_), name)
+    def get(self, table: type[R], volume_id: str, id_: str, name: str, field: str = "name") -> R:
+        """The same. Raises RESOURCE_NOT_FOUND for `name`, which the request's `field` holds."""
+        return _found(self.find(table, volume_id, id_), name, field)
 
     def list(self, table: type[R], volume_id: str, *, after: int, limit: int, origin: int = 0) -> Sequence[R]:
         """A volume's rows of `table` in the order in which they came, after a sequence number.
@@ -92,9 +128,14 @@ class Catalog:
         return row
 
 
-def _found(row: T | None, name: str) -> T:
+def _found(row: T | None, name: str, field: str) -> T:
     if row is None:
-        raise AtlasError(Reason.RESOURCE_NOT_FOUND, f"There is no {name}.", field=name)
+        raise AtlasError(
+            Reason.RESOURCE_NOT_FOUND,
+            f"There is no {name}.",
+            field=field,
+            remedy="Check the name; the List calls show what is there.",
+        )
     return row
 
 

@@ -8,12 +8,15 @@ from datetime import UTC, datetime
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     DateTime,
     Dialect,
+    Float,
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     String,
     Text,
     TypeDecorator,
@@ -81,6 +84,17 @@ class UploadPart(Base):
     length: Mapped[int] = mapped_column(BigInteger)
 
 
+class CleanedObject(Base):
+    """An uploaded NIfTI file that was searched for texts; if it held some, it was deleted for the clean object."""
+
+    __tablename__ = "cleaned_objects"
+
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    clean_sha256: Mapped[str] = mapped_column(String(64))
+    note: Mapped[str] = mapped_column(Text)
+
+
 class Volume(Base):
     """One CT."""
 
@@ -93,6 +107,43 @@ class Volume(Base):
     geometry_digest: Mapped[str] = mapped_column(String(64))
     voxel_digest: Mapped[str] = mapped_column(String(64))
     create_time: Mapped[datetime] = mapped_column(UtcDateTime)
+    record: Mapped[str] = mapped_column(Text)
+
+
+class Withdrawal(Base):
+    """That a volume is not to be used any more."""
+
+    __tablename__ = "withdrawals"
+
+    volume_id: Mapped[str] = mapped_column(ForeignKey("volumes.id"), primary_key=True)
+    record: Mapped[str] = mapped_column(Text)
+
+
+class Fingerprint(Base):
+    """What a volume's copies are found by. `is_compared` is set once, with the pairs that were found."""
+
+    __tablename__ = "fingerprints"
+    __table_args__ = (Index("fingerprints_by_state", "is_compared"),)
+
+    volume_id: Mapped[str] = mapped_column(ForeignKey("volumes.id"), primary_key=True)
+    canonical_digest: Mapped[str] = mapped_column(String(64))
+    profile: Mapped[bytes] = mapped_column(LargeBinary)
+    floor_mm: Mapped[float] = mapped_column(Float)
+    is_compared: Mapped[bool] = mapped_column(Boolean, default=False)
+
+
+class DuplicatePair(Base):
+    """Two volumes that show the same scan."""
+
+    __tablename__ = "duplicate_pairs"
+    __table_args__ = (
+        UniqueConstraint("first", "second", name="duplicate_pairs_names"),
+        Index("duplicate_pairs_by_second", "second"),
+    )
+
+    sequence: Mapped[int] = mapped_column(Sequence, primary_key=True, autoincrement=True)
+    first: Mapped[str] = mapped_column(ForeignKey("volumes.id"))
+    second: Mapped[str] = mapped_column(ForeignKey("volumes.id"))
     record: Mapped[str] = mapped_column(Text)
 
 

@@ -359,6 +359,7 @@ class Volume(_message.Message):
     NOTES_FIELD_NUMBER: _builtins.int
     HOSPITAL_FIELD_NUMBER: _builtins.int
     WITHDRAWAL_FIELD_NUMBER: _builtins.int
+    UPLOADED_SHA256_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, "volumes/{volume}"."""
     voxel_digest: _builtins.str
@@ -377,9 +378,16 @@ class Volume(_message.Message):
     """Licence of the source, for example "CC-BY-4.0"; empty if not known."""
     hospital: _builtins.str
     """Where it was scanned, as the dataset tells it; empty if not known."""
+    uploaded_sha256: _builtins.str
+    """SHA-256 of the file as it was uploaded, lower-case hex; that of `ct` if nothing was taken out. Empty for a volume
+    from before this was recorded, whose `ct` is the file itself.
+    """
     @_builtins.property
     def ct(self) -> _array_pb2.ObjectRef:
-        """The file as it was uploaded, byte for byte."""
+        """The file as it was uploaded, byte for byte, if it held no texts. Otherwise the same file without them: descrip,
+        aux_file, intent_name, db_name, data_type, extensions, and the name in its gzip header are gone, the voxels and
+        every number of the header are the same to the last bit, and `notes` say what was taken out.
+        """
 
     @_builtins.property
     def geometry(self) -> _geometry_pb2.Geometry:
@@ -414,10 +422,11 @@ class Volume(_message.Message):
         notes: _abc.Iterable[_builtins.str] | None = ...,
         hospital: _builtins.str = ...,
         withdrawal: Global___Withdrawal | None = ...,
+        uploaded_sha256: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "ct", b"ct", "geometry", b"geometry", "withdrawal", b"withdrawal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "ct", b"ct", "dataset", b"dataset", "dtype", b"dtype", "geometry", b"geometry", "hospital", b"hospital", "licence", b"licence", "max_hu", b"max_hu", "min_hu", b"min_hu", "name", b"name", "notes", b"notes", "source_id", b"source_id", "voxel_digest", b"voxel_digest", "withdrawal", b"withdrawal"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "ct", b"ct", "dataset", b"dataset", "dtype", b"dtype", "geometry", b"geometry", "hospital", b"hospital", "licence", b"licence", "max_hu", b"max_hu", "min_hu", b"min_hu", "name", b"name", "notes", b"notes", "source_id", b"source_id", "uploaded_sha256", b"uploaded_sha256", "voxel_digest", b"voxel_digest", "withdrawal", b"withdrawal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
