@@ -45,7 +45,8 @@ class Card(_Strict):
     """One model.
 
     The network sees the network grid (`grid_spacing_mm`) averaged over `working_factor`^3 voxels, HU mapped from
-    `hu_window` to [0, 1], in windows of `window` (z, y, x) working voxels that overlap by the share `overlap`.
+    `hu_window` to [0, 1], in windows of `window` (z, y, x) working voxels that overlap by the share `overlap`. Where
+    there is no GPU, `cpu_runtime` computes it.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")
@@ -60,6 +61,7 @@ class Card(_Strict):
     hu_window: tuple[float, float]
     window: Triple
     overlap: float = Field(ge=0, le=0.9)
+    cpu_runtime: Literal["openvino", "torch"] = "openvino"
     weights: Weights | None = None
     trained_on: dict[str, Any] | None = None
     reaches: tuple[Agreement, ...] = ()

@@ -8,24 +8,26 @@ import time
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import nn
 
 from services.core import metrics
 from services.core.geometry import network_grid
 from services.core.resample import to_ct_mask, to_grid
 from services.serving.card import Agreement, Card, load_card, save_card
 from services.serving.networks import load_network
-from services.serving.prediction import probabilities
+from services.serving.prediction import probability_slabs
 from services.serving.references import Reference, real_references, synthetic_references
 from services.serving.repository import CPU_THREADS
+from services.serving.runtime import on_cpu
+from services.serving.sliding import Run
 
 
-def organ_dsc(network: nn.Module, card: Card, reference: Reference) -> dict[str, float]:
+def organ_dsc(run: Run, card: Card, reference: Reference) -> dict[str, float]:
     """DSC by organ on the CT's own grid, for the organs that the reference has voxels of."""
     grid = network_grid(reference.geometry, card.grid_spacing_mm)
     scores = {}
-    for organ, stored in probabilities(network, to_grid(reference.ct, reference.geometry, grid), card):
+    ct = to_grid(reference.ct, reference.geometry, grid)
+    stored_by_organ = np.concatenate(list(probability_slabs(run, ct, card)), axis=1)
+    for organ, stored in zip(card.organs, stored_by_organ, strict=True):
         truth = reference.masks.get(organ)
         if truth is None or not truth.any():
             continue
@@ -45,9 +47,10 @@ def agreement(name: str, scores: list[dict[str, float]]) -> Agreement:
 
 def evaluate(folders: list[Path], seeds: range, real_data: Path | None) -> None:
     """Measure all models on all references and write the results into their cards."""
-    torch.set_num_threads(CPU_THREADS)
     cards = [load_card(folder) for folder in folders]
-    networks = [load_network(folder, card) for folder, card in zip(folders, cards, strict=True)]
+    networks = [
+        on_cpu(load_network(folder, card), card, CPU_THREADS) for folder, card in zip(folders, cards, strict=True)
+    ]
     scores: dict[str, dict[str, list[dict[str, float]]]] = {card.name: {} for card in cards}
     references = synthetic_references(seeds)
     for reference in [references, real_references(real_data)] if real_data else [references]:

@@ -1,62 +1,110 @@
-"""From a CT on the network grid to one uint8 probability array an organ."""
+"""From a CT on the network grid to one uint8 probability array an organ, slab after slab."""
 
+import math
 from collections.abc import Iterator
-from typing import cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - what every torch program calls it
-from monai.inferers.utils import sliding_window_inference
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from services.core import arrayfile
+from services.core.arrayfile import SLAB
 from services.core.geometry import Geometry
 from services.serving.card import Card
+from services.serving.sliding import Run, logit_slabs
+
+_LEAST = 0.99 / 255
+"""A probability below it is stored as 0, whatever rounding does."""
 
 
-def working_image(ct: Tensor, card: Card) -> Tensor:
-    """HU (z, y, x) on the network grid -> float32 in [0, 1], averaged over blocks; the edge fills the last ones."""
+def working_image(ct: NDArray[np.int16], card: Card) -> Tensor:
+    """HU (z, y, x) on the network grid -> float32 (z, y, x) in [0, 1], averaged over blocks; the edge fills the last
+    ones."""
     low, high = card.hu_window
-    image = ((ct.float() - low) / (high - low)).clamp_(0, 1)[None, None]
     factor = card.working_factor
-    missing = [-n % factor for n in ct.shape]
-    image = F.pad(image, (0, missing[2], 0, missing[1], 0, missing[0]), mode="replicate")
-    return F.avg_pool3d(image, factor)
-
-
-def working_logits(network: nn.Module, image: Tensor, card: Card) -> Tensor:
-    """Logits (1, organ, z, y, x) on the working grid, by a gaussian-weighted sliding window."""
-    logits = sliding_window_inference(
-        image, card.window, 1, network, overlap=card.overlap, mode="gaussian", sigma_scale=0.25
-    )
-    return cast(Tensor, logits)
+    z, y, x = (math.ceil(n / factor) for n in ct.shape)
+    image = torch.empty((z, y, x))
+    step = max(SLAB // factor, 1)
+    for first in range(0, z, step):
+        slab = torch.from_numpy(ct[first * factor : (first + step) * factor]).float()
+        slab = slab.sub_(low).div_(high - low).clamp_(0, 1)
+        missing = [-n % factor for n in slab.shape]
+        slab = F.pad(slab[None, None], (0, missing[2], 0, missing[1], 0, missing[0]), mode="replicate")
+        image[first : first + step] = F.avg_pool3d(slab, factor)[0, 0]
+    return image
 
 
 @torch.inference_mode()
-def probabilities(network: nn.Module, ct: NDArray[np.int16], card: Card) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """(organ, floor(255 p) as uint8 (z, y, x) on the network grid) for each organ, one at a time.
+def probability_slabs(run: Run, ct: NDArray[np.int16], card: Card, *, batch: int = 1) -> Iterator[NDArray[np.uint8]]:
+    """floor(255 p), uint8 (organ, dz, y, x) on the network grid, 32 slices after 32 slices.
 
-    Half precision on a GPU; float32 on the CPU, where the same CT and number of threads give the same bytes.
+    float32 on the CPU, where the same CT and number of threads give the same bytes.
     """
-    device = next(network.parameters()).device
-    image = working_image(torch.from_numpy(ct).to(device), card)
-    with torch.autocast(device.type, torch.float16, enabled=device.type == "cuda"):
-        logits = working_logits(network, image, card)
-    coarse = logits.float().sigmoid()
-    z, y, x = ct.shape
-    for channel, organ in enumerate(card.organs):
-        fine = F.interpolate(
-            coarse[:, channel : channel + 1], scale_factor=card.working_factor, mode="trilinear", align_corners=False
-        )
+    factor = card.working_factor
+    image = working_image(ct, card)
+    coarse, low = torch.empty((len(card.organs), 0, *image.shape[1:])), 0
+    done = 0
+    for start, logits in logit_slabs(run, image, card, batch=batch):
+        coarse = torch.cat([coarse, logits.sigmoid_()], dim=1)
+        known = start + logits.shape[1]
+        while done < ct.shape[0]:
+            stop = min(done + SLAB, ct.shape[0])
+            first, last = max(_below(done, factor), 0), min(_below(stop - 1, factor) + 2, image.shape[0])
+            if last > known:
+                break
+            part = slice(done - factor * first, stop - factor * first)
+            yield _fine(coarse[:, first - low : last - low], part, ct.shape, factor)
+            coarse, low = coarse[:, first - low :], first
+            done = stop
+
+
+def _below(fine: int, factor: int) -> int:
+    """The coarse slice whose centre lies at or below that of a fine one."""
+    return math.floor((fine + 0.5) / factor - 0.5)
+
+
+def _fine(coarse: Tensor, part: slice, shape: tuple[int, ...], factor: int) -> NDArray[np.uint8]:
+    """Trilinear interpolation of (organ, z, y, x), centres aligned, of it the slices `part`, as floor(255 p).
+
+    Interpolation stays between its neighbours, so only the box around what is not stored as 0 is computed.
+    """
+    stored = np.zeros((coarse.shape[0], part.stop - part.start, *shape[1:]), np.uint8)
+    for organ, values in zip(stored, coarse, strict=True):
+        there = values.amax(0) >= _LEAST
+        box = [_around(there.any(1 - axis), factor, shape[1 + axis]) for axis in (0, 1)]
+        if any(some is None for some in box):
+            continue
+        (y, fine_y, cut_y), (x, fine_x, cut_x) = (some for some in box if some is not None)
+        fine = F.interpolate(values[None, None, :, y, x], scale_factor=factor, mode="trilinear", align_corners=False)[
+            0, 0, part, cut_y, cut_x
+        ]
         # Interpolation in float32 may exceed 1 by a rounding error, and 256 would wrap to 0.
-        stored = (fine[0, 0, :z, :y, :x] * 255).floor_().clamp_(0, 255)
-        yield organ, stored.to(torch.uint8).cpu().numpy()
+        organ[:, fine_y, fine_x] = (fine * 255).floor_().clamp_(0, 255).to(torch.uint8).numpy()
+    return stored
 
 
-def predict(network: nn.Module, ct: NDArray[np.int16], geometry: Geometry, card: Card) -> bytes:
+def _around(there: Tensor, factor: int, length: int) -> tuple[slice, slice, slice] | None:
+    """Along one axis: the coarse voxels to interpolate, the fine ones they give, and where those lie in the result.
+
+    Two more coarse voxels than have a value on either side: one is given a share of it, the other is where
+    interpolation sees no edge that is not the volume's own.
+    """
+    found = torch.nonzero(there)
+    if not len(found):
+        return None
+    low, high = max(int(found[0]) - 2, 0), min(int(found[-1]) + 3, len(there))
+    first, last = factor * low, min(factor * high, length)
+    return slice(low, high), slice(first, last), slice(0, last - first)
+
+
+def predict(run: Run, ct: NDArray[np.int16], geometry: Geometry, card: Card, *, batch: int = 1) -> bytes:
     """The finished array file of one CT on the network grid: one uint8 channel an organ."""
     writer = arrayfile.Writer(card.organs, np.uint8, geometry)
-    for organ, stored in probabilities(network, ct, card):
-        writer.write(organ, stored)
+    start = 0
+    for slab in probability_slabs(run, ct, card, batch=batch):
+        for organ, voxels in zip(card.organs, slab, strict=True):
+            writer.write(organ, voxels, (start, 0, 0))
+        start += slab.shape[1]
     return writer.finish()

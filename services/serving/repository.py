@@ -31,6 +31,7 @@ def config_text(card: Card) -> str:
     parameters = {
         "architecture": card.network.architecture,
         "class_map": card.class_map,
+        "cpu_runtime": card.cpu_runtime,
         "cpu_threads": str(CPU_THREADS),
         "grid_spacing_mm": f"{card.grid_spacing_mm:g}",
         "hu_window": ",".join(f"{value:g}" for value in card.hu_window),

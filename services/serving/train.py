@@ -19,8 +19,8 @@ from services.serving.cache import load_case, render_cache
 from services.serving.card import Card, Weights, file_digest, load_card, save_card
 from services.serving.losses import dice_and_cross_entropy
 from services.serving.networks import build_network, save_weights
-from services.serving.prediction import working_logits
 from services.serving.sampling import Sampler
+from services.serving.sliding import logit_slabs
 
 _WARM_UP = 0.03
 _HEAD_HASTE = 10.0
@@ -123,9 +123,9 @@ def validation_dsc(network: nn.Module, card: Card, paths: list[Path]) -> dict[st
     scores: dict[str, list[float]] = {organ: [] for organ in card.organs}
     for path in paths:
         ct, label = load_case(path)
-        image = ((torch.from_numpy(ct).float() - low) / (high - low)).clamp_(0, 1)[None, None]
+        image = ((torch.from_numpy(ct).float() - low) / (high - low)).clamp_(0, 1)
         with torch.autocast("cpu", torch.bfloat16):
-            masks = (working_logits(network, image, card)[0] > 0).numpy()
+            masks = torch.cat([logits > 0 for _, logits in logit_slabs(network, image, card)], dim=1).numpy()
         for index, organ in enumerate(card.organs):
             truth = label == index + 1
             if truth.any():

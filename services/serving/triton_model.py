@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from services.core.errors import AtlasError, Reason
 from services.core.geometry import Geometry
+from services.serving import runtime
 from services.serving.card import Card, load_card
 from services.serving.networks import load_network
 from services.serving.prediction import predict
@@ -27,12 +28,15 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Load card and weights; a card or weights at fault keep the model from becoming ready."""
         parameters = json.loads(args["model_config"])["parameters"]
-        torch.set_num_threads(int(parameters["cpu_threads"]["string_value"]))
         folder = Path(args["model_repository"])
         self._card = load_card(folder, args["model_name"])
-        on_gpu = args["model_instance_kind"] == "GPU" and torch.cuda.is_available()
-        device = torch.device("cuda", int(args["model_instance_device_id"])) if on_gpu else torch.device("cpu")
-        self._network = load_network(folder, self._card).to(device)
+        network = load_network(folder, self._card)
+        if args["model_instance_kind"] == "GPU" and torch.cuda.is_available():
+            device = torch.device("cuda", int(args["model_instance_device_id"]))
+            self._run, self._batch = runtime.on_gpu(network, device), runtime.GPU_BATCH
+        else:
+            threads = int(parameters["cpu_threads"]["string_value"])
+            self._run, self._batch = runtime.on_cpu(network, self._card, threads), 1
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer each request, or say what is wrong with it."""
@@ -43,7 +47,7 @@ class TritonPythonModel:
             ct = pb_utils.get_input_tensor_by_name(request, "ct").as_numpy()
             text = pb_utils.get_input_tensor_by_name(request, "geometry").as_numpy().reshape(-1)[0]
             geometry = checked_geometry(ct, text, self._card)
-            data = predict(self._network, ct, geometry, self._card)
+            data = predict(self._run, ct, geometry, self._card, batch=self._batch)
         except AtlasError as error:
             refusal = pb_utils.TritonError(f"{error.reason}: {error}", pb_utils.TritonError.INVALID_ARG)
             return pb_utils.InferenceResponse(error=refusal)

@@ -28,8 +28,9 @@ def small_card() -> Card:
 
 
 @pytest.fixture
-def model_folder(small_card: Card, tmp_path: Path) -> Path:
-    """A folder with a card and (untrained) weights."""
+def model_folder(small_card: Card, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a card and (untrained) weights, and a cache of its own for what becomes of them."""
+    monkeypatch.setenv("ATLAS_SERVING_CACHE", str(tmp_path / "cache"))
     folder = tmp_path / "small"
     folder.mkdir()
     save_weights(build_network(small_card), folder / "1" / "weights.pt")

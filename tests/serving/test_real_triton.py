@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from services.core import arrayfile
 from services.core.errors import AtlasError
@@ -18,6 +17,7 @@ from services.serving.card import load_card
 from services.serving.networks import load_network
 from services.serving.prediction import predict
 from services.serving.repository import CPU_THREADS
+from services.serving.runtime import on_cpu
 from services.synthetic import make_case
 from tests.components import triton as component
 from tests.components.require import require
@@ -48,9 +48,8 @@ def test_the_answer_is_the_prediction(served: Triton) -> None:
     grid = grid_of(case.geometry)
     ct = to_grid(case.ct, case.geometry, grid)
     answer = served.infer(served.model("unet", "1"), ct, grid, seconds=120)
-    torch.set_num_threads(CPU_THREADS)
     card = load_card(MODEL)
-    assert answer == predict(load_network(MODEL, card), ct, grid, card)
+    assert answer == predict(on_cpu(load_network(MODEL, card), card, CPU_THREADS), ct, grid, card)
     array = arrayfile.decode(answer)
     assert array.geometry == grid
     assert np.count_nonzero(array.channel("liver") > 127) > 10_000

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from services.serving.card import Agreement, load_card
 from services.serving.evaluate import agreement, organ_dsc
 from services.serving.networks import load_network
 from services.serving.references import SYNTHETIC, Reference
 from services.serving.repository import CPU_THREADS
+from services.serving.runtime import on_cpu
 from services.synthetic import make_case
 
 MODELS = Path(__file__).parents[2] / "models"
@@ -32,9 +32,9 @@ def synthetic_agreement(name: str) -> Agreement:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_model_does_what_its_card_says(name: str) -> None:
     """All nine organs of an unseen patient, on the CT's own grid, within 0.1 of the card's mean over patients."""
-    torch.set_num_threads(CPU_THREADS)
     card = load_card(MODELS / name)
-    scores = organ_dsc(load_network(MODELS / name, card), card, unseen())
+    run = on_cpu(load_network(MODELS / name, card), card, CPU_THREADS)
+    scores = organ_dsc(run, card, unseen())
     assert len(scores) == 9
     assert np.mean(list(scores.values())) > synthetic_agreement(name).mean_dsc - 0.1, scores
 

@@ -1,0 +1,99 @@
+"""What computes a window: torch on a GPU, and on the CPU what the card names."""
+
+import hashlib
+import os
+import warnings
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from services.serving.card import Card
+from services.serving.sliding import Run
+
+GPU_BATCH = 4
+"""Windows computed at a time on a GPU; on the CPU one is quickest."""
+
+
+def on_gpu(network: nn.Module, device: torch.device) -> Run:
+    """Run on a CUDA device, in half precision."""
+    network = network.to(device)
+
+    def run(windows: Tensor) -> Tensor:
+        with torch.autocast(device.type, torch.float16):
+            return network(windows.to(device))  # type: ignore[no-any-return]
+
+    return run
+
+
+def on_cpu(network: nn.Module, card: Card, threads: int) -> Run:
+    """Run on the CPU in float32, by the runtime that the card names. `threads` compute it."""
+    torch.set_num_threads(threads)
+    return _RUNTIMES[card.cpu_runtime](network, card, threads)
+
+
+def _torch(network: nn.Module, _card: Card, _threads: int) -> Run:
+    return network
+
+
+def _openvino(network: nn.Module, card: Card, threads: int) -> Run:
+    """The network as OpenVINO computes it: converted once and then read from the cache."""
+    import openvino
+
+    path = _converted(network, card)
+    model = openvino.Core().compile_model(
+        path,
+        "CPU",
+        # float32: some processors would be given bfloat16, and answer differently from the next one.
+        {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1},
+    )
+    request = model.create_infer_request()
+
+    def run(windows: Tensor) -> Tensor:
+        # One after the other: the shape that a network was converted for is that of one window.
+        return torch.cat([torch.from_numpy(request.infer(window[None].numpy())[0].copy()) for window in windows])
+
+    return run
+
+
+_RUNTIMES: dict[str, Callable[[nn.Module, Card, int], Run]] = {"torch": _torch, "openvino": _openvino}
+
+
+def cache_folder() -> Path:
+    """Where converted networks are kept: ATLAS_SERVING_CACHE, or below the user's cache folder."""
+    named = os.environ.get("ATLAS_SERVING_CACHE")
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(named) if named else Path(base) / "abdomenatlas" / "networks"
+
+
+def _converted(network: nn.Module, card: Card) -> Path:
+    """The network's file in OpenVINO's own form. Written beside and moved, so that processes may race for it."""
+    import openvino
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    weights = card.weights.sha256 if card.weights else ""
+    about = "\0".join(
+        [card.network.model_dump_json(), weights, str(card.window), version("openvino"), torch.__version__]
+    )
+    folder = cache_folder()
+    path = folder / f"{card.name}-{hashlib.sha256(about.encode()).hexdigest()[:16]}.xml"
+    if path.exists():
+        return path
+    folder.mkdir(parents=True, exist_ok=True)
+    with warnings.catch_warnings():
+        # That a trace holds for one shape of input alone: a window always has that shape.
+        warnings.simplefilter("ignore")
+        decoder = TorchScriptPythonDecoder(network, example_input=(torch.zeros(1, 1, *card.window),))
+    # Not openvino.convert_model, which may report its use over the internet.
+    frontend = FrontEndManager().load_by_framework("pytorch")
+    model = frontend.convert(frontend.load(decoder))
+    model.reshape([1, 1, *card.window])
+    part = folder / f"{path.stem}.{os.getpid()}.part"
+    openvino.serialize(model, part.with_suffix(".part.xml"), part.with_suffix(".part.bin"))
+    # The weights first: who finds the .xml finds them too.
+    part.with_suffix(".part.bin").replace(path.with_suffix(".bin"))
+    part.with_suffix(".part.xml").replace(path)
+    return path
