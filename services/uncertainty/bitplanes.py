@@ -16,8 +16,8 @@ from services.core.boxes import Boxed, Mask, Region
 
 Words = npt.NDArray[np.uint64]
 
-RADIUS = 2
-"""Of the box that `open_box` opens by, in voxels."""
+MAX_RADIUS = 63
+"""Of the box that `open_box` opens by, in voxels: a neighbour along i lies in the next word at most."""
 
 
 def _popcount(typing_context, word):  # type: ignore[no-untyped-def]
@@ -113,18 +113,20 @@ def count(words: Words) -> int:
     return int(_count(words.reshape(-1)))
 
 
-def open_box(words: Words, width: int) -> Words:
-    """The mask of rows of `width` voxels opened by a box of 5x5x5 voxels; outside the grid is 0.
+def open_box(words: Words, width: int, radii: tuple[int, int, int] = (2, 2, 2)) -> Words:
+    """The mask of rows of `width` voxels opened by a box of 2 r + 1 voxels along k, j and i; outside the grid is 0.
 
-    That equals two erosions and then two dilations by the full 3x3x3 element with border 0. A grid that is thinner
-    than five voxels along any axis opens to nothing.
+    With the radius 2 that equals two erosions and then two dilations by the full 3x3x3 element with border 0. A grid
+    that is thinner than the box along any axis opens to nothing. No radius may be above `MAX_RADIUS`.
     """
+    if max(radii) > MAX_RADIUS:
+        raise ValueError(f"a box of radii up to {MAX_RADIUS} is expected, not {radii}")
     depth, height, _ = words.shape
-    if min(depth, height, width) < 2 * RADIUS + 1:
-        return np.zeros_like(words)
     eroded = np.zeros_like(words)
-    if _erode(words, width, eroded):
-        _dilate(eroded, width)
+    if any(n < 2 * r + 1 for n, r in zip((depth, height, width), radii, strict=True)):
+        return eroded
+    if _erode(words, radii, eroded):
+        _dilate(eroded, width, radii)
     return eroded
 
 
@@ -219,91 +221,79 @@ def _bounds(words):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _erode_row(row, out):  # type: ignore[no-untyped-def]
-    """Bits whose two neighbours to either side in the row are set too."""
-    before, here = np.uint64(0), row[0]
-    for w in range(len(row)):
-        after = row[w + 1] if w + 1 < len(row) else np.uint64(0)
-        left = (here << np.uint64(1) | before >> np.uint64(63)) & (here << np.uint64(2) | before >> np.uint64(62))
-        right = (here >> np.uint64(1) | after << np.uint64(63)) & (here >> np.uint64(2) | after << np.uint64(62))
-        out[w] = here & left & right
-        before, here = here, after
+def _shifted(row, w, by):  # type: ignore[no-untyped-def]
+    """Word w of a row as it is when all bits move up by `by` places, or down if that is negative; |by| < 64."""
+    if by >= 0:
+        before = row[w - 1] >> np.uint64(64 - by) if by > 0 and w > 0 else np.uint64(0)
+        return row[w] << np.uint64(by) | before
+    after = row[w + 1] << np.uint64(64 + by) if w + 1 < len(row) else np.uint64(0)
+    return row[w] >> np.uint64(-by) | after
 
 
 @njit(nogil=True, cache=True)
-def _dilate_row(row, rest):  # type: ignore[no-untyped-def]
-    """Bits, in place, that have a neighbour within two in the row; `rest` are the valid bits of the last word."""
-    before, here = np.uint64(0), row[0]
-    for w in range(len(row)):
-        after = row[w + 1] if w + 1 < len(row) else np.uint64(0)
-        left = here << np.uint64(1) | before >> np.uint64(63) | here << np.uint64(2) | before >> np.uint64(62)
-        right = here >> np.uint64(1) | after << np.uint64(63) | here >> np.uint64(2) | after << np.uint64(62)
-        row[w] = here | left | right
-        before, here = here, after
-    row[len(row) - 1] &= rest
-
-
-@njit(nogil=True, cache=True)
-def _erode_plane(plane, by_row, out):  # type: ignore[no-untyped-def]
+def _erode_plane(plane, radius_j, radius_i, by_row, out):  # type: ignore[no-untyped-def]
     """One slice (j, w) eroded along i and j; whether anything is left."""
     height, width = plane.shape
     for j in range(height):
-        _erode_row(plane[j], by_row[j])
+        row, target = plane[j], by_row[j]
+        target[...] = row
+        if radius_i and any_bit(row):
+            for w in range(width):
+                word = row[w]
+                for by in range(1, radius_i + 1):
+                    word &= _shifted(row, w, by) & _shifted(row, w, -by)
+                target[w] = word
     out[...] = 0
-    source, target = by_row.reshape(-1), out[2 : height - 2].reshape(-1)
-    some = np.uint64(0)
-    for v in range(len(target)):
-        word = (
-            source[v]
-            & source[v + width]
-            & source[v + 2 * width]
-            & source[v + 3 * width]
-            & source[v + 4 * width]
-        )  # fmt: skip
-        target[v] = word
-        some |= word
-    return some != 0
+    source, target = by_row.reshape(-1), out[radius_j : height - radius_j].reshape(-1)
+    target[...] = source[: len(target)]
+    for row in range(1, 2 * radius_j + 1):
+        other = source[row * width : row * width + len(target)]
+        for v in range(len(target)):
+            target[v] &= other[v]
+    return any_bit(target)
 
 
 @njit(nogil=True, cache=True)
-def _erode(words, width, out):  # type: ignore[no-untyped-def]
-    """`words` eroded by 5x5x5 into `out`, which is all 0; whether anything is left."""
+def _erode(words, radii, out):  # type: ignore[no-untyped-def]
+    """`words` eroded by a box into `out`, which is all 0; whether anything is left."""
     depth, height, row_words = words.shape
-    window = np.empty((5, height, row_words), np.uint64)
+    size = 2 * radii[0] + 1
+    window = np.empty((size, height, row_words), np.uint64)
     by_row = np.empty((height, row_words), np.uint64)
     run, some = 0, False
     for k in range(depth):
-        # Five slices in a row must have something left for the middle one to keep anything.
-        full = any_bit(words[k].reshape(-1)) and _erode_plane(words[k], by_row, window[k % 5])
+        # All slices of the box must have something left for the middle one to keep anything.
+        full = any_bit(words[k].reshape(-1)) and _erode_plane(words[k], radii[1], radii[2], by_row, window[k % size])
         run = run + 1 if full else 0
-        if run >= 5:
-            a, b, c = window[0].reshape(-1), window[1].reshape(-1), window[2].reshape(-1)
-            d, e, target = window[3].reshape(-1), window[4].reshape(-1), out[k - 2].reshape(-1)
-            left = np.uint64(0)
-            for v in range(len(target)):
-                word = a[v] & b[v] & c[v] & d[v] & e[v]
-                target[v] = word
-                left |= word
-            some = some or left != 0
+        if run >= size:
+            target = out[k - radii[0]].reshape(-1)
+            target[...] = window[0].reshape(-1)
+            for other in range(1, size):
+                source = window[other].reshape(-1)
+                for v in range(len(target)):
+                    target[v] &= source[v]
+            some = some or any_bit(target)
     return some
 
 
 @njit(nogil=True, cache=True)
-def _dilate(words, width):  # type: ignore[no-untyped-def]
-    """`words` dilated by 5x5x5 in place."""
+def _dilate(words, width, radii):  # type: ignore[no-untyped-def]
+    """`words` dilated by a box in place."""
     depth, height, row_words = words.shape
+    size = 2 * radii[0] + 1
     rest = ~np.uint64(0) >> np.uint64(-width & 63)
-    window = np.zeros((5, height, row_words), np.uint64)
-    filled = np.zeros(5, np.bool_)
-    for k in range(depth + 2):
-        slot = k % 5
+    window = np.zeros((size, height, row_words), np.uint64)
+    by_row = np.empty((height, row_words), np.uint64)
+    filled = np.zeros(size, np.bool_)
+    for k in range(depth + radii[0]):
+        slot = k % size
         filled[slot] = k < depth and any_bit(words[min(k, depth - 1)].reshape(-1))
         if filled[slot]:
-            _dilate_plane(words[k], window[slot], rest)
-        if k < 2:
+            _dilate_plane(words[k], radii[1], radii[2], rest, by_row, window[slot])
+        if k < radii[0]:
             continue
-        target = words[k - 2].reshape(-1)
-        for other in range(5):
+        target = words[k - radii[0]].reshape(-1)
+        for other in range(size):
             if filled[other]:
                 source = window[other].reshape(-1)
                 for v in range(len(target)):
@@ -311,15 +301,20 @@ def _dilate(words, width):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _dilate_plane(plane, out, rest):  # type: ignore[no-untyped-def]
-    """One slice (j, w) dilated along i and j."""
-    height = len(plane)
-    out[...] = plane
+def _dilate_plane(plane, radius_j, radius_i, rest, by_row, out):  # type: ignore[no-untyped-def]
+    """One slice (j, w) dilated along i and j; `rest` are the valid bits of a row's last word."""
+    height, width = plane.shape
+    out[...] = 0
     for j in range(height):
-        if any_bit(plane[j]):
-            for other in range(max(0, j - 2), min(height, j + 3)):
-                if other != j:
-                    for w in range(plane.shape[1]):
-                        out[other, w] |= plane[j, w]
-    for j in range(height):
-        _dilate_row(out[j], rest)
+        row, wide = plane[j], by_row[j]
+        if not any_bit(row):
+            continue
+        for w in range(width):
+            word = row[w]
+            for by in range(1, radius_i + 1):
+                word |= _shifted(row, w, by) | _shifted(row, w, -by)
+            wide[w] = word
+        wide[width - 1] &= rest
+        for other in range(max(0, j - radius_j), min(height, j + radius_j + 1)):
+            for w in range(width):
+                out[other, w] |= wide[w]

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
 from services.core.boxes import Boxed, Mask
-from services.core.components import components, largest_component
+from services.core.components import components, labelled_runs, largest_component
 
 
 def whole(part: Boxed, shape: tuple[int, ...]) -> Mask:
@@ -90,3 +90,21 @@ def test_all_components_equal_scipys(mask: Mask, least: int, most: int) -> None:
 
 def test_an_array_without_voxels_has_no_components() -> None:
     assert components(np.zeros((0, 0, 0), np.uint8)) == []
+
+
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.4])
+def test_labelled_runs_are_scipys_components(share: float) -> None:
+    mask = (np.random.default_rng(3).random((9, 11, 13)) < share).astype(np.uint8)
+    runs = labelled_runs(mask)
+    numbers = np.zeros(mask.shape, int)
+    for row in range(9 * 11):
+        for run in range(runs.rows[row], runs.rows[row + 1]):
+            numbers[row // 11, row % 11, runs.begin[run] : runs.end[run]] = 1 + runs.component[run]
+    expected, count = ndimage.label(mask, np.ones((3, 3, 3)))
+    np.testing.assert_array_equal(numbers, expected)
+    assert runs.count == count
+
+
+def test_an_empty_mask_has_no_runs() -> None:
+    runs = labelled_runs(np.zeros((3, 4, 5), np.uint8))
+    assert (runs.count, len(runs.begin)) == (0, 0)
