@@ -15,7 +15,7 @@ from services.inference.model import Card, Model, card
 
 ASK_SECONDS = 10.0
 """Deadline of everything but inference."""
-LOAD_SECONDS = 120.0
+LOAD_SECONDS = 300.0
 """Deadline of loading a model again."""
 STUB_DIED = "Stub process"
 """How Triton's message begins when the process that runs a model's Python is gone."""

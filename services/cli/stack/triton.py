@@ -94,7 +94,7 @@ class TritonServer:
         """Whether it answers and all its models are loaded."""
         return is_serving(self.address)
 
-    def wait_ready(self, seconds: float = 120.0) -> None:
+    def wait_ready(self, seconds: float = 300.0) -> None:
         """Wait until all models are loaded. Raises DEPENDENCY_UNAVAILABLE with the end of the log if they are not."""
         deadline = time.monotonic() + seconds
         while not self.is_ready():
