@@ -26,6 +26,7 @@ def main() -> None:
         "abdomenatlas.scheduler.v1.SchedulerService",
         add_SchedulerServiceServicer_to_server,
         service.servicer,
+        audit=service.audit,
         startup=service.start,
         shutdown=service.stop,
     )

@@ -1,5 +1,7 @@
 """The scheduler put together: what there is in a process, and in which order it starts and stops."""
 
+from services.core.audit.log import AuditLog
+from services.core.rpc.audit_servicer import AuditServicer
 from services.scheduler import clock
 from services.scheduler.campaign_calls import CampaignCalls
 from services.scheduler.database import Database
@@ -31,6 +33,8 @@ class Service:
             ReviewCalls(self._database, self._workers, clock.now, wake),
             settings.poll_seconds,
         )
+        log = AuditLog("scheduler", writing=self._database.change, reading=self._database.read)
+        self.audit = AuditServicer(log)
 
     def prepare(self) -> None:
         """Take the database and bring it up to date. Raises FIELD_INVALID if another process has it."""

@@ -9,6 +9,8 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, ForeignKey, Index, MetaData, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from services.core.audit.log import table as audit_log
+
 ID = String(63)
 NAME = String(255)
 
@@ -25,6 +27,9 @@ class Base(DeclarativeBase):
         }
     )
     type_annotation_map = {int: BigInteger, list[str]: JSON, dict[str, Any]: JSON}  # noqa: RUF012 (SQLAlchemy's name)
+
+
+audit_log("scheduler").to_metadata(Base.metadata)
 
 
 class Campaign(Base):

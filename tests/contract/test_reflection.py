@@ -23,7 +23,7 @@ CALLS: dict[str, tuple[str, dict[str, Any], str]] = {
 }
 
 
-KEEP_AUDIT_LOGS = ("storage",)
+KEEP_AUDIT_LOGS = ("storage", "scheduler")
 
 
 def call(channel: grpc.Channel, service: str, method: str, request: dict[str, Any]) -> list[dict[str, Any]]:

@@ -82,7 +82,7 @@ def test_an_entry_comes_back_as_it_was_written(url: str) -> None:
     assert log.page(1, 10) == [second]
 
 
-@pytest.mark.parametrize("statement", ["UPDATE audit_log SET actor = 'bob'", "DELETE FROM audit_log"])
+@pytest.mark.parametrize("statement", ["UPDATE storage_audit_log SET actor = 'bob'", "DELETE FROM storage_audit_log"])
 def test_the_database_refuses_to_change_the_log(url: str, statement: str) -> None:
     log = opened(url)
     log.append(ENTRY)
@@ -94,12 +94,12 @@ def test_the_database_refuses_to_change_the_log(url: str, statement: str) -> Non
 @pytest.mark.parametrize(
     ("tamper", "named"),
     [
-        ("UPDATE audit_log SET actor = 'bob' WHERE sequence = 3", 3),
-        ("UPDATE audit_log SET time_us = time_us + 1 WHERE sequence = 2", 2),
-        ("UPDATE audit_log SET outcome = 'OK' WHERE sequence = 4", 4),
-        ("DELETE FROM audit_log WHERE sequence = 1", 1),
-        ("DELETE FROM audit_log WHERE sequence = 3", 3),
-        ("UPDATE audit_log SET sequence = 9 WHERE sequence = 2", 2),
+        ("UPDATE storage_audit_log SET actor = 'bob' WHERE sequence = 3", 3),
+        ("UPDATE storage_audit_log SET time_us = time_us + 1 WHERE sequence = 2", 2),
+        ("UPDATE storage_audit_log SET outcome = 'OK' WHERE sequence = 4", 4),
+        ("DELETE FROM storage_audit_log WHERE sequence = 1", 1),
+        ("DELETE FROM storage_audit_log WHERE sequence = 3", 3),
+        ("UPDATE storage_audit_log SET sequence = 9 WHERE sequence = 2", 2),
     ],
 )
 def test_what_was_changed_behind_its_back_is_named(tmp_path: Path, tamper: str, named: int) -> None:
@@ -111,7 +111,7 @@ def test_what_was_changed_behind_its_back_is_named(tmp_path: Path, tamper: str, 
         log.append(replace(ENTRY, outcome=outcome))
     with closing(sqlite3.connect(path)) as connection:
         for word in ("update", "delete"):
-            connection.execute(f"DROP TRIGGER audit_log_{word}")
+            connection.execute(f"DROP TRIGGER storage_audit_log_{word}")
         connection.execute(tamper)
         connection.commit()
     with pytest.raises(BrokenError) as caught:

@@ -77,8 +77,8 @@ def test_the_first_broken_entry_is_named(changed: Closed, tmp_path: Path) -> Non
     """Last, for the log stays broken."""
     path = changed.service.log.parent / "catalog.db"
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("DROP TRIGGER audit_log_update")
-        connection.execute("UPDATE audit_log SET actor = 'nobody' WHERE sequence = 2")
+        connection.execute("DROP TRIGGER storage_audit_log_update")
+        connection.execute("UPDATE storage_audit_log SET actor = 'nobody' WHERE sequence = 2")
         connection.commit()
     shown = run(changed, "verify", cwd=tmp_path)
     assert shown.returncode == Exit.FAULT

@@ -15,42 +15,50 @@ _LONGEST = 256
 """Characters of a text that are kept: resources are what callers say they are."""
 _TEXTS = [field.name for field in fields(Entry) if field.name != "time_us"]
 
-TABLE = sa.Table(
-    "audit_log",
-    sa.MetaData(),
-    sa.Column("sequence", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=False),
-    sa.Column("time_us", sa.BigInteger, nullable=False),
-    *(sa.Column(name, sa.String(_LONGEST), nullable=False) for name in _TEXTS),
-    sa.Column("digest", sa.String(64), nullable=False),
-)
 
-_APPEND_ONLY = {
-    "sqlite": [
-        f"CREATE TRIGGER audit_log_{word.lower()} BEFORE {word} ON audit_log "
-        "BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END"
-        for word in ("UPDATE", "DELETE")
-    ],
-    "postgresql": [
-        "CREATE FUNCTION audit_log_append_only() RETURNS trigger LANGUAGE plpgsql AS "
-        "$$ BEGIN RAISE EXCEPTION 'the audit log is append-only'; END $$",
-        "CREATE TRIGGER audit_log_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_log "
-        "FOR EACH STATEMENT EXECUTE FUNCTION audit_log_append_only()",
-    ],
-}
+def table(log: str) -> sa.Table:
+    """The table of the log of that name, by itself: two services may share a database."""
+    return sa.Table(
+        f"{log}_audit_log",
+        sa.MetaData(),
+        sa.Column(
+            "sequence", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=False
+        ),
+        sa.Column("time_us", sa.BigInteger, nullable=False),
+        *(sa.Column(name, sa.String(_LONGEST), nullable=False) for name in _TEXTS),
+        sa.Column("digest", sa.String(64), nullable=False),
+    )
 
 
-def create(connection: sa.Connection) -> None:
-    """Make the table, as a step of a migration."""
-    TABLE.create(connection)
-    for statement in _APPEND_ONLY[connection.dialect.name]:
+def create(connection: sa.Connection, log: str) -> None:
+    """Make the table, as a step of a migration, and have the database refuse to change or delete an entry."""
+    made = table(log)
+    made.create(connection)
+    for statement in _append_only(made.name, connection.dialect.name):
         connection.exec_driver_sql(statement)
 
 
-def drop(connection: sa.Connection) -> None:
+def drop(connection: sa.Connection, log: str) -> None:
     """Take the table away again."""
-    TABLE.drop(connection)
+    made = table(log)
+    made.drop(connection)
     if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql("DROP FUNCTION audit_log_append_only")
+        connection.exec_driver_sql(f"DROP FUNCTION {made.name}_append_only")
+
+
+def _append_only(name: str, dialect: str) -> list[str]:
+    if dialect == "sqlite":
+        return [
+            f"CREATE TRIGGER {name}_{word.lower()} BEFORE {word} ON {name} "
+            "BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END"
+            for word in ("UPDATE", "DELETE")
+        ]
+    return [
+        f"CREATE FUNCTION {name}_append_only() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'the audit log is append-only'; END $$",
+        f"CREATE TRIGGER {name}_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {name} "
+        f"FOR EACH STATEMENT EXECUTE FUNCTION {name}_append_only()",
+    ]
 
 
 Transaction = Callable[[], AbstractContextManager[Session]]
@@ -63,25 +71,28 @@ class AuditLog:
     def __init__(self, name: str, *, writing: Transaction, reading: Transaction) -> None:
         """On SQLite `writing` must hold the only writer's lock from its start on."""
         self.name, self._writing, self._reading = name, writing, reading
+        self._table = table(name)
 
     def append(self, entry: Entry) -> Sealed:
         """Write an entry after the newest. Raises DEPENDENCY_UNAVAILABLE."""
         entry = Entry(**{name: _line(value) for name, value in asdict(entry).items()})
+        columns = self._table.c
         with self._writing() as session:
             if session.get_bind().dialect.name == "postgresql":
                 session.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
             newest = session.execute(
-                sa.select(TABLE.c.sequence, TABLE.c.digest).order_by(TABLE.c.sequence.desc()).limit(1)
+                sa.select(columns.sequence, columns.digest).order_by(columns.sequence.desc()).limit(1)
             ).first()
             sequence, previous = (newest.sequence, newest.digest) if newest else (0, genesis(self.name))
             sealed = seal(previous, sequence + 1, entry)
             values = {"sequence": sealed.sequence, "digest": sealed.digest, **asdict(entry)}
-            session.execute(sa.insert(TABLE).values(values))
+            session.execute(sa.insert(self._table).values(values))
         return sealed
 
     def page(self, after: int, limit: int) -> Sequence[Sealed]:
         """Entries in order, after a sequence number."""
-        query = sa.select(TABLE).where(TABLE.c.sequence > after).order_by(TABLE.c.sequence).limit(limit)
+        place = self._table.c.sequence
+        query = sa.select(self._table).where(place > after).order_by(place).limit(limit)
         with self._reading() as session:
             rows = session.execute(query).mappings().all()
         return [

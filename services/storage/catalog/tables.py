@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from services.core.audit.log import TABLE as AUDIT_LOG
+from services.core.audit.log import table as audit_log
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -53,7 +53,7 @@ class Base(DeclarativeBase):
     """All tables."""
 
 
-AUDIT_LOG.to_metadata(Base.metadata)
+audit_log("storage").to_metadata(Base.metadata)
 
 
 class Upload(Base):

@@ -12,9 +12,9 @@ depends_on = None
 
 def upgrade() -> None:
     """Make it."""
-    log.create(op.get_bind())
+    log.create(op.get_bind(), "storage")
 
 
 def downgrade() -> None:
     """Take it away."""
-    log.drop(op.get_bind())
+    log.drop(op.get_bind(), "storage")
