@@ -58,7 +58,8 @@ class Pipeline:
                 plan = self._step(run, "plan", lambda: self._plan_decision(submission))
                 with request_id.bound(plan["trace"]):
                     merged = self._step(run, "merge", lambda: self._merge(plan))
-                    self._step(run, "record", lambda: self._decided(submission, merged))
+                    revised_mm3 = self._measured(run, plan, merged)
+                    self._step(run, "record", lambda: self._decided(submission, merged, revised_mm3))
             except StepError as failure:
                 error = str(failure)
                 self._step(run, "record failure", lambda: self._undecided(submission, error))
@@ -163,15 +164,35 @@ class Pipeline:
                 "volume": f"volumes/{review.volume}",
                 "trace": review.trace_id,
                 "predictions": review.predictions,
+                "before": review.label_version,
+                "revision": review.revision,
             }
             revisions = decisions.revisions(session, review.volume)
         with request_id.bound(plan["trace"]):
             sources = self._workers.source_labels(plan["volume"])
         return plan | {"label_versions": [version.name for version in sources] + revisions}
 
-    def _decided(self, submission: Submission, merged: dict[str, Any]) -> None:
+    def _measured(self, run: Run, plan: dict[str, Any], merged: dict[str, Any]) -> float | None:
+        """Tissue whose label the revision changed, in mm^3. None if nobody can tell: the decision stands all the same."""
+        try:
+            measured: float = self._step(run, "measure", lambda: self._measure(plan, merged))
+        except StepError:
+            return None
+        return measured
+
+    def _measure(self, plan: dict[str, Any], merged: dict[str, Any]) -> float:
+        before = {organ.organ for organ in self._workers.label_version(plan["before"]).organs}
+        revised = [organ.organ for organ in self._workers.label_version(plan["revision"]).organs]
+        known = [organ for organ in revised if organ in before]
+        tissue = merged["facts"]["organs_mm3"]
+        new_mm3: float = sum(tissue[organ] for organ in revised if organ not in before)
+        if not known:
+            return new_mm3
+        return new_mm3 + self._workers.differing_mm3(plan["before"], merged["label_version"], known)
+
+    def _decided(self, submission: Submission, merged: dict[str, Any], revised_mm3: float | None) -> None:
         with self._database.change() as session:
-            decisions.merged(session, submission, merged["label_version"], None, self._clock())
+            decisions.merged(session, submission, merged["label_version"], revised_mm3, self._clock())
 
     def _undecided(self, submission: Submission, error: str) -> None:
         with self._database.change() as session:

@@ -103,6 +103,17 @@ class Workers:
         merged: storage_pb2.LabelVersion = self._result(stream, "label_version")
         return merged
 
+    def differing_mm3(self, first: str, second: str, organs: Sequence[str]) -> float:
+        """Tissue that is labelled in one of two label versions and not in the other, summed over `organs` of both.
+
+        Of two masks A and B that is |A| + |B| - 2 |A and B| = (|A| + |B|) (1 - DSC).
+        """
+        request = merging_pb2.CompareRequest(first=first, second=second, organs=organs)
+        stream = self._merging.Compare(request, timeout=self._settings.merge_seconds)
+        found: merging_pb2.LabelComparison = self._result(stream, "comparison")
+        # Without a DSC both masks are empty.
+        return sum((o.first_ml + o.second_ml) * 1000 * (1 - o.dsc) for o in found.organs if o.HasField("dsc"))
+
     def source_labels(self, volume: str) -> list[storage_pb2.LabelVersion]:
         """What the volume's source labelled, oldest first."""
         versions: list[storage_pb2.LabelVersion] = []

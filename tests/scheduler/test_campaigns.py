@@ -182,6 +182,33 @@ def test_a_revision_is_merged_and_the_round_ends(scheduler: Scheduler, world: Wo
     assert scheduler.reviews(name)[1].result == second.label_version
 
 
+@pytest.mark.parametrize("measurable", [True, False])
+def test_what_a_revision_changed_is_measured_and_a_decision_stands_without_it(
+    scheduler: Scheduler, world: World, name: str, measurable: bool
+) -> None:
+    volume = f"measurable-{measurable}".lower()
+    world.sources[volume] = ()
+    world.organ_mm3 = 1000.0
+    if not measurable:
+        world.faults["compare", volume] = [AtlasError(Reason.VOLUME_TOO_LARGE, "It needs 99 GB.", field="first")]
+    scheduler.create(name, [volume], review_share=1.0)
+    seen = len(scheduler.rest(name))
+    (review,) = scheduler.reviews(name)
+    revision = world.add_label(volume, storage_pb2.ORIGIN_REVISION, ["spleen", "liver"], "ann")
+    request = pb.SubmitReviewRequest(
+        name=review.name,
+        fencing_token=_claim(scheduler, review),
+        decision=pb.Review.DECISION_REVISED,
+        revision=revision,
+    )
+    scheduler.rpc.SubmitReview(request)
+    assert scheduler.rest(name, seen)[-1].kind == Kind.KIND_ROUND_DONE
+    (done,) = scheduler.reviews(name)
+    assert done.HasField("revised_mm3") == measurable
+    # Two organs of 1000 mm^3 before and after, with a DSC of one half: (1000 + 1000) / 2 each.
+    assert done.revised_mm3 == (2000 if measurable else 0)
+
+
 def test_the_next_round_leaves_reviewed_volumes_alone(scheduler: Scheduler, world: World, name: str) -> None:
     scheduler.create(name, ["a", "b", "c"], review_share=0.3)
     seen = len(scheduler.rest(name))

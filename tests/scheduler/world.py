@@ -196,6 +196,20 @@ class Merging(MergingServiceServicer):
     def __init__(self, server: "Server") -> None:
         self.server = server
 
+    async def Compare(
+        self, request: merging_pb2.CompareRequest, context: Any
+    ) -> AsyncIterator[merging_pb2.CompareResponse]:
+        """Half of every organ is the same, whatever the versions."""
+        self.server.world.meet("compare", request.first.split("/")[1])
+        for organ in request.organs:
+            for name in (request.first, request.second):
+                assert organ in {label.organ for label in self.server.world.labels[name].organs}
+        ml = self.server.world.organ_mm3 / 1000
+        organs = [
+            merging_pb2.OrganAgreement(organ=organ, dsc=0.5, first_ml=ml, second_ml=ml) for organ in request.organs
+        ]
+        yield merging_pb2.CompareResponse(comparison=merging_pb2.LabelComparison(organs=organs))
+
     async def Merge(self, request: merging_pb2.MergeRequest, context: Any) -> AsyncIterator[merging_pb2.MergeResponse]:
         volume = _volume(self.server.world, request.volume)
         self.server.world.meet("merge", volume)

@@ -83,7 +83,7 @@ def _rules() -> Mapping[str, Rule]:
             "CheckLabels": _read(frozenset({"scheduler"})),
         },
         "merging": {
-            "Compare": _read(),
+            "Compare": _read(frozenset({"scheduler"})),
             "Merge": Rule(Role.OPERATOR, frozenset({"scheduler"})),
         },
         "scheduler": {
