@@ -173,7 +173,7 @@ class Pipeline:
         return plan | {"label_versions": [version.name for version in sources] + revisions}
 
     def _measured(self, run: Run, plan: dict[str, Any], merged: dict[str, Any]) -> float | None:
-        """Tissue whose label the revision changed, in mm^3. None if nobody can tell: the decision stands all the same."""
+        """Tissue whose label the revision changed, in mm^3. None if nobody can tell: the decision stands without it."""
         try:
             measured: float = self._step(run, "measure", lambda: self._measure(plan, merged))
         except StepError:
