@@ -7,6 +7,7 @@ of an organ that lies right holds one tissue, one that lies wrong holds several.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -116,7 +117,7 @@ def _by_header(voxels: Voxels, index: npt.NDArray[np.float64], turn: npt.NDArray
     for axis in range(3):
         start = int(np.rint(index[2 - axis, 3]))
         corner.append(start if signs[axis] > 0 else start - turned.shape[axis] + 1)
-    laid: Voxels = np.zeros(ct.array_shape, np.uint8 if voxels.dtype == np.uint8 else np.uint16)
+    laid = cast(Voxels, np.zeros(ct.array_shape, voxels.dtype))
     into, out_of = [], []
     for axis in range(3):
         low, high = max(0, corner[axis]), min(ct.array_shape[axis], corner[axis] + turned.shape[axis])

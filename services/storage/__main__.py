@@ -10,8 +10,10 @@ from services.core.memory import MemoryGate
 from services.core.rpc.audit_servicer import AuditServicer
 from services.core.rpc.server import run
 from services.storage.blobs import Blobs
+from services.storage.cases import Cases
 from services.storage.catalog import database
 from services.storage.catalog.catalog import Catalog
+from services.storage.duplicates import Duplicates
 from services.storage.label_import import LabelImport
 from services.storage.objects.choose import choose
 from services.storage.records import Records
@@ -55,12 +57,15 @@ def _serve(settings: Settings) -> None:
         concurrent=settings.concurrent_streams,
         idle_seconds=settings.upload_idle_seconds,
     )
-    records = Records(catalog, blobs)
+    records, volumes = Records(catalog, blobs), Volumes(catalog, blobs, gate)
+    label_import = LabelImport(catalog, blobs, records, gate)
     servicer = StorageServicer(
         transfers,
-        Volumes(catalog, blobs, gate),
+        volumes,
         records,
-        LabelImport(catalog, blobs, records, gate),
+        label_import,
+        Cases(catalog, volumes, records, label_import),
+        Duplicates(catalog),
         concurrent_ingests=settings.concurrent_ingests,
     )
     sweeper = Sweeper(uploads, settings.sweep_seconds)

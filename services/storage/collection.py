@@ -71,7 +71,7 @@ class Collection(Generic[M]):
     def get(self, name: str, field: str = "name") -> M:
         """Raises NAME_INVALID or RESOURCE_NOT_FOUND."""
         volume_id, id_ = parse(name, self._kind.pattern, field)
-        return self._kind.parse(self._catalog.get(self._kind.table, volume_id, id_, name))
+        return self._kind.parse(self._catalog.get(self._kind.table, volume_id, id_, name, field))
 
     def require_of(self, volume_id: str, name: str, field: str) -> M:
         """The same, if it belongs to that volume. Raises FIELD_INVALID too."""
@@ -79,15 +79,12 @@ class Collection(Generic[M]):
             raise AtlasError(Reason.FIELD_INVALID, f"{name} is not of volumes/{volume_id}.", field=field)
         return self.get(name, field)
 
-    def add(self, volume_id: str, id_: str, message: M) -> M:
-        """Commit a checked message, or return what was committed first under this id.
-
-        Raises RESOURCE_CONFLICT if that was made of something else.
-        """
+    def row(self, volume_id: str, id_: str, message: M) -> tables.OfVolume:
+        """The row of a checked message, which gets its name and time."""
         now = datetime.now(UTC)
         message.name = f"volumes/{volume_id}/{self._kind.collection}/{id_}"
         message.create_time.FromDatetime(now)
-        row = self._kind.table(
+        return self._kind.table(
             volume_id=volume_id,
             id=id_,
             array_sha256=self._kind.array_sha256(message),
@@ -95,7 +92,13 @@ class Collection(Generic[M]):
             record=json_format.MessageToJson(message, indent=None),
             **self._kind.columns(message),
         )
-        stored = self._kind.parse(self._catalog.add(row, message.name))
+
+    def add(self, volume_id: str, id_: str, message: M) -> M:
+        """Commit a checked message, or return what was committed first under this id.
+
+        Raises RESOURCE_CONFLICT if that was made of something else.
+        """
+        stored = self._kind.parse(self._catalog.add(self.row(volume_id, id_, message), message.name))
         if self._kind.inputs(stored) != self._kind.inputs(message):
             raise AtlasError(
                 Reason.RESOURCE_CONFLICT,

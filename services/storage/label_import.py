@@ -2,28 +2,31 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from typing import BinaryIO
+from dataclasses import dataclass
+from typing import BinaryIO, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from abdomenatlas.storage.v1 import storage_pb2 as pb
-from services.core import arrayfile, classmaps, nifti
-from services.core.classmaps import ClassMap
+from services.core import arrayfile, nifti
+from services.core.alignment import Voxels, align, is_plain
+from services.core.boxes import Boxed, crop
 from services.core.errors import AtlasError, Reason
-from services.core.geometry import Geometry, mismatch
+from services.core.geometry import Geometry
 from services.core.memory import MemoryGate
 from services.core.names import content_id, parse
-from services.core.rpc.convert import array_ref
-from services.core.texts import require_text
+from services.core.nifti import Header
+from services.core.pairs import split
+from services.core.rpc.convert import array_ref, geometry_from_proto
 from services.storage import volumes
 from services.storage.blobs import Blobs, parse_name
 from services.storage.catalog.catalog import Catalog
 from services.storage.cleaning import Cleaning
+from services.storage.label_plan import Asked, Plan, Target, check, plan, title
 from services.storage.records import Records
 
-MAX_FILES = 256
-_SHOWN_IDS = 20
+Mask = npt.NDArray[np.uint8]
 
 
 class LabelImport:
@@ -37,92 +40,155 @@ class LabelImport:
         """Read, check and combine the files; the same files give the same label version.
 
         Raises GEOMETRY_MISMATCH, LABEL_UNKNOWN, ORGAN_UNKNOWN, MASK_NOT_BINARY and what the reading of a NIfTI file
-        raises, with the file's display name as the field.
+        raises, with the file's display name as the field; and FIELD_INVALID if the files say nothing of our organs.
         """
         (volume_id,) = parse(request.parent, volumes.NAME, "parent")
-        class_map = _check(request)
-        ct = volumes.geometry(self._catalog.volume(volume_id))
+        check(request)
+        volume = volumes.message(self._catalog.volume(volume_id))
+        version_id = self.id_of(request)
+        stored = self._records.label_versions.find(volume_id, version_id)
+        if stored:
+            return stored
+        version = self.prepare(request, volume)
+        if version is None:
+            raise AtlasError(
+                Reason.FIELD_INVALID,
+                "The files say nothing of the organs of the class map.",
+                field="files",
+                remedy="Choose a class map that has what they label.",
+            )
+        return self._records.label_versions.add(volume_id, version_id, version)
+
+    def id_of(self, request: pb.ImportLabelVersionRequest) -> str:
+        """The id of the label version that a request makes: it follows from all that the version is made of."""
+        (volume_id,) = parse(request.parent, volumes.NAME, "parent")
         files = [(file, parse_name(file.object, f"files[{i}].object")) for i, file in enumerate(request.files)]
-        version_id = content_id(
+        return content_id(
             "import",
             volume_id,
             pb.Origin.Name(request.origin),
             request.author,
-            class_map.name,
+            check(request).class_map.name,
+            *([request.dataset_map] if request.dataset_map else []),
             *sorted(set(request.looked_for)),
             *sorted(f"{file.organ}={sha256}" for file, sha256 in files),
         )
-        stored = self._records.label_versions.find(volume_id, version_id)
-        if stored:
-            return stored
-        version = pb.LabelVersion(origin=request.origin, class_map=class_map.name, author=request.author)
-        self._read(version, request, class_map, ct, request.parent)
-        return self._records.label_versions.add(volume_id, version_id, version)
 
-    def _read(
-        self,
-        version: pb.LabelVersion,
-        request: pb.ImportLabelVersionRequest,
-        class_map: ClassMap,
-        ct: Geometry,
-        ct_name: str,
-    ) -> None:
-        """Fill in masks, organs and notes of `version`."""
-        label_map, masks = _sorted(request.files, class_map)
-        organs, labels = {organ for organ, _ in masks}, None
-        with self._holding(request.files, class_map, ct, label_map is not None):
-            if label_map:
-                with self._opened(label_map) as file:
-                    labels = nifti.read_labels(file)
-                    _require_same_grid(labels.geometry, ct, label_map, ct_name, version)
-                    mapped = _mapped_organs(labels.voxels, class_map, request.looked_for)
-                version.notes.extend(f"{_title(label_map)}: {note}" for note in labels.notes)
-                if organs & mapped:
-                    raise _twice(sorted(organs & mapped)[0])
-                organs |= mapped
-            in_order = [organ for organ in class_map.organs if organ in organs]
-            writer = arrayfile.Writer(in_order, "uint8", ct)
-            counts: dict[str, int] = {}
-            for organ, entry in masks:
-                with self._opened(entry) as file:
-                    mask = nifti.read_mask(file)
-                    _require_same_grid(mask.geometry, ct, entry, ct_name, version)
-                version.notes.extend(f"{_title(entry)}: {note}" for note in mask.notes)
-                writer.write(organ, mask.voxels)
-                counts[organ] = int(np.count_nonzero(mask.voxels))
-            if labels:
-                for organ in (organ for organ in in_order if organ not in counts):
-                    is_organ = (labels.voxels == class_map.id_of(organ)).view(np.uint8)
-                    writer.write(organ, is_organ)
-                    counts[organ] = int(np.count_nonzero(is_organ))
-            data = writer.finish()
-            version.masks.CopyFrom(array_ref(self._blobs.put(data), arrayfile.decode(data)))
-        version.organs.extend(
-            pb.OrganLabel(
-                organ=organ,
-                origin=request.origin,
-                voxels=counts[organ],
-                volume_mm3=counts[organ] * ct.voxel_volume_mm3,
-            )
-            for organ in in_order
-        )
+    def prepare(self, request: pb.ImportLabelVersionRequest, volume: pb.Volume) -> pb.LabelVersion | None:
+        """The label version of a volume, which need not be in the catalog yet; None if it would hold no organ.
 
-    @contextmanager
-    def _holding(
-        self, files: Sequence[pb.LabelFile], class_map: ClassMap, ct: Geometry, has_map: bool
-    ) -> Iterator[None]:
-        """The memory of the largest file, of a label map that stays while masks are read, and of the array file.
-
-        A 0/1 mask of pure noise takes less than half a byte a voxel there, and at its end the array file is copied.
+        Raises what `run` raises.
         """
-        needed = 0
+        asked = check(request)
+        if request.voxel_digest and request.voxel_digest != volume.voxel_digest:
+            raise AtlasError(
+                Reason.FIELD_INVALID,
+                f"The labels were drawn on another CT than {volume.name}.",
+                field="voxel_digest",
+                remedy="Import them to the volume that they were drawn on.",
+            )
+        version = pb.LabelVersion(
+            origin=request.origin,
+            class_map=asked.class_map.name,
+            author=request.author,
+            dataset_map=request.dataset_map,
+        )
+        case = _Case(volume, geometry_from_proto(volume.geometry), self._headers(request.files))
+        version.notes.extend(case.notes())
+        with self._gate.hold(case.needed_bytes(asked), what=title(request.files[0])):
+            return version if self._fill(version, asked, case) else None
+
+    def _fill(self, version: pb.LabelVersion, asked: Asked, case: "_Case") -> bool:
+        """Put masks and organs into the version; whether there is any."""
+        label_map = self._label_map(asked, case, version)
+        made = plan(asked, _occurring(label_map) if label_map is not None else ())
+        version.notes.extend(made.notes)
+        apart: dict[str, Boxed] = {}
+        for target in made.targets:
+            apart |= dict(self._sides(target, label_map, case, version))
+        whole = {target.name: target for target in made.targets if len(target.organs) == 1}
+        organs = [organ for organ in asked.class_map.organs if organ in whole or organ in apart]
+        if not organs:
+            return False
+        writer = arrayfile.Writer(organs, "uint8", case.grid)
+        for organ in organs:
+            if organ in apart:
+                writer.write(organ, apart[organ].voxels, apart[organ].corner)
+                count = apart[organ].count
+            else:
+                mask = self._mask(whole[organ], label_map, case, version)
+                writer.write(organ, mask)
+                count = int(np.count_nonzero(mask))
+            version.organs.append(_told(organ, count, made, version.origin, case.grid))
+        data = writer.finish()
+        version.masks.CopyFrom(array_ref(self._blobs.put(data), arrayfile.decode(data)))
+        return True
+
+    def _sides(
+        self, target: Target, label_map: Voxels | None, case: "_Case", version: pb.LabelVersion
+    ) -> Iterator[tuple[str, Boxed]]:
+        """Left and right of an un-split pair; nothing of another target, and of a pair that cannot be told apart."""
+        if len(target.organs) == 1:
+            return
+        parts = split(self._mask(target, label_map, case, version), case.grid)
+        version.notes.append(f"{target.name}: {parts.note}")
+        for organ, mask in zip(target.organs, (parts.left, parts.right), strict=True):
+            if mask is not None:
+                box = crop(mask)
+                yield organ, Boxed(box.corner, box.voxels.copy())
+
+    def _mask(self, target: Target, label_map: Voxels | None, case: "_Case", version: pb.LabelVersion) -> Mask:
+        """The union of a target's pieces, uint8 0/1 (k, j, i) on the CT's grid."""
+        union: Mask | None = None
+        for piece in target.pieces:
+            if piece.labels:
+                assert label_map is not None
+                chosen = np.zeros(np.iinfo(label_map.dtype).max + 1, np.uint8)
+                chosen[[label for label in piece.labels if label < len(chosen)]] = 1
+                mask = chosen[label_map]
+            else:
+                with self._opened(piece.file) as file:
+                    read = nifti.read_mask(file)
+                    mask = cast(Mask, self._aligned(read.voxels, read.header, piece.file, case, version))
+                version.notes.extend(f"{title(piece.file)}: {note}" for note in read.notes)
+            if union is None:
+                union = mask
+            else:
+                union |= mask
+        assert union is not None
+        return union
+
+    def _label_map(self, asked: Asked, case: "_Case", version: pb.LabelVersion) -> Voxels | None:
+        if asked.label_map is None:
+            return None
+        with self._opened(asked.label_map) as file:
+            read = nifti.read_labels(file)
+            voxels = self._aligned(read.voxels, read.header, asked.label_map, case, version)
+        version.notes.extend(f"{title(asked.label_map)}: {note}" for note in read.notes)
+        return voxels
+
+    def _aligned(
+        self, voxels: Voxels, header: Header, entry: pb.LabelFile, case: "_Case", version: pb.LabelVersion
+    ) -> Voxels:
+        """Labels on the CT's grid; what their header did about it is noted."""
+        name = title(entry)
+        aligned = align(
+            voxels, header.geometry, case.grid, lambda: self._ct(case.volume), name=name, ct_name=case.volume.name
+        )
+        if aligned.note:
+            version.notes.append(f"{name}: {aligned.note}")
+        return aligned.voxels
+
+    def _ct(self, volume: pb.Volume) -> npt.NDArray[np.int16]:
+        with closing(self._blobs.open_buffered(volume.ct.sha256)) as file:
+            return nifti.read_ct(file).voxels
+
+    def _headers(self, files: Sequence[pb.LabelFile]) -> list[Header]:
+        headers = []
         for entry in files:
             with self._opened(entry) as file:
-                needed = max(needed, nifti.labels_bytes(nifti.read_header(file)))
-        organs = len(class_map.organs) if has_map else len(files)
-        needed = needed * (2 if has_map else 1) + organs * ct.voxel_count
-        with self._gate.hold(needed, what=_title(files[0])):
-            yield
+                headers.append(nifti.read_header(file))
+        return headers
 
     @contextmanager
     def _opened(self, entry: pb.LabelFile) -> Iterator[BinaryIO]:
@@ -133,91 +199,56 @@ class LabelImport:
             with closing(self._blobs.open_buffered(clean.sha256)) as file:
                 yield file
         except AtlasError as error:
-            raise error.at(_title(entry)) from error
+            raise error.at(title(entry)) from error
 
 
-def _check(request: pb.ImportLabelVersionRequest) -> ClassMap:
-    class_map = classmaps.load(request.class_map or classmaps.DEFAULT)
-    if request.origin not in (pb.ORIGIN_SOURCE, pb.ORIGIN_REVISION):
-        raise AtlasError(
-            Reason.FIELD_INVALID,
-            "What is imported comes from a source or from a revision.",
-            field="origin",
-            remedy="Use ORIGIN_SOURCE or ORIGIN_REVISION.",
-        )
-    require_text(request.author, "author", required=True)
-    if not 0 < len(request.files) <= MAX_FILES:
-        raise AtlasError(Reason.FIELD_REQUIRED, f"1 to {MAX_FILES} files are expected.", field="files")
-    class_map.require(tuple(request.looked_for), field="looked_for")
-    for entry in request.files:
-        require_text(entry.display_name, "files.display_name", longest=255)
-    return class_map
+@dataclass(frozen=True)
+class _Case:
+    """The CT that labels belong to, and what the headers of all of its label files say."""
+
+    volume: pb.Volume
+    grid: Geometry
+    headers: Sequence[Header]
+
+    def notes(self) -> Iterator[str]:
+        """What is odd about the files taken together."""
+        kinds = sorted({header.dtype.newbyteorder("=").name for header in self.headers})
+        if len(kinds) > 1:
+            yield f"The label files of this case are stored as {', '.join(kinds)}; all were taken as whole numbers."
+        elif kinds[0].startswith("float"):
+            yield f"The labels are stored as {kinds[0]}; their values are whole numbers and were taken as such."
+
+    def needed_bytes(self, asked: Asked) -> int:
+        """Memory of the largest file, of a label map that stays, of masks that are united, and of the array file.
+
+        A 0/1 mask of pure noise takes less than half a byte a voxel there, and at its end the array file is copied.
+        Where a header contradicts the CT's, a second copy of the labels and the CT are looked at too.
+        """
+        needed = max(map(nifti.labels_bytes, self.headers)) * (2 if asked.label_map else 1)
+        organs = len(asked.class_map.organs) if asked.label_map else len(asked.masks)
+        if asked.dataset:
+            # A pair: the mask, what is left of it, and its two sides.
+            organs += 4
+        if not all(is_plain(header.geometry, self.grid) for header in self.headers):
+            organs += 2 + 2 + 8
+        return needed + organs * self.grid.voxel_count
 
 
-def _sorted(
-    files: Sequence[pb.LabelFile], class_map: ClassMap
-) -> tuple[pb.LabelFile | None, list[tuple[str, pb.LabelFile]]]:
-    """(the label map if there is one, (organ, mask file) in order of the class map)."""
-    maps = [entry for entry in files if not entry.organ]
-    masks = {entry.organ: entry for entry in files if entry.organ}
-    for entry in masks.values():
-        class_map.require([entry.organ], field=_title(entry))
-    if len(maps) > 1:
-        raise AtlasError(
-            Reason.FIELD_INVALID,
-            "There is more than one label map.",
-            field=_title(maps[1]),
-            remedy="Name the organ of each binary mask, and import one label map at a time.",
-        )
-    if len(maps) + len(masks) < len(files):
-        organs = [entry.organ for entry in files]
-        raise _twice(next(organ for organ in organs if organs.count(organ) > 1))
-    return (maps[0] if maps else None), [(organ, masks[organ]) for organ in class_map.organs if organ in masks]
+def _told(organ: str, count: int, made: Plan, origin: pb.Origin.ValueType, grid: Geometry) -> pb.OrganLabel:
+    target = next(target for target in made.targets if organ in target.organs)
+    return pb.OrganLabel(
+        organ=organ,
+        origin=origin,
+        voxels=count,
+        volume_mm3=count * grid.voxel_volume_mm3,
+        structures=target.structures,
+        split_from=target.name if len(target.organs) > 1 else "",
+    )
 
 
-def _mapped_organs(
-    voxels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16], class_map: ClassMap, looked_for: Sequence[str]
-) -> set[str]:
-    """The organs that a label map speaks of: those looked for, or those that occur in it."""
+def _occurring(voxels: Voxels) -> list[int]:
+    """The numbers that occur in a label map (k, j, i)."""
     occurs = np.zeros(np.iinfo(voxels.dtype).max + 1, np.bool_)
     for plane in voxels:
         occurs[plane] = True
-    ids = [int(id_) for id_ in np.flatnonzero(occurs) if id_]
-    unknown = [id_ for id_ in ids if id_ not in class_map.organs_by_id]
-    if unknown:
-        more = f" and {len(unknown) - _SHOWN_IDS} more" if len(unknown) > _SHOWN_IDS else ""
-        raise AtlasError(
-            Reason.LABEL_UNKNOWN,
-            f"The class map {class_map.name} has no {', '.join(map(str, unknown[:_SHOWN_IDS]))}{more}.",
-            field="file",
-            remedy="Name the class map that the ids belong to, or map the ids first.",
-        )
-    present = {class_map.organs_by_id[id_] for id_ in ids}
-    if looked_for and present - set(looked_for):
-        raise AtlasError(
-            Reason.FIELD_INVALID,
-            f"The label map holds {', '.join(sorted(present - set(looked_for)))}, which nobody looked for.",
-            field="looked_for",
-            remedy="Add them to looked_for, or leave it empty.",
-        )
-    return set(looked_for) or present
-
-
-def _require_same_grid(
-    grid: Geometry, ct: Geometry, entry: pb.LabelFile, ct_name: str, version: pb.LabelVersion
-) -> None:
-    """Raise GEOMETRY_MISMATCH unless the grids agree up to what headers in float32 lose."""
-    if not grid.is_close(ct):
-        raise mismatch(grid, ct, first_name=_title(entry), second_name=ct_name)
-    if grid.digest != ct.digest:
-        version.notes.append(f"{_title(entry)}: the affine differs from the CT's by rounding; the CT's was taken.")
-
-
-def _title(entry: pb.LabelFile) -> str:
-    return entry.display_name or entry.object
-
-
-def _twice(organ: str) -> AtlasError:
-    return AtlasError(
-        Reason.FIELD_INVALID, f"More than one file holds {organ}.", field="files", remedy="Give each organ once."
-    )
+    return [int(label) for label in np.flatnonzero(occurs)]

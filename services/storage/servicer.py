@@ -11,6 +11,8 @@ from abdomenatlas.storage.v1.storage_pb2_grpc import StorageServiceServicer
 from services.core.access import identity
 from services.core.access.identity import Role
 from services.core.rpc.interceptor import Context
+from services.storage.cases import Cases
+from services.storage.duplicates import Duplicates
 from services.storage.label_import import LabelImport
 from services.storage.records import Records
 from services.storage.transfers import Transfers
@@ -31,10 +33,13 @@ class StorageServicer(StorageServiceServicer):
         volumes: Volumes,
         records: Records,
         label_import: LabelImport,
+        cases: Cases,
+        duplicates: Duplicates,
         *,
         concurrent_ingests: int,
     ) -> None:
         self._transfers, self._volumes, self._records, self._import = transfers, volumes, records, label_import
+        self._cases, self._duplicates = cases, duplicates
         self._short = ThreadPoolExecutor(CATALOG_THREADS, "catalog")
         # Reading volumes and arrays waits for memory: it must not stand in the way of everything else, nor a large
         # import in that of the workers.
@@ -62,7 +67,9 @@ class StorageServicer(StorageServiceServicer):
 
     async def CreateVolume(self, request: pb.CreateVolumeRequest, context: Context) -> pb.CreateVolumeResponse:
         """A volume, checked."""
-        return pb.CreateVolumeResponse(volume=await _run(self._long, self._volumes.create, request))
+        volume = await _run(self._long, self._volumes.create, request)
+        duplicates = await _run(self._long, self._duplicates.of, volume.name)
+        return pb.CreateVolumeResponse(volume=volume, duplicates=duplicates)
 
     async def GetVolume(self, request: pb.GetVolumeRequest, context: Context) -> pb.GetVolumeResponse:
         """One volume."""
@@ -71,6 +78,23 @@ class StorageServicer(StorageServiceServicer):
     async def ListVolumes(self, request: pb.ListVolumesRequest, context: Context) -> pb.ListVolumesResponse:
         """Volumes by id."""
         return await _run(self._short, self._volumes.list, request)
+
+    async def WithdrawVolume(self, request: pb.WithdrawVolumeRequest, context: Context) -> pb.WithdrawVolumeResponse:
+        """A volume with its mark."""
+        identity.require_acting_as(request.author, "author")
+        return pb.WithdrawVolumeResponse(volume=await _run(self._short, self._volumes.withdraw, request))
+
+    async def ListDuplicateGroups(
+        self, request: pb.ListDuplicateGroupsRequest, context: Context
+    ) -> pb.ListDuplicateGroupsResponse:
+        """Groups of volumes that show the same scan."""
+        return await _run(self._long, self._duplicates.groups, request)
+
+    async def ImportCase(self, request: pb.ImportCaseRequest, context: Context) -> pb.ImportCaseResponse:
+        """A CT with its source's labels, or neither."""
+        volume, version = await _run(self._long, self._cases.run, request)
+        duplicates = await _run(self._long, self._duplicates.of, volume.name)
+        return pb.ImportCaseResponse(volume=volume, label_version=version, duplicates=duplicates)
 
     async def CreatePrediction(
         self, request: pb.CreatePredictionRequest, context: Context

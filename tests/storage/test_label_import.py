@@ -9,10 +9,10 @@ import numpy.typing as npt
 import pytest
 
 from abdomenatlas.storage.v1 import storage_pb2 as pb
-from services.core import classmaps, nifti
+from services.core import nifti
 from services.core.errors import AtlasError, Reason
 from services.core.geometry import Geometry
-from services.storage.label_import import _mapped_organs
+from services.storage.label_import import _occurring
 from tests.components.peak import measure
 from tests.storage import files
 from tests.storage.noise import Watched
@@ -144,7 +144,7 @@ def test_bad_files_are_refused_by_name(world: World, given: Any, reason: Reason,
 
 @pytest.mark.parametrize(
     "geometry",
-    [moved(x=0.8), moved(x=200), moved(flip=-1), Geometry.from_matrix((24, 20, 15), files.AFFINE)],
+    [moved(x=0.8), moved(x=4), Geometry.from_matrix((24, 20, 15), files.AFFINE)],
 )
 def test_a_label_on_another_grid_is_refused_naming_both(world: World, geometry: Geometry) -> None:
     data = files.mask(np.ones(geometry.array_shape, np.uint8), geometry)
@@ -155,6 +155,13 @@ def test_a_label_on_another_grid_is_refused_naming_both(world: World, geometry: 
         assert "volumes/case" in error.message
         assert str(geometry) in error.message
         assert str(files.GEOMETRY) in error.message
+
+
+@pytest.mark.parametrize("geometry", [moved(x=200), moved(flip=-1)])
+def test_a_header_that_puts_a_label_outside_of_its_ct_is_not_followed(world: World, geometry: Geometry) -> None:
+    version = world.import_masks(("liver", files.mask(LIVER, geometry)))
+    np.testing.assert_array_equal(world.masks(version)["liver"], LIVER)
+    assert any("outside the CT" in note for note in version.notes)
 
 
 def test_rounding_in_a_header_is_tolerated_and_noted(world: World) -> None:
@@ -176,7 +183,7 @@ def test_what_was_odd_is_noted_with_the_files_name(world: World) -> None:
         ({"author": ""}, Reason.FIELD_REQUIRED, "author"),
         ({"class_map": "nobody-9"}, Reason.CLASS_MAP_MISMATCH, "class_map"),
         ({"looked_for": ("hepar",)}, Reason.ORGAN_UNKNOWN, "looked_for"),
-        ({"parent": "volumes/nowhere"}, Reason.RESOURCE_NOT_FOUND, "volumes/nowhere"),
+        ({"parent": "volumes/nowhere"}, Reason.RESOURCE_NOT_FOUND, "parent"),
         ({"parent": "volumes/../x"}, Reason.NAME_INVALID, "parent"),
     ],
 )
@@ -203,7 +210,7 @@ def test_looking_for_ids_needs_no_memory_to_speak_of() -> None:
     labels[-1, -1, -1] = 5
     tracemalloc.start()
     try:
-        assert _mapped_organs(labels, classmaps.load(), ()) == {"liver"}
+        assert _occurring(labels) == [0, 5]
         assert tracemalloc.get_traced_memory()[1] < labels.nbytes / 2
     finally:
         tracemalloc.stop()

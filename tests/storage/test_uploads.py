@@ -202,7 +202,7 @@ def test_the_number_of_open_uploads_is_bounded(catalog: Catalog, tmp_path: Path)
     first = world.create(b"a")
     world.create(b"b")
     error = refusal(world.create, b"c")
-    assert error.reason == Reason.DEPENDENCY_UNAVAILABLE
+    assert error.reason == Reason.TOO_MANY_UPLOADS
     assert "raise the storage service's limit" in error.remedy
     world.uploads.append(first.id, 0, b"a")
     assert world.create(b"c").state == "open"

@@ -8,8 +8,10 @@ import numpy.typing as npt
 from abdomenatlas.storage.v1 import storage_pb2 as pb
 from services.core.memory import MemoryGate
 from services.storage.blobs import Blobs
+from services.storage.cases import Cases
 from services.storage.catalog import database
 from services.storage.catalog.catalog import Catalog
+from services.storage.duplicates import Duplicates
 from services.storage.label_import import LabelImport
 from services.storage.objects.filesystem import FilesystemObjects
 from services.storage.records import Records
@@ -29,6 +31,8 @@ class World:
         self.volumes = Volumes(self.catalog, self.blobs, gate)
         self.records = Records(self.catalog, self.blobs)
         self.label_import = LabelImport(self.catalog, self.blobs, self.records, gate)
+        self.cases = Cases(self.catalog, self.volumes, self.records, self.label_import)
+        self.duplicates = Duplicates(self.catalog)
 
     def volume(self, data: bytes | None = None, volume_id: str = "case", **fields: str) -> pb.Volume:
         """Take a CT file into the catalog."""
@@ -49,6 +53,8 @@ class World:
         origin: pb.Origin.ValueType = pb.ORIGIN_SOURCE,
         class_map: str = "abdomenatlas-1.0",
         author: str = "amos22",
+        dataset_map: str = "",
+        voxel_digest: str = "",
     ) -> pb.LabelVersion:
         """Import (organ, bytes, display name)."""
         return self.label_import.run(
@@ -62,6 +68,8 @@ class World:
                 origin=origin,
                 class_map=class_map,
                 author=author,
+                dataset_map=dataset_map,
+                voxel_digest=voxel_digest,
             )
         )
 

@@ -1,0 +1,148 @@
+"""Volumes that show the same scan: found when a volume comes in, kept for those who split a release."""
+
+import threading
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from google.protobuf import json_format
+from sqlalchemy import or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from abdomenatlas.storage.v1 import storage_pb2 as pb
+from services.core import fingerprint
+from services.core.geometry import Geometry
+from services.core.rpc.paging import Page
+from services.storage.catalog.catalog import Catalog
+from services.storage.catalog.tables import DuplicatePair, Fingerprint, Volume
+
+
+def row(volume_id: str, voxels: npt.NDArray[np.int16], geometry: Geometry) -> Fingerprint:
+    """The fingerprint of a CT, voxels (k, j, i) in HU, to be stored with its volume."""
+    return Fingerprint(
+        volume_id=volume_id,
+        canonical_digest=fingerprint.canonical_digest(voxels, geometry),
+        profile=fingerprint.profile(voxels, geometry).astype("<f4").tobytes(),
+        floor_mm=float(geometry.corners_mm()[:, 2].min()),
+        is_compared=False,
+    )
+
+
+class Duplicates:
+    """Compares volumes and remembers what it found. Methods block.
+
+    Profiles, about 4 kB a volume, stay in memory once they were read. A volume is compared with all others that are
+    in the catalog after it is there itself; so of any two that come in at once, at least one finds the other.
+    """
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._known: dict[str, tuple[str, fingerprint.Profile, float]] = {}
+        self._lock = threading.Lock()
+
+    def of(self, name: str) -> list[pb.Duplicate]:
+        """The pairs that "volumes/{volume}" is one of."""
+        volume_id = name.removeprefix("volumes/")
+        self._catch_up()
+        mine = or_(DuplicatePair.first == volume_id, DuplicatePair.second == volume_id)
+        with self._catalog.reading() as session:
+            return _messages(session.scalars(select(DuplicatePair).where(mine).order_by(DuplicatePair.sequence)))
+
+    def groups(self, request: pb.ListDuplicateGroupsRequest) -> pb.ListDuplicateGroupsResponse:
+        """A page of the groups of all volumes that are connected by pairs, by their first volume's id."""
+        page = Page.of(request.page_size, request.page_token, "ListDuplicateGroups", (str,))
+        (after,) = page.after or ("",)
+        self._catch_up()
+        with self._catalog.reading() as session:
+            pairs = _messages(session.scalars(select(DuplicatePair).order_by(DuplicatePair.sequence)))
+        groups = [group for group in grouped(pairs) if group.volumes[0] > after][: page.size + 1]
+        shown, token = page.cut(groups, lambda group: (group.volumes[0],))
+        return pb.ListDuplicateGroupsResponse(groups=shown, next_page_token=token)
+
+    def _catch_up(self) -> None:
+        """Compare the volumes that nobody compared yet: the newest, and those whose process was killed."""
+        with self._lock:
+            with self._catalog.reading() as session:
+                waiting = session.scalars(select(Fingerprint.volume_id).where(~Fingerprint.is_compared)).all()
+            if waiting:
+                self._learn()
+            for volume_id in waiting:
+                self._compare(volume_id)
+
+    def _learn(self) -> None:
+        """Read the fingerprints that are new in the catalog."""
+        with self._catalog.reading() as session:
+            new = [id_ for id_ in session.scalars(select(Fingerprint.volume_id)) if id_ not in self._known]
+            for start in range(0, len(new), 500):
+                chosen = select(Fingerprint).where(Fingerprint.volume_id.in_(new[start : start + 500]))
+                for found in session.scalars(chosen):
+                    tissues = len(fingerprint.KNOTS_HU) - 1
+                    profile = np.frombuffer(found.profile, "<f4").astype(np.float32).reshape(-1, tissues)
+                    self._known[found.volume_id] = (found.canonical_digest, profile, found.floor_mm)
+
+    def _compare(self, volume_id: str) -> None:
+        pairs = [pair for other in list(self._known) if other != volume_id and (pair := self._pair(other, volume_id))]
+        with self._catalog.reading() as session:
+            ages = {
+                id_: session.get_one(Volume, id_).create_time for pair in pairs for id_ in (pair.first, pair.second)
+            }
+        for pair in pairs:
+            if (ages[pair.first], pair.first) > (ages[pair.second], pair.second):
+                pair.first, pair.second = pair.second, pair.first
+                pair.header_offset_mm = -pair.header_offset_mm
+        try:
+            with self._catalog.writing() as session:
+                for pair in pairs:
+                    names = (DuplicatePair.first == pair.first, DuplicatePair.second == pair.second)
+                    if session.scalar(select(DuplicatePair.sequence).where(*names)) is None:
+                        session.add(DuplicatePair(first=pair.first, second=pair.second, record=_record(pair)))
+                mine = update(Fingerprint).where(Fingerprint.volume_id == volume_id)
+                session.execute(mine.values(is_compared=True))
+        except IntegrityError:  # another process found the same pair a moment ago; the next call ends this one
+            return
+
+    def _pair(self, first: str, second: str) -> pb.Duplicate | None:
+        (one_digest, one, one_floor), (two_digest, two, two_floor) = self._known[first], self._known[second]
+        apart = two_floor - one_floor
+        if one_digest == two_digest:
+            length = len(one) * fingerprint.STEP_MM
+            kind = pb.Duplicate.KIND_EXACT
+            return pb.Duplicate(first=first, second=second, kind=kind, overlap_mm=length, header_offset_mm=apart)
+        match = fingerprint.match(one, two)
+        if match is None:
+            return None
+        return pb.Duplicate(
+            first=first,
+            second=second,
+            kind=pb.Duplicate.KIND_NEAR,
+            difference=match.difference,
+            overlap_mm=match.overlap_mm,
+            # Of a volume that stands on its head nobody can say how far off it is.
+            header_offset_mm=0.0 if match.is_reversed else apart - match.offset_mm,
+            is_reversed=match.is_reversed,
+        )
+
+
+def grouped(pairs: Sequence[pb.Duplicate]) -> list[pb.DuplicateGroup]:
+    """Pairs by the groups that they connect, by their first volume."""
+    group_of: dict[str, set[str]] = {}
+    for pair in pairs:
+        joined = group_of.get(pair.first, {pair.first}) | group_of.get(pair.second, {pair.second})
+        group_of.update(dict.fromkeys(joined, joined))
+    distinct = {min(group): group for group in group_of.values()}
+    return [
+        pb.DuplicateGroup(volumes=sorted(group), pairs=[pair for pair in pairs if pair.first in group])
+        for _, group in sorted(distinct.items())
+    ]
+
+
+def _record(pair: pb.Duplicate) -> str:
+    return json_format.MessageToJson(pair, indent=None)
+
+
+def _messages(rows: Iterable[DuplicatePair]) -> list[pb.Duplicate]:
+    """The pairs of rows, with names for ids."""
+    pairs = [json_format.Parse(found.record, pb.Duplicate()) for found in rows]
+    for pair in pairs:
+        pair.first, pair.second = f"volumes/{pair.first}", f"volumes/{pair.second}"
+    return pairs
