@@ -7,6 +7,7 @@ from services.cli.commands import (
     audit,
     campaigns,
     checking,
+    comparing,
     demo,
     exporting,
     importing,
@@ -20,7 +21,7 @@ from services.cli.output import err, show_error
 from services.core.errors import AtlasError
 from services.core.rpc import request_id
 
-for module in (stack, importing, checking, campaigns, reviews, exporting, reporting, selftest, demo, audit):
+for module in (stack, importing, checking, comparing, campaigns, reviews, exporting, reporting, selftest, demo, audit):
     module.register(app)
 
 

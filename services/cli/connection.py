@@ -11,6 +11,7 @@ import grpc
 
 from abdomenatlas.audit.v1.audit_pb2_grpc import AuditServiceStub
 from abdomenatlas.inference.v1.inference_pb2_grpc import InferenceServiceStub
+from abdomenatlas.merging.v1.merging_pb2_grpc import MergingServiceStub
 from abdomenatlas.scheduler.v1.scheduler_pb2_grpc import SchedulerServiceStub
 from abdomenatlas.uncertainty.v1.uncertainty_pb2_grpc import UncertaintyServiceStub
 from services.cli.stack.state import StateFolder
@@ -89,3 +90,8 @@ class Connection:
     def uncertainty(self) -> UncertaintyServiceStub:
         """Uncertainty: attention and checks."""
         return UncertaintyServiceStub(self.channel("uncertainty"))
+
+    @cached_property
+    def merging(self) -> MergingServiceStub:
+        """Merging: merged labels and comparisons."""
+        return MergingServiceStub(self.channel("merging"))
