@@ -39,6 +39,8 @@ class Ports:
 
     def __init__(self, settings: ServiceSettings) -> None:
         self._settings = settings
+        # As gRPC wants an IPv6 address.
+        self._host = f"[{settings.host}]" if ":" in settings.host else settings.host
         self._certificate = None
         if settings.tls_cert and settings.tls_key:
             self._certificate = Certificate(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
@@ -47,7 +49,7 @@ class Ports:
 
     def open(self, server: grpc.aio.Server) -> dict[str, int]:
         """Listen for calls; the ports, by the names that the log gives them."""
-        host, port = self._settings.host, self._settings.port
+        host, port = self._host, self._settings.port
         if self._certificate is None:
             return {"port": server.add_insecure_port(f"{host}:{port}")}
         found = {"port": server.add_secure_port(f"{host}:{port}", self._certificate.credentials(mutual=False))}
@@ -65,7 +67,7 @@ class Ports:
             return None
         server = grpc.aio.server(options=self.options)
         health_pb2_grpc.add_HealthServicer_to_server(health, server)
-        server.add_insecure_port(f"{self._settings.host}:{self._settings.health_port}")
+        server.add_insecure_port(f"{self._host}:{self._settings.health_port}")
         await server.start()
         return server
 
