@@ -5,7 +5,7 @@ from sqlalchemy.orm import Session
 
 from services.scheduler import desk, journal, pool
 from services.scheduler.acquisition import ORDERS, Setting
-from services.scheduler.acquisition.choice import Budget, Chosen, cases_of, choose, rank
+from services.scheduler.acquisition.choice import Budget, Chosen, cases_of, choose
 from services.scheduler.campaigns import UNDONE, Kind, State, Strategy
 from services.scheduler.tables import Campaign, Item, Review
 
@@ -43,14 +43,12 @@ def _choose(session: Session, campaign: Campaign, items: dict[str, Item]) -> lis
     cost, left = pool.cost_model(session), pool.left(session, campaign)
     strategy = ORDERS[Strategy(campaign.strategy).name.lower()]
     setting = Setting(lot(campaign, "control"), pool.seen_before(session, campaign.id))
-    candidates = [pool.candidate(item, cost) for item in items.values()]
-    askable = [candidate for candidate in candidates if pool.is_askable(items[candidate.volume])]
+    candidates = [pool.candidate(item, cost) for item in items.values() if pool.is_askable(item)]
     budget = Budget(int(min(cases_of(campaign.review_share, len(items)), left.cases)), left.minutes)
-    chosen = choose(askable, strategy, setting, budget, campaign.control_share)
-    ranks = [
-        {"campaign": campaign.id, "volume": candidate.volume, "rank": place}
-        for place, candidate in enumerate(rank(candidates, strategy, setting, len(chosen)), start=1)
-    ]
+    choice = choose(candidates, strategy, setting, budget, campaign.control_share)
+    # People have labelled the others throughout: they come last.
+    order = [c.volume for c in choice.ranking] + sorted(v for v, item in items.items() if not pool.is_askable(item))
+    ranks = [{"campaign": campaign.id, "volume": volume, "rank": place} for place, volume in enumerate(order, start=1)]
     if ranks:
         session.execute(update(Item), ranks)
-    return chosen
+    return choice.queue

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.scheduler.acquisition import ORDERS, Candidate, Setting
-from services.scheduler.acquisition.choice import Budget, cases_of, choose, rank
+from services.scheduler.acquisition.choice import Budget, cases_of, choose
 from services.scheduler.campaigns import Arm
 
 PRIORITY = ORDERS["priority"]
@@ -59,7 +59,7 @@ def test_a_control_arm_takes_its_share_of_the_cases(
     wanted: int, unwanted: int, cases: int, share: float, picked: int, control: int
 ) -> None:
     candidates = pool(*range(wanted, 0, -1), *[0] * unwanted)
-    chosen = choose(candidates, PRIORITY, SETTING, Budget(cases), share)
+    chosen = choose(candidates, PRIORITY, SETTING, Budget(cases), share).queue
     arms = [one.arm for one in chosen]
     assert (arms.count(Arm.STRATEGY), arms.count(Arm.CONTROL)) == (picked, control)
 
@@ -68,14 +68,14 @@ def test_the_one_wanted_volume_is_reviewed_wherever_the_lot_falls() -> None:
     """If it falls on that volume, there is no control arm."""
     sizes = set()
     for n in range(40):
-        chosen = choose(pool(1, 0), PRIORITY, Setting(f"c/{n}"), Budget(2), 0.5)
+        chosen = choose(pool(1, 0), PRIORITY, Setting(f"c/{n}"), Budget(2), 0.5).queue
         assert [one.candidate.volume for one in chosen if one.arm == Arm.STRATEGY] == ["000"]
         sizes.add(len(chosen))
     assert sizes == {1, 2}
 
 
 def test_the_strategy_takes_the_most_wanted_that_the_lot_left() -> None:
-    chosen = choose(pool(*range(50, 0, -1)), PRIORITY, SETTING, Budget(10), 0.2)
+    chosen = choose(pool(*range(50, 0, -1)), PRIORITY, SETTING, Budget(10), 0.2).queue
     control = {one.candidate.volume for one in chosen if one.arm == Arm.CONTROL}
     order = [one.candidate.volume for one in chosen if one.arm == Arm.STRATEGY]
     assert order == [f"{n:03}" for n in range(50) if f"{n:03}" not in control][:8]
@@ -83,10 +83,8 @@ def test_the_strategy_takes_the_most_wanted_that_the_lot_left() -> None:
 
 def test_the_place_in_the_queue_does_not_tell_the_arm() -> None:
     """Over 400 seeds the one control case of 4 stands at every place about equally often (100, sd 8.7)."""
-    places = [
-        [one.arm for one in choose(pool(4, 3, 2, 1), PRIORITY, Setting(f"c/{n}"), Budget(4), 0.1)].index(Arm.CONTROL)
-        for n in range(400)
-    ]
+    queues = [choose(pool(4, 3, 2, 1), PRIORITY, Setting(f"c/{n}"), Budget(4), 0.1).queue for n in range(400)]
+    places = [[one.arm for one in queue].index(Arm.CONTROL) for queue in queues]
     for place in range(4):
         assert abs(places.count(place) - 100) < 4 * 8.7
 
@@ -95,7 +93,7 @@ def test_the_control_arm_is_drawn_from_all_that_could_be_chosen() -> None:
     """Over 400 seeds the control case of 4 is each volume about equally often, the most urgent one too."""
     drawn = []
     for n in range(400):
-        chosen = choose(pool(4, 3, 2, 1), PRIORITY, Setting(f"c/{n}"), Budget(2), 0.5)
+        chosen = choose(pool(4, 3, 2, 1), PRIORITY, Setting(f"c/{n}"), Budget(2), 0.5).queue
         drawn += [one.candidate.volume for one in chosen if one.arm == Arm.CONTROL]
     for volume in ("000", "001", "002", "003"):
         assert abs(drawn.count(volume) - 100) < 4 * 8.7
@@ -103,7 +101,7 @@ def test_the_control_arm_is_drawn_from_all_that_could_be_chosen() -> None:
 
 def test_a_volume_without_foreground_is_no_control() -> None:
     empty = [replace(c, organs_mm3={}) for c in pool(*range(20, 0, -1))]
-    chosen = choose(empty, PRIORITY, SETTING, Budget(10), 0.5)
+    chosen = choose(empty, PRIORITY, SETTING, Budget(10), 0.5).queue
     assert [one.arm for one in chosen] == [Arm.STRATEGY] * 10
 
 
@@ -121,23 +119,32 @@ def test_a_volume_without_foreground_is_no_control() -> None:
 )
 def test_minutes_are_spent_as_they_are_expected_to_be(minutes: float, picked: int, control: int) -> None:
     """Cases of 15 minutes each."""
-    chosen = choose(pool(*range(100, 0, -1)), PRIORITY, SETTING, Budget(100, minutes), 0.1)
+    chosen = choose(pool(*range(100, 0, -1)), PRIORITY, SETTING, Budget(100, minutes), 0.1).queue
     arms = [one.arm for one in chosen]
     assert (arms.count(Arm.STRATEGY), arms.count(Arm.CONTROL)) == (picked, control)
 
 
 def test_what_costs_more_than_is_left_is_passed_over() -> None:
     candidates = [Candidate(name, priority=p, minutes=m) for name, p, m in [("a", 3, 60), ("b", 2, 20), ("c", 1, 10)]]
-    chosen = choose(candidates, PRIORITY, SETTING, Budget(3, 35), 0.1)
+    chosen = choose(candidates, PRIORITY, SETTING, Budget(3, 35), 0.1).queue
     assert [one.candidate.volume for one in chosen] == ["b", "c"]
 
 
-def test_ranks_follow_the_strategy_and_then_the_priority() -> None:
+@pytest.mark.parametrize(
+    ("cases", "order"),
+    [
+        # Of no case, of one and of three: by volume b c a; what is beyond comes by priority, a c b.
+        (0, ["a", "c", "b"]),
+        (1, ["b", "a", "c"]),
+        (3, ["b", "c", "a"]),
+    ],
+)
+def test_ranks_follow_the_strategy_and_then_the_priority(cases: int, order: list[str]) -> None:
     candidates = [
         Candidate(name, priority=p, attention_mm3=v) for name, p, v in [("a", 9, 1), ("b", 1, 9), ("c", 5, 5)]
     ]
-    assert [c.volume for c in rank(candidates, ORDERS["volume"], SETTING, 1)] == ["b", "a", "c"]
-    assert [c.volume for c in rank(candidates, ORDERS["volume"], SETTING, 3)] == ["b", "c", "a"]
+    ranking = choose(candidates, ORDERS["volume"], SETTING, Budget(cases), 0.1).ranking
+    assert [c.volume for c in ranking] == order
 
 
 @given(
@@ -152,7 +159,7 @@ def test_a_round_stays_within_its_budget_and_asks_for_every_volume_once(
     candidates = [
         Candidate(f"{n:03}", priority=p, minutes=m, organs_mm3={"liver": 1.0}) for n, (p, m) in enumerate(given)
     ]
-    chosen = choose(candidates, PRIORITY, SETTING, Budget(cases, minutes), share)
+    chosen = choose(candidates, PRIORITY, SETTING, Budget(cases, minutes), share).queue
     volumes = [one.candidate.volume for one in chosen]
     assert len(set(volumes)) == len(volumes) <= cases
     picked = [one.candidate for one in chosen if one.arm == Arm.STRATEGY]

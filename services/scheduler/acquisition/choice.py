@@ -36,10 +36,20 @@ def cases_of(share: float, volumes: int) -> int:
     return math.ceil(Fraction(repr(share)) * volumes)
 
 
+@dataclass(frozen=True)
+class Choice:
+    """What becomes of a round's volumes."""
+
+    queue: list[Chosen]
+    """Those that are sent to review: the strategy's order, with the control arm's cases at places drawn by lot."""
+    ranking: list[Candidate]
+    """All: those that the strategy alone would take, most wanted first, and then the others by priority."""
+
+
 def choose(
     candidates: Sequence[Candidate], strategy: Strategy, setting: Setting, budget: Budget, control_share: float
-) -> list[Chosen]:
-    """The queue of a round: the strategy's order, with the control arm's cases at places drawn by lot.
+) -> Choice:
+    """Both arms of a round.
 
     The control arm is drawn first, from all candidates with labelled foreground, so that it is a simple random sample
     of what the strategy may choose from; the strategy takes the rest of the budget from the rest of the candidates. Of
@@ -47,22 +57,24 @@ def choose(
     that wants fewer than it may have gets a control arm in proportion, and one that wants none gets none: then there is
     nothing to compare, and an audit is what is left to do.
     """
-    wanted = len(_take(strategy(candidates, setting), budget))
-    control = list(islice(at_random(candidates, setting), _control_cases(candidates, wanted, budget, control_share)))
-    taken = {c.volume for c in control}
-    picked = _take(strategy([c for c in candidates if c.volume not in taken], setting), _less(budget, control))
+    wanted = _take(strategy(candidates, setting), budget)
+    size = _control_cases(candidates, len(wanted), budget, control_share)
+    control = list(islice(at_random(candidates, setting), size))
+    picked = wanted
+    if control:
+        drawn = {c.volume for c in control}
+        rest = [c for c in candidates if c.volume not in drawn]
+        picked = _take(strategy(rest, setting), _less(budget, control))
     if not picked:
-        # The lot may have fallen on the one volume that the strategy wants.
-        control, picked = [], _take(strategy(candidates, setting), budget)
-    return _mixed(picked, control, setting.seed)
+        # The lot has fallen on the one volume that the strategy wants.
+        control, picked = [], wanted
+    return Choice(_mixed(picked, control, setting.seed), _ranked(candidates, wanted))
 
 
-def rank(candidates: Sequence[Candidate], strategy: Strategy, setting: Setting, count: int) -> list[Candidate]:
-    """All candidates: the `count` that the strategy wants most, whichever arm they are in, the others by priority."""
-    wanted = list(islice(strategy(candidates, setting), count))
+def _ranked(candidates: Sequence[Candidate], wanted: Sequence[Candidate]) -> list[Candidate]:
     named = {c.volume for c in wanted}
     rest = [c for c in candidates if c.volume not in named]
-    return wanted + sorted(rest, key=lambda c: (-c.priority, c.volume))
+    return [*wanted, *sorted(rest, key=lambda c: (-c.priority, c.volume))]
 
 
 def _control_cases(candidates: Sequence[Candidate], wanted: int, budget: Budget, share: float) -> int:

@@ -26,14 +26,15 @@ def by_diversity(candidates: Sequence[Candidate], setting: Setting) -> Iterator[
     if not ordered:
         return
     points = features([*ordered, *sorted(setting.reviewed, key=lambda c: c.volume)])
-    mine, centres = points[: len(ordered)], points[len(ordered) :]
+    mine, centres = _Points(points[: len(ordered)]), points[len(ordered) :]
     far = np.full(len(ordered), np.inf)
     for centre in centres:
-        np.minimum(far, _squared(mine, centre), out=far)
-    following = int(np.argmax(far)) if len(centres) else int(np.argmin(_squared(mine, mine.mean(axis=0))))
+        np.minimum(far, mine.squared_to(centre), out=far)
+    middle = mine.rows.mean(axis=0)
+    following = int(np.argmax(far)) if len(centres) else int(np.argmin(mine.squared_to(middle)))
     for _ in ordered:
         yield ordered[following]
-        np.minimum(far, _squared(mine, mine[following]), out=far)
+        np.minimum(far, mine.squared_to(mine.rows[following]), out=far)
         # Below every distance, also below that of a volume that equals a centre.
         far[following] = -1.0
         following = int(np.argmax(far))
@@ -71,6 +72,16 @@ def _standardised(rows: Sequence[Sequence[float]]) -> Matrix:
     return standard / math.sqrt(standard.shape[1])
 
 
-def _squared(points: Matrix, centre: Matrix) -> Matrix:
-    squared: Matrix = np.square(points - centre).sum(axis=1)
-    return squared
+class _Points:
+    """Rows whose squared distances to one point are wanted again and again."""
+
+    def __init__(self, rows: Matrix) -> None:
+        self.rows, self._norms = rows, np.einsum("ij,ij->i", rows, rows)
+
+    def squared_to(self, centre: Matrix) -> Matrix:
+        """|row|^2 - 2 row . centre + |centre|^2: one pass over the rows and no copy of them.
+
+        Rounded far above the error of float64, because what is equally far shall be equal.
+        """
+        squared: Matrix = np.round(self._norms - 2.0 * (self.rows @ centre) + centre @ centre, 9)
+        return np.maximum(squared, 0.0)
