@@ -14,7 +14,7 @@ MODELS := $(patsubst %/model.yaml,%,$(wildcard models/*/model.yaml))
 # What is installed must not depend on what else the caller's shell has set up.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help setup demo up test check lint contract protos chart docs format train clean
+.PHONY: help setup demo up test check lint contract protos chart images bundle locks docs format train clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -51,7 +51,18 @@ protos: $(READY) ## generate gen/ from protos/
 chart: $(READY) ## write the chart's values.yaml and their schema from charts/schema
 	@$(BIN)/python -m charts.schema
 
-docs: $(READY) ## write docs/settings.md and docs/models.md from the code and the cards
+images: $(READY) ## build the container images and a bill of materials of each; IMAGES="storage triton" builds some
+	@images/build $(IMAGES)
+
+bundle: $(READY) ## write what an installation without internet needs to build/bundle
+	@rm -rf build/bundle
+	@$(BIN)/python images/bundle.py build/bundle
+	@echo "build/bundle is ready$$(test -d build/bundle/archives || echo ', without archives of images: make images first, or let mirror.sh copy from a registry')"
+
+locks: $(READY) ## renew images/locks, what each image holds, from requirements.lock
+	@$(BIN)/python images/locks.py
+
+docs: $(READY) ## write docs/settings.md, docs/roles.md and docs/models.md from the code and the cards
 	@$(BIN)/python docs/reference.py
 
 format: $(READY) ## format the code and mend what can be mended

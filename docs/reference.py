@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 
+from services.core.access.roles import RULES
 from services.core.rpc.settings import ServiceSettings
 from services.serving.card import Agreement, Card, load_card
 
@@ -16,6 +17,13 @@ SETTINGS_HEAD = """# Settings
 
 Every service is configured by environment variables alone, read once at its start. A secret (a database URL, an S3
 key) may also lie in a file that `<VARIABLE>_FILE` names. Made from the code by `make docs`.
+"""
+ROLES_HEAD = """# Who may call what
+
+Each role may do what the ones before it may: viewer, annotator, operator, admin. A service of the product calls under
+its own certificate. A change is in the audit log, under what the named field of its request says. Health checks are
+open to all. Made from `services/core/access/roles.py` by `make docs`; [security.md](security.md) explains it.
+
 """
 MODELS_HEAD = """# The demonstration networks
 
@@ -28,6 +36,17 @@ cards by `make docs`.
 def settings_page() -> str:
     """Every variable of every service."""
     return SETTINGS_HEAD + "".join(map(_settings_section, SERVICES))
+
+
+def roles_page() -> str:
+    """Every method, and who may call it."""
+    rows = (
+        f"| `{method.split('.')[-1]}` | {rule.role.name.lower()} | {', '.join(sorted(rule.services))} "
+        f"| {f'`{rule.changes}`' if rule.changes else ''} |\n"
+        for method, rule in RULES.items()
+    )
+    head = "| method | least role | services | audited change |\n|---|---|---|---|\n"
+    return ROLES_HEAD + head + "".join(rows)
 
 
 def models_page() -> str:
@@ -68,7 +87,7 @@ def _models_row(name: str, agreement: Agreement, organs: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    for page, text in (("settings.md", settings_page()), ("models.md", models_page())):
+    for page, text in (("settings.md", settings_page()), ("roles.md", roles_page()), ("models.md", models_page())):
         path = DOCS / page
         if "--check" not in sys.argv:
             path.write_text(text)
