@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from charts.schema.access import Auth, Expose, NetworkPolicy, Tls
-from charts.schema.base import KeyOf, Name, Texts, Values
+from charts.schema.base import Digest, KeyOf, Name, Texts, Values
 from charts.schema.observability import Metrics
 from charts.schema.pods import Image, Resources, resources
 from charts.schema.services import Inference, Merging, Scheduler, Storage, Uncertainty
@@ -18,6 +18,8 @@ class Global(Values):
 
     imageRegistry: str = Field("", pattern=r"^([A-Za-z0-9.-]+(:[0-9]+)?(/[a-z0-9._/-]+)?)?$")
     """Registry of all images, such as the hospital's own mirror: registry.hospital.example/atlas."""
+    imageDigests: dict[str, Digest] = Field(default_factory=dict)
+    """Digests of images by repository, as the bundle's mirror.sh writes them; an image's own digest goes before."""
     imagePullSecrets: list[Name] = Field(default_factory=list)
     """Names of the Secrets for that registry."""
     imagePullPolicy: Literal["IfNotPresent", "Always", "Never"] = "IfNotPresent"

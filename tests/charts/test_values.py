@@ -82,6 +82,7 @@ SAMPLES: dict[str, Any] = {
     "expose.gateway.parentRefs": [{"name": "other"}],
     "expose.gateway.hostnames": ["other.example"],
     "global.imagePullSecrets": ["registry"],
+    "global.imageDigests": {"abdomenatlas/models": "sha256:" + "0" * 64},
 }
 
 

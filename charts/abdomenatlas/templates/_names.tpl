@@ -46,7 +46,8 @@ metadata:
 {{- define "abdomenatlas.image" -}}
 {{- $registry := .root.Values.global.imageRegistry -}}
 {{- if $registry }}{{ $registry }}/{{ end }}{{ .image.repository }}
-{{- if .image.digest }}@{{ .image.digest }}{{ else }}:{{ .image.tag | default .root.Chart.AppVersion }}{{ end }}
+{{- $digest := .image.digest | default (get .root.Values.global.imageDigests .image.repository) -}}
+{{- if $digest }}@{{ $digest }}{{ else }}:{{ .image.tag | default .root.Chart.AppVersion }}{{ end }}
 {{- end -}}
 
 {{- define "abdomenatlas.ports" -}}
