@@ -1,0 +1,69 @@
+"""One contender in a process of its own: seconds, and memory beyond its inputs.
+
+Started as `python -m benchmarks.labels.measure CASE STEP CONTENDER`; prints one JSON object.
+"""
+
+import importlib
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.labels.case import Case
+
+_SECONDS = 4.0
+_MOST_RUNS = 7
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One way to do a step.
+
+    `prepare` reads the inputs, warms what a service warms at its start, and gives back the work itself. `facts` are
+    taken from the work's result, for comparisons, and not timed.
+    """
+
+    prepare: Callable[[Case], Callable[[], Any]]
+    facts: Callable[[Case, Any], dict[str, Any]] = lambda _case, _result: {}
+
+
+def measured(contender: Contender, case: Case) -> dict[str, Any]:
+    """Best seconds of up to seven runs, peak memory of the first beyond what was there before, and its facts."""
+    work = contender.prepare(case)
+    _reset_peak()
+    before = _memory_mb("VmRSS")
+    began = time.perf_counter()
+    result = work()
+    seconds = [time.perf_counter() - began]
+    extra = _memory_mb("VmHWM") - before
+    facts = contender.facts(case, result)
+    del result
+    while sum(seconds) < _SECONDS and len(seconds) < _MOST_RUNS:
+        began = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - began)
+    return {"seconds": min(seconds), "runs": len(seconds), "extra_mb": extra, **facts}
+
+
+def _reset_peak() -> None:
+    # Linux: 5 sets the peak of resident memory back to what is resident now.
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def _memory_mb(name: str) -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(f"{name}:")).split()[1]) / 1024
+
+
+def main() -> None:
+    """Run the command."""
+    folder, step, contender = sys.argv[1:]
+    contenders: dict[str, Contender] = importlib.import_module(f"benchmarks.labels.{step}").CONTENDERS
+    print(json.dumps(measured(contenders[contender], Case(Path(folder)))))
+
+
+if __name__ == "__main__":
+    main()
