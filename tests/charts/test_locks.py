@@ -14,6 +14,7 @@ ROOT = LOCKS.parents[1]
 TESTED = dict(
     line.split("==") for line in (ROOT / "requirements.lock").read_text().splitlines() if not line.startswith("#")
 )
+IMPORT = re.compile(r"^\s*(?:from|import) ((?:services|abdomenatlas)[\w.]*)", re.MULTILINE)
 VERSIONS = {name.lower().replace("_", "-"): version for name, version in TESTED.items()}
 
 
@@ -57,8 +58,6 @@ def test_the_code_that_an_image_gets_imports_nothing_else_of_ours(part: str, tmp
     subprocess.run(["sh", "-euc", script, "copy-code", part, tmp_path / "code"], cwd=ROOT, check=True)
     code = tmp_path / "code"
     for path in code.rglob("*.py"):
-        for name in re.findall(
-            r"^\s*(?:from|import) ((?:services|abdomenatlas)[\w.]*)", path.read_text(), re.MULTILINE
-        ):
+        for name in IMPORT.findall(path.read_text()):
             place = code.joinpath(*name.split("."))
             assert place.is_dir() or place.with_suffix(".py").exists(), f"{path} imports {name}"
