@@ -6,6 +6,12 @@ from google.protobuf.duration_pb2 import Duration
 
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as sched
 
+STRATEGIES = {
+    name.removeprefix("STRATEGY_").lower().replace("_", "-"): value
+    for name, value in sched.Campaign.Strategy.items()
+    if value
+}
+"""By the names that people type, such as "error-per-minute"."""
 _MM3_PER_ML = 1000.0
 _MEASURES = {
     sched.Gain.MEASURE_REVISED_SHARE: ("cases revised", 100.0, "%"),
@@ -37,8 +43,8 @@ def report_lines(campaign: sched.Campaign, report: sched.CampaignReport) -> Iter
 
 
 def strategy_name(campaign: sched.Campaign) -> str:
-    """As it is typed, such as "error-per-minute"."""
-    return sched.Campaign.Strategy.Name(campaign.strategy).removeprefix("STRATEGY_").lower().replace("_", "-")
+    """As it is typed; empty if it is not set."""
+    return next((name for name, value in STRATEGIES.items() if value == campaign.strategy), "")
 
 
 def budget_line(campaign: sched.Campaign, report: sched.CampaignReport) -> str:

@@ -5,7 +5,6 @@ import math
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as pb
 from services.core.errors import AtlasError, Reason
 from services.scheduler import campaigns
-from services.scheduler.campaigns import Strategy
 from services.scheduler.reviews import MINUTE
 from services.scheduler.rounds import Acquisition
 
@@ -26,13 +25,11 @@ def acquisition(request: pb.CreateCampaignRequest) -> Acquisition:
     )
 
 
-def _strategy(value: int) -> Strategy:
-    if value == pb.Campaign.STRATEGY_UNSPECIFIED:
-        return Strategy.PRIORITY
-    if value not in list(Strategy):
-        names = ", ".join(strategy.name for strategy in Strategy)
+def _strategy(value: int) -> int:
+    if value not in pb.Campaign.Strategy.values():
+        names = ", ".join(pb.Campaign.Strategy.keys()[1:])
         raise _invalid("strategy", f"There is no strategy {value}.", f"There are: {names}.")
-    return Strategy(value)
+    return value or pb.Campaign.STRATEGY_PRIORITY
 
 
 def _control_share(share: float) -> float:

@@ -27,16 +27,6 @@ class State(IntEnum):
     FINISHED = 5
 
 
-class Strategy(IntEnum):
-    """Values of `scheduler.v1.Campaign.Strategy`, named as in `acquisition.ORDERS`; a test holds the three together."""
-
-    PRIORITY = 1
-    VOLUME = 2
-    ERROR_PER_MINUTE = 3
-    DIVERSITY = 4
-    RANDOM = 5
-
-
 class ItemState(IntEnum):
     """Values of `scheduler.v1.CampaignItem.State`; a test holds the two together."""
 

@@ -3,10 +3,11 @@
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
+from abdomenatlas.scheduler.v1 import scheduler_pb2 as pb
 from services.scheduler import desk, journal, pool
 from services.scheduler.acquisition import ORDERS, Setting
 from services.scheduler.acquisition.choice import Budget, Chosen, cases_of, choose
-from services.scheduler.campaigns import UNDONE, Kind, State, Strategy
+from services.scheduler.campaigns import UNDONE, Kind, State
 from services.scheduler.tables import Campaign, Item, Review
 
 
@@ -41,7 +42,8 @@ def lot(campaign: Campaign, purpose: str) -> str:
 
 def _choose(session: Session, campaign: Campaign, items: dict[str, Item]) -> list[Chosen]:
     cost, left = pool.cost_model(session), pool.left(session, campaign)
-    strategy = ORDERS[Strategy(campaign.strategy).name.lower()]
+    name = pb.Campaign.Strategy.Name(pb.Campaign.Strategy.ValueType(campaign.strategy))
+    strategy = ORDERS[name.removeprefix("STRATEGY_").lower()]
     setting = Setting(lot(campaign, "control"), pool.seen_before(session, campaign.id))
     candidates = [pool.candidate(item, cost) for item in items.values() if pool.is_askable(item)]
     budget = Budget(int(min(cases_of(campaign.review_share, len(items)), left.cases)), left.minutes)

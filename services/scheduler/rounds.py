@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass
 from sqlalchemy import func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
+from abdomenatlas.scheduler.v1 import scheduler_pb2 as pb
 from services.core.errors import AtlasError, Reason
 from services.scheduler import campaigns, desk, journal, pool
-from services.scheduler.campaigns import UNDONE, ItemState, Kind, State, Strategy
+from services.scheduler.campaigns import UNDONE, ItemState, Kind, State
 from services.scheduler.ensembles import Ensemble
 from services.scheduler.tables import Campaign, Item
 
@@ -22,7 +23,7 @@ class Acquisition:
     """Who is reviewed, how much of it there may be, and when it may stop; see `scheduler.v1.Campaign`."""
 
     review_share: float = campaigns.DEFAULT_SHARE
-    strategy: Strategy = Strategy.PRIORITY
+    strategy: int = pb.Campaign.STRATEGY_PRIORITY
     control_share: float = campaigns.DEFAULT_CONTROL_SHARE
     budget_cases: int | None = None
     budget_minutes: float | None = None

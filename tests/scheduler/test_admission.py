@@ -137,7 +137,7 @@ def test_many_volumes_are_looked_up_by_listing(world: World, asked: Workers) -> 
         ({"budget_cases": 20, "review_share": 0.1}, Acquisition(review_share=0.1, budget_cases=20)),
         (
             {"strategy": pb.Campaign.STRATEGY_DIVERSITY, "control_share": 0.25},
-            Acquisition(strategy=campaigns.Strategy.DIVERSITY, control_share=0.25),
+            Acquisition(strategy=pb.Campaign.STRATEGY_DIVERSITY, control_share=0.25),
         ),
         (
             {"audit_policy": pb.AuditPolicy(target_error_share=0.01, tolerance=0.02)},

@@ -2,8 +2,9 @@
 
 import pytest
 
+from abdomenatlas.scheduler.v1 import scheduler_pb2 as pb
 from services.scheduler import journal, pool
-from services.scheduler.campaigns import Arm, Kind, State, Strategy
+from services.scheduler.campaigns import Arm, Kind, State
 from services.scheduler.database import Database
 from services.scheduler.items import page
 from tests.scheduler.rounds_of import Campaign, volumes
@@ -43,13 +44,13 @@ def test_the_lot_is_the_same_if_it_is_drawn_again_and_another_in_the_next_round(
 @pytest.mark.parametrize(
     ("strategy", "first"),
     [
-        (Strategy.PRIORITY, "many"),
-        (Strategy.VOLUME, "large"),
-        (Strategy.ERROR_PER_MINUTE, "wrong"),
-        (Strategy.DIVERSITY, "mean"),
+        (pb.Campaign.STRATEGY_PRIORITY, "many"),
+        (pb.Campaign.STRATEGY_VOLUME, "large"),
+        (pb.Campaign.STRATEGY_ERROR_PER_MINUTE, "wrong"),
+        (pb.Campaign.STRATEGY_DIVERSITY, "mean"),
     ],
 )
-def test_a_campaign_goes_by_its_strategy(database: Database, strategy: Strategy, first: str) -> None:
+def test_a_campaign_goes_by_its_strategy(database: Database, strategy: int, first: str) -> None:
     campaign = Campaign(database, {"many": 9, "large": 5, "wrong": 3, "mean": 1}, review_share=0.25, strategy=strategy)
     campaign.facts = {
         "many": {"extent_mm": [100.0] * 3},
@@ -63,7 +64,7 @@ def test_a_campaign_goes_by_its_strategy(database: Database, strategy: Strategy,
 
 def test_a_volume_that_people_have_labelled_throughout_is_not_drawn(database: Database) -> None:
     """Nothing was predicted, so there is no attention map, and no label of ours to look at."""
-    campaign = Campaign(database, volumes(20), review_share=1.0, strategy=Strategy.RANDOM)
+    campaign = Campaign(database, volumes(20), review_share=1.0, strategy=pb.Campaign.STRATEGY_RANDOM)
     campaign.labelled = {"v03", "v20"}
     campaign.score()
     assert sorted(review.volume for review in campaign.open()) == sorted(set(volumes(20)) - {"v03", "v20"})

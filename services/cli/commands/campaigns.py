@@ -1,7 +1,6 @@
 """`atlas campaign`: create, watch, show, list, next-round, audit, cancel."""
 
 from datetime import timedelta
-from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -9,7 +8,7 @@ import typer
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as sched
 from abdomenatlas.storage.v1 import storage_pb2 as pb
 from services.cli.campaign_display import show_progress, state_name, summary
-from services.cli.campaign_report import report_lines
+from services.cli.campaign_report import STRATEGIES, report_lines
 from services.cli.commands.options import STATE, Campaign, Json, State, campaign_name, volume_name
 from services.cli.connection import Connection
 from services.cli.exits import Exit
@@ -20,16 +19,6 @@ from services.core.errors import AtlasError, Reason
 from services.core.names import content_id
 
 _app = typer.Typer(no_args_is_help=True, help="Run campaigns: predict, score, merge, rank, review.")
-
-
-class Strategy(StrEnum):
-    """As in `scheduler.v1.Campaign.Strategy`, in words that people type; a test holds the two together."""
-
-    PRIORITY = "priority"
-    VOLUME = "volume"
-    ERROR_PER_MINUTE = "error-per-minute"
-    DIVERSITY = "diversity"
-    RANDOM = "random"
 
 
 def register(app: typer.Typer) -> None:
@@ -48,7 +37,9 @@ def create(
         typer.Option(help='A model such as "unet" or "models/unet/versions/1"; default: every one that is ready.'),
     ] = None,
     profile: Annotated[str, typer.Option(help="Attention profile; default: the scheduler's.")] = "",
-    strategy: Annotated[Strategy, typer.Option(help="Which volumes are reviewed first.")] = Strategy.PRIORITY,
+    strategy: Annotated[
+        str, typer.Option(help=f"Which volumes are reviewed first: by {', '.join(STRATEGIES)}.")
+    ] = "priority",
     review_share: Annotated[
         float | None,
         typer.Option(
@@ -88,7 +79,7 @@ def create(
         models=[_model_name(model) for model in models or []],
         profile=profile,
         review_share=review_share,
-        strategy=sched.Campaign.Strategy.Value(f"STRATEGY_{strategy.name}"),
+        strategy=_strategy(strategy),
         control_share=control_share,
         audit_policy=sched.AuditPolicy(
             target_error_share=audit_target, confidence=audit_confidence, tolerance=audit_tolerance
@@ -214,6 +205,13 @@ def _chosen(connection: Connection, volumes: list[str], dataset: str, everything
             remedy="Import some with `atlas import`.",
         )
     return names
+
+
+def _strategy(given: str) -> sched.Campaign.Strategy.ValueType:
+    if given not in STRATEGIES:
+        remedy = f"There are: {', '.join(STRATEGIES)}."
+        raise AtlasError(Reason.FIELD_INVALID, f"There is no strategy {given!r}.", field="--strategy", remedy=remedy)
+    return STRATEGIES[given]
 
 
 def _set_budget(request: sched.CreateCampaignRequest, cases: int | None, minutes: float | None) -> None:
