@@ -15,13 +15,27 @@ from services.cli.commands import (
     reviews,
     selftest,
     stack,
+    volumes,
 )
 from services.cli.exits import Exit, exit_code
 from services.cli.output import err, show_error
 from services.core.errors import AtlasError
 from services.core.rpc import request_id
 
-for module in (stack, importing, checking, comparing, campaigns, reviews, exporting, reporting, selftest, demo, audit):
+for module in (
+    stack,
+    importing,
+    volumes,
+    checking,
+    comparing,
+    campaigns,
+    reviews,
+    exporting,
+    reporting,
+    selftest,
+    demo,
+    audit,
+):
     module.register(app)
 
 

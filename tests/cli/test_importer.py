@@ -30,7 +30,8 @@ class FakeStorage:
     def _volume(self, request: pb.CreateVolumeRequest, timeout: float) -> Any:
         if request.object == "objects/bad":
             raise AtlasError(Reason.FILE_NOT_NIFTI, "This is not NIfTI.", field="object", remedy="Mend it.")
-        return SimpleNamespace(volume=pb.Volume(name=f"volumes/{request.volume_id}", dataset=request.dataset))
+        volume = pb.Volume(name=f"volumes/{request.volume_id}", dataset=request.dataset)
+        return pb.CreateVolumeResponse(volume=volume)
 
     def _labels(self, request: pb.ImportLabelVersionRequest, timeout: float) -> Any:
         self.imports.append([file.organ for file in request.files])

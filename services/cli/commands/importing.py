@@ -11,10 +11,12 @@ from rich.progress import Progress
 from services.cli.commands.options import STATE, Json, State
 from services.cli.connection import Connection
 from services.cli.exits import Exit
+from services.cli.ingest.dataset_folder import discover_dataset
 from services.cli.ingest.discover import Case, Refusal, discover, stem
+from services.cli.ingest.duplicates import described
 from services.cli.ingest.importer import Imported, Source, import_case
-from services.cli.output import out, print_json, printable, show_error, table, transfer, warn
-from services.core import classmaps
+from services.cli.output import as_data, out, print_json, printable, show_error, table, transfer, warn
+from services.core import classmaps, datasets
 from services.core.errors import AtlasError, Reason
 from services.core.names import require_id
 from services.core.storage import OnProgress
@@ -26,10 +28,22 @@ def register(app: typer.Typer) -> None:
 
 
 def run(
-    paths: Annotated[list[Path], typer.Argument(help="CT files, case folders, or folders of case folders.")],
+    paths: Annotated[list[Path], typer.Argument(help="CT files, case folders, folders of case folders, or datasets.")],
     state: State = STATE,
-    dataset: Annotated[str, typer.Option(help="Name of the dataset that the cases come from, such as amos22.")] = "",
-    licence: Annotated[str, typer.Option(help="Licence of the dataset, such as CC-BY-4.0.")] = "",
+    dataset: Annotated[
+        str,
+        typer.Option(
+            help="Dataset that the cases come from. One that `atlas datasets` lists is taken in its own layout, with "
+            "its own ids; any other name is kept as it is."
+        ),
+    ] = "",
+    licence: Annotated[
+        str, typer.Option(help="Licence of the dataset, such as CC-BY-4.0; default: what is known of it.")
+    ] = "",
+    case_table: Annotated[
+        Path | None,
+        typer.Option(help="CSV file with the columns case, hospital and licence, for a dataset that is known."),
+    ] = None,
     class_map: Annotated[
         str, typer.Option(help="Class map of organ names and label ids.", rich_help_panel="Labels")
     ] = classmaps.DEFAULT,
@@ -56,12 +70,16 @@ def run(
     `combined_labels.nii.gz`. What is refused is named with the reason and the remedy, and the rest goes in. Importing
     the same files again changes nothing.
 
-    Examples: `atlas import scan.nii.gz` · `atlas import ~/amos22 --dataset amos22 --licence CC-BY-4.0`
+    A dataset that `atlas datasets` lists may lie in its own layout, in nnU-Net's raw folders, in the Decathlon's, or as
+    case folders. Its labels become our organs: tumours count as their organ, un-split kidneys and lungs are split, and
+    what it did not look for stays unknown. A case of it goes in as a whole or not at all.
+
+    Examples: `atlas import scan.nii.gz` · `atlas import ~/amos22 --dataset amos22`
     """
     organs = classmaps.load(class_map)
     looked = tuple(filter(None, (organ.strip() for organ in looked_for.split(","))))
     organs.require(looked, field="--looked-for")
-    found = [entry for path in paths for entry in discover(path, organs)]
+    found = [entry for path in paths for entry in _discover(path, organs, dataset, case_table)]
     found = _with_options(found, label_map, volume_id)
     connection = Connection.to(state)
     source = Source(dataset, licence, class_map, looked)
@@ -69,6 +87,30 @@ def run(
     _show(done, json)
     if any(entry.refusals if isinstance(entry, Imported) else True for entry in done):
         raise typer.Exit(Exit.REFUSED)
+
+
+def _discover(
+    path: Path, organs: classmaps.ClassMap, dataset: str, case_table: Path | None
+) -> Iterator[Case | Refusal]:
+    """The cases below a path, in the layout of a dataset that we know or as case folders."""
+    if dataset not in datasets.names() or not path.is_dir():
+        if case_table:
+            raise AtlasError(
+                Reason.FIELD_INVALID,
+                "A case table belongs to the folder of a dataset that is known.",
+                field="--case-table",
+                remedy="Name one that `atlas datasets` lists.",
+            )
+        yield from discover(path, organs)
+        return
+    known = datasets.load(dataset)
+    found = discover_dataset(path, known, organs, case_table)
+    if found.left_out:
+        warn(f"{path}: {found.left_out} images were left out: {' '.join(known.notes) or 'they are no CTs of it.'}")
+    beyond = [organ for organ in known.organs if organ not in organs.organs]
+    if beyond and any(isinstance(entry, Case) for entry in found.entries):
+        warn(f"{path}: {organs.name} has no {', '.join(beyond)}; --class-map abdomenatlas-1.1 has them.")
+    yield from found.entries
 
 
 def import_all(connection: Connection, found: list[Case | Refusal], source: Source) -> Iterator[Imported | Refusal]:
@@ -91,6 +133,8 @@ def _warnings(result: Imported, source: Source) -> Iterator[str]:
     """What was taken, or left, although it is odd."""
     for note in [*(result.volume.notes if result.volume else ()), *(result.labels.notes if result.labels else ())]:
         yield f"{result.case.ct}: {note}"
+    for pair in result.duplicates:
+        yield f"{result.case.ct}: {described(pair)}. A release keeps them on one side of its split."
     if result.case.ignored:
         names = ", ".join(stem(path) for path in result.case.ignored)
         organs = ", ".join(classmaps.load(source.class_map).organs)
@@ -157,6 +201,7 @@ def _data(entry: Imported | Refusal) -> dict[str, Any]:
         "label_version": entry.labels.name if entry.labels else None,
         "organs": [organ.organ for organ in entry.labels.organs] if entry.labels else [],
         "notes": [*(entry.volume.notes if entry.volume else ()), *(entry.labels.notes if entry.labels else ())],
+        "duplicates": [as_data(pair) for pair in entry.duplicates],
         "ignored": [str(path) for path in entry.case.ignored],
         "refused": [_refusal(refusal) for refusal in entry.refusals],
     }

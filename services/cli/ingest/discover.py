@@ -35,6 +35,13 @@ class Case:
     """Label files of organs that the class map does not know."""
     refused: tuple[Refusal, ...] = ()
     """Label files that cannot be read at all."""
+    source_id: str = ""
+    """The case's id in its dataset; empty means the volume's."""
+    hospital: str = ""
+    licence: str = ""
+    """What the dataset tells of this case; empty where it tells nothing."""
+    dataset_map: str = ""
+    """The dataset in whose words and ids the labels speak. Such a case goes in as a whole or not at all."""
 
 
 def discover(path: Path, class_map: ClassMap) -> Iterator[Case | Refusal]:
@@ -116,14 +123,14 @@ def _folder_of_cases(path: Path, root: Path, class_map: ClassMap) -> Iterator[Ca
 def _case(folder: Path, root: Path, class_map: ClassMap) -> Case | Refusal:
     ct = _ct_of(folder)
     assert ct is not None
-    if error := _file_error(ct, root):
+    if error := file_error(ct, root):
         return Refusal(ct, error)
     masks: dict[str, Path] = {}
     ignored: list[Path] = []
     refused: list[Refusal] = []
     for file in _nifti_files(folder / "segmentations"):
         organ = stem(file)
-        if error := _file_error(file, root):
+        if error := file_error(file, root):
             refused.append(Refusal(file, error))
         elif organ not in class_map.organs:
             ignored.append(file)
@@ -136,7 +143,7 @@ def _case(folder: Path, root: Path, class_map: ClassMap) -> Case | Refusal:
         # The per-organ masks are the truth; the map was painted from them and has lost what overlaps.
         ignored.append(label_map)
         label_map = None
-    if label_map and (error := _file_error(label_map, root)):
+    if label_map and (error := file_error(label_map, root)):
         refused.append(Refusal(label_map, error))
         label_map = None
     name = folder.resolve().name if folder.name in ("", "..") else folder.name
@@ -163,7 +170,7 @@ def _inside(path: Path, root: Path) -> bool:
     return path.resolve().is_relative_to(root)
 
 
-def _file_error(path: Path, root: Path) -> AtlasError | None:
+def file_error(path: Path, root: Path) -> AtlasError | None:
     """Why this file of a case cannot even be opened, if so. What is inside is for storage to judge."""
     if path.name.startswith("._"):
         return _apple_double()
@@ -223,5 +230,5 @@ def _no_case(folder: Path) -> AtlasError:
     return AtlasError(
         Reason.FOLDER_EMPTY,
         f"This folder holds no case, although it has {len(loose)} NIfTI files (such as {sorted(loose)[0]}).",
-        remedy="Name the CT files one by one, or lay each out as <case>/ct.nii.gz.",
+        remedy="Name its dataset (`atlas datasets` lists those known), or lay each CT out as <case>/ct.nii.gz.",
     )

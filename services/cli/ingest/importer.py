@@ -10,7 +10,7 @@ from services.cli.ingest.discover import Case, Refusal, unreadable
 from services.core.errors import AtlasError, Reason
 from services.core.storage import OnProgress, Storage
 
-_ENDS_THE_IMPORT = {Reason.DEPENDENCY_UNAVAILABLE, Reason.SHUTTING_DOWN}
+_ENDS_THE_IMPORT = {Reason.DEPENDENCY_UNAVAILABLE, Reason.SHUTTING_DOWN, Reason.TOO_MANY_UPLOADS}
 
 T = TypeVar("T")
 Watch = Callable[[Path], OnProgress]
@@ -36,24 +36,31 @@ class Imported:
     volume: pb.Volume | None = None
     labels: pb.LabelVersion | None = None
     refusals: list[Refusal] = field(default_factory=list)
+    duplicates: Sequence[pb.Duplicate] = ()
+    """Other volumes that show the same scan."""
 
 
 def import_case(storage: Storage, case: Case, source: Source, watch: Watch) -> Imported:
-    """Upload one case. What is refused is told in the result; the rest of the case goes in.
+    """Upload one case. What is refused is told in the result; the rest of the case goes in, unless it is of a dataset
+    that we know: then it goes in as a whole or not at all.
 
     Raises DEPENDENCY_UNAVAILABLE if storage is gone, because then nothing else would go in either.
     """
     refusals = list(case.refused)
-    volume = _attempt(case.ct, refusals, lambda: _create_volume(storage, case, source, watch))
-    if volume is None:
+    if case.dataset_map:
+        return _import_whole(storage, case, source, watch, refusals)
+    created = _attempt(case.ct, refusals, lambda: _create_volume(storage, case, source, watch))
+    if created is None:
         return Imported(case, refusals=refusals)
+    volume = created.volume
     files: list[tuple[Path, pb.LabelFile]] = []
     labels = [(case.label_map, "")] if case.label_map else [(path, organ) for organ, path in case.masks.items()]
     for path, organ in labels:
         name = _put(storage, path, watch, refusals)
         if name:
             files.append((path, pb.LabelFile(object=name, organ=organ, display_name=display_name(path))))
-    return Imported(case, volume, _import_labels(storage, volume, files, source, refusals), refusals)
+    labelled = _import_labels(storage, volume, files, source, refusals)
+    return Imported(case, volume, labelled, refusals, created.duplicates)
 
 
 def display_name(path: Path) -> str:
@@ -61,16 +68,46 @@ def display_name(path: Path) -> str:
     return "/".join(path.parts[-3:])[-255:].encode("utf-8", "replace").decode()
 
 
-def _create_volume(storage: Storage, case: Case, source: Source, watch: Watch) -> pb.Volume:
+def _create_volume(storage: Storage, case: Case, source: Source, watch: Watch) -> pb.CreateVolumeResponse:
+    return storage.rpc.CreateVolume(_volume_request(storage, case, source, watch), timeout=600)
+
+
+def _volume_request(storage: Storage, case: Case, source: Source, watch: Watch) -> pb.CreateVolumeRequest:
     ref = storage.put_file(_readable(case.ct), watch(case.ct))
-    request = pb.CreateVolumeRequest(
+    return pb.CreateVolumeRequest(
         volume_id=case.volume_id,
         object=ref.name,
         dataset=source.dataset,
-        source_id=case.volume_id if source.dataset else "",
-        licence=source.licence,
+        source_id=(case.source_id or case.volume_id) if source.dataset else "",
+        licence=source.licence or case.licence,
+        hospital=case.hospital,
     )
-    return storage.rpc.CreateVolume(request, timeout=600).volume
+
+
+def _import_whole(storage: Storage, case: Case, source: Source, watch: Watch, refusals: list[Refusal]) -> Imported:
+    labels = [(case.label_map, "")] if case.label_map else [(path, name) for name, path in case.masks.items()]
+    at_work = case.ct
+    try:
+        request = pb.ImportCaseRequest(volume_id=case.volume_id, volume=_volume_request(storage, case, source, watch))
+        request.labels.class_map, request.labels.dataset_map = source.class_map, case.dataset_map
+        request.labels.author = source.dataset
+        request.labels.looked_for.extend(source.looked_for)
+        for at_work, name in labels:
+            ref = storage.put_file(_readable(at_work), watch(at_work))
+            request.labels.files.add(object=ref.name, organ=name, display_name=display_name(at_work))
+        at_work = case.ct
+        done = storage.rpc.ImportCase(request, timeout=600)
+    except AtlasError as error:
+        if error.reason in _ENDS_THE_IMPORT:
+            raise
+        guilty = [path for path, _ in labels if error.field and error.field == display_name(path)]
+        refusals.append(Refusal(guilty[0] if guilty else at_work, error))
+        return Imported(case, refusals=refusals)
+    except OSError as error:
+        refusals.append(Refusal(at_work, unreadable(error)))
+        return Imported(case, refusals=refusals)
+    version = done.label_version if done.HasField("label_version") else None
+    return Imported(case, done.volume, version, refusals, done.duplicates)
 
 
 def _put(storage: Storage, path: Path, watch: Watch, refusals: list[Refusal]) -> str | None:

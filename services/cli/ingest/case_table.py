@@ -1,0 +1,57 @@
+"""What a CSV file tells of a dataset's cases: hospital and licence."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.core.datasets import Dataset, Table
+from services.core.errors import AtlasError, Reason
+
+_OWN = Table("", ",", "case", "hospital", "licence")
+_MAX_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class CaseFacts:
+    """What is told of one case; empty where nothing is."""
+
+    hospital: str = ""
+    licence: str = ""
+
+
+def read_table(root: Path, dataset: Dataset, own: Path | None) -> dict[str, CaseFacts]:
+    """Facts by case id: from the file that the user names, else from the dataset's own, if it lies in the folder.
+
+    The user's has the columns case, hospital and licence, of which the last two may be missing. Raises FIELD_INVALID.
+    """
+    if own is not None:
+        return _read(own, _OWN)
+    if dataset.table and (path := root / dataset.table.file).is_file():
+        return _read(path, dataset.table)
+    return {}
+
+
+def _read(path: Path, table: Table) -> dict[str, CaseFacts]:
+    if path.stat().st_size > _MAX_BYTES:
+        raise _bad(path, "it is larger than a table of cases can be")
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file, delimiter=table.separator)
+            if table.case not in (rows.fieldnames or ()):
+                raise _bad(path, f"it has no column {table.case!r}")
+            return {row[table.case].strip(): _facts(row, table) for row in rows if row[table.case]}
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise _bad(path, "it is not CSV in UTF-8") from error
+
+
+def _facts(row: dict[str, str], table: Table) -> CaseFacts:
+    return CaseFacts(*((row.get(column) or "").strip() if column else "" for column in (table.hospital, table.licence)))
+
+
+def _bad(path: Path, why: str) -> AtlasError:
+    return AtlasError(
+        Reason.FIELD_INVALID,
+        f"This is no table of cases: {why}.",
+        field=str(path),
+        remedy="Give a CSV file with the columns case, hospital and licence.",
+    )

@@ -1,0 +1,209 @@
+"""Finds the cases of a public dataset in the folder that people downloaded."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.cli.ingest.case_table import CaseFacts, read_table
+from services.cli.ingest.dataset_json import require_agreement
+from services.cli.ingest.discover import SUFFIXES, Case, Refusal, discover, file_error, unreadable, volume_id
+from services.core.classmaps import ClassMap
+from services.core.classmaps import names as releases
+from services.core.datasets import Dataset, Layout
+from services.core.errors import AtlasError, Reason
+
+Layouts = tuple[Layout, ...]
+NNUNET: Layouts = (
+    Layout("imagesTr/{case}_0000", "labelsTr/{case}"),
+    Layout("imagesTs/{case}_0000", "labelsTs/{case}"),
+)
+"""The raw folders of nnU-Net, in which any dataset may lie."""
+DECATHLON: Layouts = (
+    Layout("imagesTr/{case}", "labelsTr/{case}"),
+    Layout("imagesTs/{case}"),
+)
+"""The folders of the Medical Segmentation Decathlon."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """One case on disk: its image, and its label map or a mask for each structure."""
+
+    case: str
+    image: Path
+    label_map: Path | None
+    masks: dict[str, Path]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a folder holds: cases and refusals in the order of names, and how many images are no CTs of the dataset."""
+
+    entries: tuple[Case | Refusal, ...]
+    left_out: int = 0
+
+
+def discover_dataset(root: Path, dataset: Dataset, class_map: ClassMap, table: Path | None = None) -> Found:
+    """The cases of `dataset` below `root`, in its own layout, in nnU-Net's, in the Decathlon's, or as case folders.
+
+    A case whose label is missing, a label without a case, and an id that comes twice are refused; the rest is found.
+    Raises CLASS_MAP_MISMATCH if the folder's dataset.json contradicts the dataset, and FIELD_INVALID for a bad table.
+    """
+    try:
+        require_agreement(root, dataset)
+        facts = read_table(root, dataset, table)
+        layouts = _layouts(root, dataset)
+        if layouts is None:
+            return Found(tuple(discover(root, class_map)))
+        return _found(root, dataset, layouts, facts)
+    except OSError as error:
+        return Found((Refusal(root, unreadable(error)),))
+
+
+def _layouts(root: Path, dataset: Dataset) -> Layouts | None:
+    """The layout in which most cases are complete; the dataset's own before others; None if none fits at all."""
+    best, most = None, 0.0
+    for layouts in (dataset.layouts, NNUNET, DECATHLON):
+        complete = 0.0
+        for layout in layouts:
+            images, labels = _matches(root, layout.images), _labelled(root, layout)
+            complete += sum(case in labels for case in images) if layout.labels else 0
+            complete += len(images) / 1e6  # images alone are better than nothing
+        if complete > most:
+            best, most = layouts, complete
+    return best
+
+
+def _found(root: Path, dataset: Dataset, layouts: Layouts, facts: dict[str, CaseFacts]) -> Found:
+    only = re.compile(dataset.only_cases) if dataset.only_cases else None
+    entries: list[Case | Refusal] = []
+    ids: dict[str, Path] = {}
+    left_out = 0
+    for files in _files(root, layouts):
+        if isinstance(files, Refusal):
+            if not (only and (case := _case_in(files.path, layouts, root)) and not only.fullmatch(case)):
+                entries.append(files)
+            continue
+        if only and not only.fullmatch(files.case):
+            left_out += 1
+            continue
+        id_ = volume_id(files.case if dataset.name in releases() else f"{dataset.name}-{files.case}")
+        if id_ in ids:
+            entries.append(Refusal(files.image, _taken(id_, ids[id_])))
+            continue
+        ids[id_] = files.image
+        entries.append(_case(files, id_, root, dataset, facts.get(files.case, CaseFacts())))
+    return Found(tuple(entries), left_out)
+
+
+def _case(files: Files, id_: str, root: Path, dataset: Dataset, facts: CaseFacts) -> Case | Refusal:
+    known = {structure.name for structure in dataset.structures if structure.target}
+    masks = {name: path for name, path in files.masks.items() if name in known}
+    for path in (files.image, *([files.label_map] if files.label_map else []), *masks.values()):
+        if error := file_error(path, root.resolve()):
+            return Refusal(path, error)
+    all_names = {structure.name for structure in dataset.structures}
+    return Case(
+        id_,
+        files.image,
+        masks,
+        files.label_map,
+        ignored=tuple(path for name, path in files.masks.items() if name not in all_names),
+        source_id=files.case,
+        hospital=facts.hospital or dataset.hospital,
+        licence=facts.licence or dataset.licence,
+        dataset_map=dataset.name,
+    )
+
+
+def _files(root: Path, layouts: Layouts) -> Iterator[Files | Refusal]:
+    """Images with their labels, and what lacks the other."""
+    for layout in layouts:
+        images, labels = _matches(root, layout.images), _labelled(root, layout)
+        for case, image in images.items():
+            found = labels.get(case, {})
+            # A folder of labels that is not there at all was not downloaded, or does not exist for these images.
+            if labels and not found:
+                yield Refusal(image, _without_label(layout, case))
+            else:
+                label_map = found.get("")
+                yield Files(case, image, label_map, {name: path for name, path in found.items() if name})
+        # Several folders of images may share one of labels.
+        everywhere = {
+            case for other in layouts if other.labels == layout.labels for case in _matches(root, other.images)
+        }
+        is_first = layout == next(other for other in layouts if other.labels == layout.labels)
+        if images and is_first:
+            for case, found in labels.items():
+                if case not in everywhere:
+                    yield Refusal(next(iter(found.values())), _without_image(layout, case))
+
+
+def _labelled(root: Path, layout: Layout) -> dict[str, dict[str, Path]]:
+    """Label files by case and structure; the structure of a label map is ""."""
+    if not layout.labels:
+        return {}
+    found: dict[str, dict[str, Path]] = {}
+    pattern = _regex(layout.labels)
+    for path in _glob(root, layout.labels):
+        if match := pattern.fullmatch(_stem(path, root)):
+            groups = match.groupdict()
+            found.setdefault(groups["case"], {})[groups.get("structure", "")] = path
+    return found
+
+
+def _matches(root: Path, images: str) -> dict[str, Path]:
+    """Image files by case, in the order of names."""
+    pattern = _regex(images)
+    return {match["case"]: path for path in _glob(root, images) if (match := pattern.fullmatch(_stem(path, root)))}
+
+
+def _case_in(path: Path, layouts: Layouts, root: Path) -> str | None:
+    """The case that a file belongs to."""
+    patterns = [pattern for layout in layouts for pattern in (layout.images, layout.labels) if pattern]
+    matches = (_regex(pattern).fullmatch(_stem(path, root)) for pattern in patterns)
+    return next((match["case"] for match in matches if match), None)
+
+
+def _glob(root: Path, pattern: str) -> Sequence[Path]:
+    wild = re.sub(r"\{\w+\}", "*", pattern)
+    found = [path for suffix in SUFFIXES for path in root.glob(wild + suffix)]
+    return sorted(path for path in found if not path.name.startswith("._"))
+
+
+def _regex(pattern: str) -> "re.Pattern[str]":
+    escaped = re.escape(pattern).replace(r"\{case\}", "(?P<case>[^/]+)", 1).replace(r"\{case\}", "(?P=case)")
+    return re.compile(escaped.replace(r"\{structure\}", "(?P<structure>[^/]+)"))
+
+
+def _stem(path: Path, root: Path) -> str:
+    """Path below the root, without its suffix."""
+    relative = path.relative_to(root).as_posix()
+    return next(relative.removesuffix(suffix) for suffix in SUFFIXES if relative.endswith(suffix))
+
+
+def _without_label(layout: Layout, case: str) -> AtlasError:
+    expected = layout.labels.replace("{case}", case)
+    return AtlasError(
+        Reason.RESOURCE_NOT_FOUND,
+        f"Its label {expected}.nii.gz is missing, although others are there.",
+        remedy="Fetch the label, or import the CT without labels by its own path.",
+    )
+
+
+def _without_image(layout: Layout, case: str) -> AtlasError:
+    expected = layout.images.replace("{case}", case)
+    return AtlasError(
+        Reason.RESOURCE_NOT_FOUND,
+        f"This label has no image: {expected}.nii.gz is missing.",
+        remedy="Fetch the image, or remove the label.",
+    )
+
+
+def _taken(id_: str, first: Path) -> AtlasError:
+    return AtlasError(
+        Reason.RESOURCE_CONFLICT,
+        f"{first.name} has the id {id_} already.",
+        remedy="Rename one of the two files, or import them from folders of their own.",
+    )
