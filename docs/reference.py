@@ -7,6 +7,8 @@ from pathlib import Path
 from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 
+from sizing import sizing_page
+
 from services.core.access.roles import RULES
 from services.core.rpc.settings import ServiceSettings
 from services.serving.card import Agreement, Card, load_card
@@ -87,7 +89,14 @@ def _models_row(name: str, agreement: Agreement, organs: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    for page, text in (("settings.md", settings_page()), ("roles.md", roles_page()), ("models.md", models_page())):
+    pages = {
+        "settings.md": settings_page,
+        "roles.md": roles_page,
+        "models.md": models_page,
+        "sizing.md": sizing_page,
+    }
+    for page, write in pages.items():
+        text = write()
         path = DOCS / page
         if "--check" not in sys.argv:
             path.write_text(text)

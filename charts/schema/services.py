@@ -88,7 +88,7 @@ class Merging(Service):
 
     image: Image = Image(repository="abdomenatlas/merging")
     """Its image."""
-    resources: Resources = resources("1", "4Gi", "8Gi")
+    resources: Resources = resources("1", "4Gi", "12Gi")
     """CPU and memory of its container."""
     settings: MergingSettings = MergingSettings()
     """Further settings, as docs/settings.md names them without the prefix and in lower case."""
