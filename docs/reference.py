@@ -6,7 +6,6 @@ from pathlib import Path
 
 from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
-
 from sizing import sizing_page
 
 from services.core.access.roles import RULES
