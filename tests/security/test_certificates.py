@@ -60,8 +60,18 @@ def test_plain_text_gets_no_answer(storage: Closed) -> None:
         assert refusal(lambda: list_volumes(channel))[0] == Code.UNAVAILABLE
 
 
-def test_a_client_does_not_talk_to_a_server_of_another_authority(storage: Closed) -> None:
-    evil = Authority(storage.authority.folder / "other")
-    with pytest.raises(AtlasError) as caught:
-        list_volumes(storage.over(storage.service.address, Credentials(evil.ca)))
-    assert caught.value.reason == Reason.DEPENDENCY_UNAVAILABLE
+def test_who_does_not_agree_on_tls_is_told_what_is_wrong(storage: Closed) -> None:
+    """The client does not trust the server, shows no certificate, speaks no TLS, or speaks it where nobody does."""
+    authority = storage.authority
+    evil = Authority(authority.folder / "other")
+    health = f"127.0.0.1:{storage.health_port}"
+    for address, credentials, words in (
+        (storage.service.address, Credentials(evil.ca), "comes from no authority that is trusted here"),
+        (storage.mutual, Credentials(authority.ca), "a client certificate of its authorities"),
+        (storage.service.address, Credentials(), "Does it want TLS"),
+        (health, Credentials(authority.ca), "it speaks no TLS"),
+    ):
+        with pytest.raises(AtlasError) as caught:
+            list_volumes(storage.over(address, credentials))
+        assert caught.value.reason == Reason.DEPENDENCY_UNAVAILABLE
+        assert words in str(caught.value)

@@ -42,6 +42,23 @@ _STATUS = {
     Reason.PERMISSION_DENIED: _Code.PERMISSION_DENIED,
 }
 
+# What gRPC's message says when the two sides do not agree on TLS; nothing else tells them from a service that is down.
+_TLS_TROUBLE = {
+    "CERTIFICATE_VERIFY_FAILED": (
+        ": its certificate expired or comes from no authority that is trusted here",
+        "Name its authorities (TLS_CA of a service, --ca of the command).",
+    ),
+    "Hostname Verification": (
+        ": its certificate is for another name",
+        "Call it by a name that its certificate carries.",
+    ),
+    "WRONG_VERSION_NUMBER": (": it speaks no TLS", "Is this the right port?"),
+    "Socket closed": (
+        ": it closed the connection",
+        "Does it want TLS (TLS_CA, --ca), or a client certificate of its authorities?",
+    ),
+}
+
 
 def status_code(reason: Reason) -> grpc.StatusCode:
     """The gRPC status of a reason; what is not listed is the caller's INVALID_ARGUMENT."""
@@ -69,8 +86,11 @@ def from_rpc_error(error: grpc.RpcError, service: str) -> AtlasError:
             return AtlasError(reason, status.message, field=info.metadata["field"], remedy=info.metadata["remedy"])
     code, text = call.code(), call.details() or ""
     if code in (_Code.UNAVAILABLE, _Code.CANCELLED):
+        # A connection that closes later has other reasons.
+        trouble = _TLS_TROUBLE.items() if "failed to connect" in text else ()
+        why, remedy = next((told for mark, told in trouble if mark in text), ("", "Is it running?"))
         return AtlasError(
-            Reason.DEPENDENCY_UNAVAILABLE, f"{service} does not answer.", field=service, remedy="Is it running?"
+            Reason.DEPENDENCY_UNAVAILABLE, f"{service} does not answer{why}.", field=service, remedy=remedy
         )
     if code == _Code.DEADLINE_EXCEEDED:
         return AtlasError(Reason.DEADLINE_EXCEEDED, f"{service} did not answer in time.", field=service)
