@@ -87,7 +87,7 @@ def from_rpc_error(error: grpc.RpcError, service: str) -> AtlasError:
     code, text = call.code(), call.details() or ""
     if code in (_Code.UNAVAILABLE, _Code.CANCELLED):
         # A connection that closes later has other reasons.
-        trouble = _TLS_TROUBLE.items() if "failed to connect" in text else ()
+        trouble = _TLS_TROUBLE.items() if "; last error: " in text else ()
         why, remedy = next((told for mark, told in trouble if mark in text), ("", "Is it running?"))
         return AtlasError(
             Reason.DEPENDENCY_UNAVAILABLE, f"{service} does not answer{why}.", field=service, remedy=remedy
