@@ -19,8 +19,8 @@ CTS = {
 HEAD = f"""# Memory of a volume
 
 What one volume reserves while a service works on it, in MiB: an upper bound that follows from the CT's header,
-{MODELS} models, {ORGANS} organs, a network grid of {SPACING_MM} mm. A service lets in as many volumes as fit into half of
-its container's memory, and refuses one that does not fit alone. Storage needs two bytes a voxel. Made from the
+{MODELS} models, {ORGANS} organs, a network grid of {SPACING_MM} mm. A service lets in as many volumes as fit into half
+of its container's memory, and refuses one that does not fit alone. Storage needs two bytes a voxel. Made from the
 services' own formulas by `make docs`; [operate.md](operate.md) says how to use it.
 
 | CT | inference | uncertainty | merging |
