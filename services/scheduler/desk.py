@@ -35,10 +35,9 @@ class Revision:
     author: str = ""
 
 
-def open_review(
-    session: Session, campaign: Campaign, item: Item, chosen: Chosen, place: int, now: int, *, audit: int = 0
-) -> None:
+def open_review(session: Session, campaign: Campaign, chosen: Chosen, place: int, now: int, *, audit: int = 0) -> None:
     """Ask for a look at a volume, at a place in the queue of the campaign's round."""
+    item = session.get_one(Item, (campaign.id, chosen.candidate.volume))
     session.add(
         Review(
             campaign=campaign.id,

@@ -10,10 +10,26 @@ from services.scheduler import facts
 from services.scheduler.acquisition import Candidate
 from services.scheduler.acquisition.cost import CostModel, learn
 from services.scheduler.campaigns import Arm, ItemState
+from services.scheduler.facts import Facts
 from services.scheduler.reviews import MINUTE, State
 from services.scheduler.tables import Campaign, Item, Review
 
 _LEARN_FROM = 1000
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A volume whose labels are ready and that nobody has looked at in its campaign."""
+
+    volume: str
+    priority: int
+    facts: Facts
+    askable: bool
+    """Whether there is a label of ours in it: what people have labelled throughout is not looked at again."""
+
+    def candidate(self, cost: CostModel) -> Candidate:
+        """The volume as the strategies see it."""
+        return facts.candidate(self.volume, self.priority, self.facts, cost)
 
 
 @dataclass(frozen=True)
@@ -29,26 +45,23 @@ def reviewed(campaign: str) -> Select[str]:
     return select(Review.volume).where(Review.campaign == campaign, Review.state == State.DONE)
 
 
-def unreviewed(session: Session, campaign: str) -> list[Item]:
+def unreviewed(session: Session, campaign: str) -> list[Ready]:
     """Volumes whose labels are ready and that nobody has looked at in this campaign."""
     mine = (Item.campaign == campaign) & (Item.state == ItemState.READY)
-    return list(session.scalars(select(Item).where(mine, Item.volume.not_in(reviewed(campaign)))))
+    columns = select(Item.volume, Item.priority, Item.facts, Item.attention_map != "")
+    return [Ready(*row) for row in session.execute(columns.where(mine, Item.volume.not_in(reviewed(campaign))))]
 
 
-def is_askable(item: Item) -> bool:
-    """Whether there is a label of ours in it: what people have labelled is not looked at again."""
-    return bool(item.attention_map)
-
-
-def candidate(item: Item, cost: CostModel) -> Candidate:
-    """The volume as the strategies see it."""
-    return facts.candidate(item.volume, item.priority, item.facts, cost)
+def unseen(session: Session, campaign: str) -> list[Ready]:
+    """Those of them with labels of ours: what an audit speaks of."""
+    return [ready for ready in unreviewed(session, campaign) if ready.askable]
 
 
 def seen_before(session: Session, campaign: str) -> list[Candidate]:
     """The volumes that people have looked at in this campaign, as the strategies see them."""
     mine = (Item.campaign == campaign) & Item.volume.in_(reviewed(campaign))
-    return [candidate(item, CostModel()) for item in session.scalars(select(Item).where(mine))]
+    rows = session.execute(select(Item.volume, Item.priority, Item.facts).where(mine))
+    return [facts.candidate(volume, priority, known, CostModel()) for volume, priority, known in rows]
 
 
 def cost_model(session: Session) -> CostModel:

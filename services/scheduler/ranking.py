@@ -1,5 +1,7 @@
 """The end of a round's work: its volumes are ranked, and reviews are opened for those that were chosen."""
 
+from collections.abc import Sequence
+
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
@@ -8,6 +10,7 @@ from services.scheduler import desk, journal, pool
 from services.scheduler.acquisition import ORDERS, Setting
 from services.scheduler.acquisition.choice import Budget, Chosen, cases_of, choose
 from services.scheduler.campaigns import UNDONE, Kind, State
+from services.scheduler.pool import Ready
 from services.scheduler.tables import Campaign, Item, Review
 
 
@@ -16,14 +19,14 @@ def close_if_complete(session: Session, campaign: Campaign, now: int) -> None:
     undone = select(Item.volume).where(Item.campaign == campaign.id, Item.state.in_(UNDONE)).limit(1)
     if campaign.state != State.RUNNING or session.scalar(undone) is not None:
         return
-    items = {item.volume: item for item in pool.unreviewed(session, campaign.id)}
-    chosen = _choose(session, campaign, items)
+    ready = pool.unreviewed(session, campaign.id)
+    chosen = _choose(session, campaign, ready)
     first = queue_length(session, campaign) + 1
     for place, one in enumerate(chosen, start=first):
-        desk.open_review(session, campaign, items[one.candidate.volume], one, place, now)
+        desk.open_review(session, campaign, one, place, now)
     campaign.open_review_count = len(chosen)
     campaign.state = State.IN_REVIEW if chosen else State.ROUND_DONE
-    message = f"{len(items)} volumes ranked, {len(chosen)} to review."
+    message = f"{len(ready)} volumes ranked, {len(chosen)} to review."
     journal.record(session, campaign, Kind.RANKED, now, message=message)
     if not chosen:
         journal.record(session, campaign, Kind.ROUND_DONE, now, message="No volume is sent to a person.")
@@ -40,16 +43,16 @@ def lot(campaign: Campaign, purpose: str) -> str:
     return f"{campaign.id}/{campaign.round}/{purpose}"
 
 
-def _choose(session: Session, campaign: Campaign, items: dict[str, Item]) -> list[Chosen]:
+def _choose(session: Session, campaign: Campaign, ready: Sequence[Ready]) -> list[Chosen]:
     cost, left = pool.cost_model(session), pool.left(session, campaign)
     name = pb.Campaign.Strategy.Name(pb.Campaign.Strategy.ValueType(campaign.strategy))
     strategy = ORDERS[name.removeprefix("STRATEGY_").lower()]
     setting = Setting(lot(campaign, "control"), pool.seen_before(session, campaign.id))
-    candidates = [pool.candidate(item, cost) for item in items.values() if pool.is_askable(item)]
-    budget = Budget(int(min(cases_of(campaign.review_share, len(items)), left.cases)), left.minutes)
+    candidates = [one.candidate(cost) for one in ready if one.askable]
+    budget = Budget(int(min(cases_of(campaign.review_share, len(ready)), left.cases)), left.minutes)
     choice = choose(candidates, strategy, setting, budget, campaign.control_share)
     # People have labelled the others throughout: they come last.
-    order = [c.volume for c in choice.ranking] + sorted(v for v, item in items.items() if not pool.is_askable(item))
+    order = [c.volume for c in choice.ranking] + sorted(one.volume for one in ready if not one.askable)
     ranks = [{"campaign": campaign.id, "volume": volume, "rank": place} for place, volume in enumerate(order, start=1)]
     if ranks:
         session.execute(update(Item), ranks)

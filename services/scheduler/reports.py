@@ -7,7 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as pb
-from services.scheduler import audits, messages, pool, sampling
+from services.scheduler import audits, facts, messages, pool
 from services.scheduler.acquisition import gain
 from services.scheduler.acquisition.gain import Outcome
 from services.scheduler.campaigns import Arm
@@ -81,7 +81,7 @@ def _next_audit(session: Session, campaign: Campaign) -> pb.AuditPlan | None:
         return None
     needed, confidence = audits.needed(campaign)
     cost = pool.cost_model(session)
-    unseen = [pool.candidate(item, cost).minutes for item in sampling.unseen(session, campaign.id)]
+    unseen = [cost.minutes(facts.work(one.facts)) for one in pool.unseen(session, campaign.id)]
     cases = min(needed, len(unseen))
     minutes = cases * sum(unseen) / len(unseen) if unseen else 0.0
     return pb.AuditPlan(

@@ -1,5 +1,7 @@
 """Drawing the sample of an audit."""
 
+from collections.abc import Sequence
+
 from sqlalchemy.orm import Session
 
 from services.core.errors import AtlasError, Reason
@@ -7,7 +9,8 @@ from services.scheduler import audits, campaigns, desk, journal, pool, ranking
 from services.scheduler.acquisition.choice import Chosen
 from services.scheduler.acquisition.orders import by_lot
 from services.scheduler.campaigns import Arm, Kind, State
-from services.scheduler.tables import Audit, Campaign, Item
+from services.scheduler.pool import Ready
+from services.scheduler.tables import Audit, Campaign
 
 
 def start_audit(
@@ -23,16 +26,16 @@ def start_audit(
         return campaign
     campaigns.require_etag(etag, str(campaign.version))
     campaigns.require_startable(State(campaign.state), f"campaigns/{campaign.id}")
-    items = {item.volume: item for item in unseen(session, campaign.id)}
+    ready = pool.unseen(session, campaign.id)
     needed, confidence = audits.needed(campaign)
-    cases = min(_require_enough(case_count, needed, len(items)), len(items))
+    cases = min(_require_enough(case_count, needed, len(ready)), len(ready))
     campaign.audit_count += 1
     session.add(
         Audit(
             campaign=campaign.id,
             number=campaign.audit_count,
             round=campaign.round,
-            volume_count=len(items),
+            volume_count=len(ready),
             case_count=cases,
             confidence=confidence,
             error_count=None,
@@ -41,26 +44,20 @@ def start_audit(
             create_time=now,
         )
     )
-    message = f"Audit {campaign.audit_count}: {cases} of {len(items)} volumes that nobody has reviewed."
+    message = f"Audit {campaign.audit_count}: {cases} of {len(ready)} volumes that nobody has reviewed."
     journal.record(session, campaign, Kind.AUDIT_STARTED, now, message=message, actor=actor)
-    _open(session, campaign, items, cases, now)
+    _open(session, campaign, ready, cases, now)
     return campaign
 
 
-def unseen(session: Session, campaign: str) -> list[Item]:
-    """What an audit speaks of: volumes with labels of ours that nobody has reviewed."""
-    return [item for item in pool.unreviewed(session, campaign) if pool.is_askable(item)]
-
-
-def _open(session: Session, campaign: Campaign, items: dict[str, Item], cases: int, now: int) -> None:
+def _open(session: Session, campaign: Campaign, ready: Sequence[Ready], cases: int, now: int) -> None:
     cost = pool.cost_model(session)
-    candidates = [pool.candidate(item, cost) for item in items.values()]
+    candidates = [one.candidate(cost) for one in ready]
     # Not only those with foreground, as in the control arm: labels that are wholly missing are wrong too.
     sample = by_lot(candidates, ranking.lot(campaign, f"audit/{campaign.audit_count}"))[:cases]
     first = ranking.queue_length(session, campaign) + 1
     for place, candidate in enumerate(sample, start=first):
-        one = Chosen(candidate, Arm.AUDIT)
-        desk.open_review(session, campaign, items[candidate.volume], one, place, now, audit=campaign.audit_count)
+        desk.open_review(session, campaign, Chosen(candidate, Arm.AUDIT), place, now, audit=campaign.audit_count)
     campaign.open_review_count = cases
     if cases:
         campaign.state = State.IN_REVIEW
