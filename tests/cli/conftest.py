@@ -1,9 +1,15 @@
+import os
+import sys
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import nibabel
 import numpy as np
 import pytest
 
+from services.cli.stack.child import ServiceProcess, tail
+from services.cli.stack.ports import free_ports
 from services.core.geometry import Geometry
 from tests.cli.archive import Archive
 
@@ -64,3 +70,29 @@ def block(
     mask = np.zeros(SHAPE[::-1], np.uint8)
     mask[slice(*k), slice(*j), slice(*i)] = 1
     return mask
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a real storage service."""
+    home = tmp_path_factory.mktemp("storage")
+    port, metrics = free_ports(2)
+    environment = {
+        "ATLAS_STORAGE_PORT": str(port),
+        "ATLAS_STORAGE_METRICS_PORT": str(metrics),
+        "ATLAS_STORAGE_OBJECTS": f"file:{home / 'objects'}",
+        "ATLAS_STORAGE_DATABASE_URL": f"sqlite:///{home / 'catalog.db'}",
+        "ATLAS_STORAGE_MEMORY_BYTES": str(2**28),
+        "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+    }
+    child = ServiceProcess("storage", f"127.0.0.1:{port}", "", home / "storage.log", environment)
+    child.start()
+    deadline = time.monotonic() + 120
+    while not child.is_ready():
+        assert child.pid, tail(child.log)
+        assert time.monotonic() < deadline, tail(child.log)
+        time.sleep(0.2)
+    yield child.address
+    child.terminate()
+    assert child._process
+    child._process.wait(60)

@@ -2,51 +2,18 @@
 
 import gzip
 import json
-import os
 import struct
 import subprocess
-import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import nibabel
 import numpy as np
-import pytest
 
-from services.cli.stack.child import ServiceProcess, tail
-from services.cli.stack.ports import free_ports
 from tests.cli.test_command_line import atlas
 
 nib: Any = nibabel
 AFFINE = np.diag([-2.0, -2.0, 3.0, 1.0])
-
-
-@pytest.fixture(scope="module")
-def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of a real storage service."""
-    home = tmp_path_factory.mktemp("storage")
-    port, metrics = free_ports(2)
-    environment = {
-        "ATLAS_STORAGE_PORT": str(port),
-        "ATLAS_STORAGE_METRICS_PORT": str(metrics),
-        "ATLAS_STORAGE_OBJECTS": f"file:{home / 'objects'}",
-        "ATLAS_STORAGE_DATABASE_URL": f"sqlite:///{home / 'catalog.db'}",
-        "ATLAS_STORAGE_MEMORY_BYTES": str(2**28),
-        "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
-    }
-    child = ServiceProcess("storage", f"127.0.0.1:{port}", "", home / "storage.log", environment)
-    child.start()
-    deadline = time.monotonic() + 120
-    while not child.is_ready():
-        assert child.pid, tail(child.log)
-        assert time.monotonic() < deadline, tail(child.log)
-        time.sleep(0.2)
-    yield child.address
-    child.terminate()
-    assert child._process
-    child._process.wait(60)
 
 
 def save(path: Path, voxels: np.ndarray[Any, Any], affine: np.ndarray[Any, Any] = AFFINE) -> None:

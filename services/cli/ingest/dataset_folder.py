@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from services.cli.ingest.case_table import CaseFacts, read_table
@@ -53,12 +53,30 @@ def discover_dataset(root: Path, dataset: Dataset, class_map: ClassMap, table: P
     try:
         require_agreement(root, dataset)
         facts = read_table(root, dataset, table)
-        layouts = _layouts(root, dataset)
+        layouts = None if dataset.name in releases() else _layouts(root, dataset)
         if layouts is None:
-            return Found(tuple(discover(root, class_map)))
+            return Found(tuple(_case_folders(root, dataset, class_map, facts)))
         return _found(root, dataset, layouts, facts)
     except OSError as error:
         return Found((Refusal(root, unreadable(error)),))
+
+
+def _case_folders(
+    root: Path, dataset: Dataset, class_map: ClassMap, facts: dict[str, CaseFacts]
+) -> Iterator[Case | Refusal]:
+    """Cases in our own layout; their labels speak our words, and the ids of the release if the dataset is one."""
+    for entry in discover(root, class_map):
+        if isinstance(entry, Refusal):
+            yield entry
+            continue
+        told = facts.get(entry.volume_id, CaseFacts())
+        yield replace(
+            entry,
+            source_id=entry.volume_id,
+            hospital=told.hospital or dataset.hospital,
+            licence=told.licence or dataset.licence,
+            dataset_map=dataset.name if dataset.name in releases() and not entry.refused else "",
+        )
 
 
 def _layouts(root: Path, dataset: Dataset) -> Layouts | None:
@@ -88,7 +106,7 @@ def _found(root: Path, dataset: Dataset, layouts: Layouts, facts: dict[str, Case
         if only and not only.fullmatch(files.case):
             left_out += 1
             continue
-        id_ = volume_id(files.case if dataset.name in releases() else f"{dataset.name}-{files.case}")
+        id_ = volume_id(f"{dataset.name}-{files.case}")
         if id_ in ids:
             entries.append(Refusal(files.image, _taken(id_, ids[id_])))
             continue

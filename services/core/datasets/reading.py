@@ -28,10 +28,7 @@ _FIELDS = {
     "notes",
 }
 _REQUIRED = ("name", "title", "source", "licence", "labels", "layouts")
-_BDMAP = (
-    Layout("{case}/ct", "{case}/segmentations/{structure}"),
-    Layout("{case}/ct", "{case}/combined_labels"),
-)
+_BDMAP = (Layout("{case}/ct", "{case}/segmentations/{structure}"),)
 
 
 def names() -> list[str]:
