@@ -23,7 +23,7 @@ _STEPS: dict[str, tuple[str, ...]] = {
         "read_ours", "read_nibabel", "read_nibabel_float", "write_ours", "write_nibabel",
         "labels_ours", "labels_nibabel",
     ),
-    "chain": ("ours", "straightforward"),
+    "chain": ("ours", "ours-1500", "straightforward"),
 }  # fmt: skip
 
 
@@ -56,7 +56,7 @@ def _run(case: Path, step: str, contender: str) -> Result:
 
 
 def _notes(result: Result) -> str:
-    shown = {k: v for k, v in result.items() if k not in ("seconds", "runs", "extra_mb", "digest", "scores")}
+    shown = {k: v for k, v in result.items() if k not in ("seconds", "runs", "extra_mb", "peak_mb", "digest", "scores")}
     return ", ".join(
         f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in shown.items()
     )
@@ -99,10 +99,15 @@ def _summary(found: dict[str, Result]) -> dict[str, Any]:
         "labels_write_ratio": ratio("files/labels_nibabel", "files/labels_ours"),
         "labels_size_ratio": ratio("files/labels_ours", "files/labels_nibabel", "bytes"),
         "chain_ratio": ratio("chain/straightforward", "chain/ours"),
-        "chain_peak_mb": fact("chain/ours", "peak_mb"),
+        "chain_peak_mb": _rounded(fact("chain/ours", "peak_mb")),
+        "chain_peak_mb_1500_slices": _rounded(fact("chain/ours-1500", "peak_mb")),
         "equal": _equal(found),
     }
     return {name: value for name, value in summary.items() if value is not None}
+
+
+def _rounded(value: float | None) -> int | None:
+    return None if value is None else round(value)
 
 
 def _equal(found: dict[str, Result]) -> bool:

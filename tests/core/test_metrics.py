@@ -72,6 +72,9 @@ def test_equals_surface_distance_on_masks_of_any_shape_and_spacing(
     assert found.dsc == metrics.dsc(first, second)
     assert found.nsd == metrics.nsd(first, second, spacing_mm, tolerance_mm)
     assert found.hd95_mm == metrics.hd95_mm(first, second, spacing_mm)
+    quick = metrics.agreement(first, second, spacing_mm, tolerance_mm=tolerance_mm, with_hd95=False)
+    assert (quick.dsc, quick.nsd) == (found.dsc, found.nsd)
+    assert math.isnan(quick.hd95_mm)
 
 
 @pytest.mark.parametrize("gap", [0, 3, 40, 150])

@@ -15,9 +15,10 @@ from services.core.nifti.header import Header
 from services.core.nifti.layout import CODES, EXTENSION_FLAG_BYTES, HEADER_1, HEADER_2, MAGIC_1, MAGIC_2
 from services.core.nifti.placement import Placement
 
-_LEVEL = 1
+_LEVEL = 2
 _THREADS = 2
-"""Level and threads of compression; constants, so that the bytes do not depend on the machine."""
+"""Level and threads of compression; constants, so that the bytes do not depend on the machine. Level 1 makes CTs of
+noise 4 % larger than zlib's and is no faster; level 3 takes five times as long for masks."""
 
 
 def write_mask(path: Path, mask: npt.NDArray[np.uint8], geometry: Geometry, like: Header | None = None) -> None:

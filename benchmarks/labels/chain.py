@@ -1,0 +1,182 @@
+"""All of one case's way that is no network, from the imported files to the released ones.
+
+Read the CT and the source's liver; network grid; keep and read each model's probabilities; attention of the parity
+profile; fuse to the CT's grid, largest components; put the source's liver over; write the ten label files with the CT
+and checksums. The network's outputs are given as arrays, one model at a time.
+"""
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.labels.case import MODELS, NETWORKS, ORGANS, Case
+from benchmarks.labels.measure import Contender
+from services.core import arrayfile, nifti
+from services.core.boxes import crop
+from services.core.ensemble import Ensemble
+from services.core.geometry import Geometry, network_grid
+from services.core.resample import to_grid
+from services.merging.combined import paint
+from services.merging.fusion import fuse
+from services.merging.warm import warm as warm_merging
+from services.uncertainty.parity import attend
+from services.uncertainty.warm import warm as warm_uncertainty
+
+nib: Any = nibabel  # its types are partial
+Array = npt.NDArray[Any]
+
+SOURCE = "liver"
+
+
+def _inputs(case: Case, times: int) -> Path:
+    """A folder with the imported files and the networks' outputs; `times` stacks the case on itself along z."""
+    folder = case.folder / f"chain-{times}"
+    if (folder / f"{MODELS[-1]}.npy").exists():
+        return folder
+    folder.mkdir(exist_ok=True)
+    i, j, k = case.geometry.shape
+    geometry = Geometry((i, j, k * times), case.geometry.affine)
+    nifti.write_ct(folder / "ct.nii.gz", np.concatenate([case.ct] * times), geometry)
+    liver = case.masks()[ORGANS.index(SOURCE)]
+    nifti.write_mask(folder / f"{SOURCE}.nii.gz", np.concatenate([liver] * times), geometry)
+    for name, member in zip(MODELS, case.ensemble(NETWORKS).members, strict=True):
+        channels = np.stack([np.concatenate([member.channel(organ)] * times) for organ in ORGANS])
+        np.save(folder / f"{name}.npy", channels)
+    return folder
+
+
+def ours(case: Case, times: int = 1) -> Callable[[], Path]:
+    """The product's functions in the order of its services, through array files as storage keeps them."""
+    folder = _inputs(case, times)
+    warm_merging()
+    warm_uncertainty()
+    return lambda: _ours(folder, Path(tempfile.mkdtemp(prefix="atlas-bench-")))
+
+
+def _ours(folder: Path, release: Path) -> Path:
+    ct = nifti.read_ct(folder / "ct.nii.gz")
+    ct.digest()
+    geometry, grid, header = ct.geometry, network_grid(ct.geometry), ct.header
+    to_grid(ct.voxels, geometry, grid)
+    del ct
+    source = nifti.read_mask(folder / f"{SOURCE}.nii.gz").voxels
+    given = arrayfile.decode(arrayfile.encode([SOURCE], [source], geometry))
+    del source
+    files = [arrayfile.encode(ORGANS, np.load(folder / f"{name}.npy"), grid) for name in MODELS]
+    ensemble = Ensemble(tuple(arrayfile.decode(data) for data in files))
+    heat = arrayfile.Writer(ORGANS, "uint8", grid)
+    for attention in attend(ensemble, ORGANS):
+        heat.write(attention.score.organ, attention.heat.voxels, attention.heat.corner)
+    heat.finish()
+    masks = arrayfile.decode(_merged(ensemble, given, geometry))
+    shutil.copyfile(folder / "ct.nii.gz", release / "ct.nii.gz")
+    for name in masks.channels:
+        voxels = np.asarray(masks.channel(name), np.uint8)
+        nifti.write_mask(release / f"{name}.nii.gz", voxels, geometry, like=header)
+    _checksums(release)
+    return release
+
+
+def _merged(ensemble: Ensemble, given: arrayfile.ArrayFile, geometry: Geometry) -> bytes:
+    """Masks and combined labels; where two masks meet the source's goes first, then the lower id."""
+    ranks = np.full(256, np.iinfo(np.int16).max, np.int16)
+    order = sorted(ORGANS, key=lambda organ: (organ != SOURCE, ORGANS.index(organ)))
+    for rank, organ in enumerate(order):
+        ranks[ORGANS.index(organ) + 1] = rank
+    combined = np.zeros(geometry.array_shape, np.uint8)
+    writer = arrayfile.Writer([*ORGANS, "combined_labels"], "uint8", geometry)
+    for label, organ in enumerate(ORGANS, start=1):
+        is_given = organ in given.channels
+        mask = crop(np.asarray(given.channel(organ), np.uint8)) if is_given else fuse(ensemble, organ, geometry)
+        writer.write(organ, mask.voxels, mask.corner)
+        paint(combined, mask, label, ranks)
+    writer.write("combined_labels", combined)
+    return writer.finish()
+
+
+def straightforward(case: Case) -> Callable[[], Path]:
+    """The same result by nibabel, MONAI, SciPy and whole float arrays, as scripts around networks do it."""
+    import torch
+    from monai.data.meta_tensor import MetaTensor
+    from monai.transforms.spatial.array import SpatialResample
+    from scipy import ndimage
+
+    from tests.uncertainty import plain
+
+    folder = _inputs(case, 1)
+
+    def to(image: Array, affine: Array, target: Array, shape: tuple[int, int, int]) -> Array:
+        resample = SpatialResample(mode="bilinear", padding_mode="border", align_corners=False, dtype=np.float32)
+        tensor = MetaTensor(torch.from_numpy(image).permute(2, 1, 0)[None], affine=torch.tensor(affine))
+        moved = resample(tensor, dst_affine=torch.tensor(target), spatial_size=shape)[0]
+        result: Array = moved.as_tensor().permute(2, 1, 0).numpy()
+        return result
+
+    def save(path: Path, voxels: Array, affine: Array) -> None:
+        nib.save(nib.Nifti1Image(voxels.T, affine), path)
+
+    def run() -> Path:
+        release = Path(tempfile.mkdtemp(prefix="atlas-bench-"))
+        image = nib.load(folder / "ct.nii.gz")
+        ct = image.get_fdata().T.astype(np.float32)
+        hashlib.sha256(np.ascontiguousarray(ct).data).hexdigest()
+        source = np.asarray(nib.load(folder / f"{SOURCE}.nii.gz").get_fdata().T, np.uint8)
+        native, grid = image.affine, case.grid
+        to(ct, native, grid.matrix, grid.shape)
+        models = []
+        for name in MODELS:
+            kept = release / f"predictions-{name}"
+            kept.mkdir()
+            for organ, channel in zip(ORGANS, np.load(folder / f"{name}.npy"), strict=True):
+                save(kept / f"{organ}.nii.gz", channel, grid.matrix)
+            models.append({o: np.asarray(nib.load(kept / f"{o}.nii.gz").dataobj).T for o in ORGANS})
+            shutil.rmtree(kept)
+        masks = plain.ensemble_masks(models)
+        for organ in ORGANS:
+            heat = plain.attend(models, organ, masks).heat
+            save(release / f"heat-{organ}.nii.gz", heat, grid.matrix)
+        combined = np.zeros(ct.shape, np.uint8)
+        for organ in (SOURCE, *(organ for organ in ORGANS if organ != SOURCE)):
+            if organ == SOURCE:
+                mask = source
+            else:
+                mean = np.mean([model[organ] for model in models], axis=0, dtype=np.float32) / np.float32(255)
+                native_mean = to(mean, grid.matrix, native, case.geometry.shape)
+                labels, _ = ndimage.label(native_mean > 0.5, np.ones((3, 3, 3)))
+                sizes = np.bincount(labels.ravel())[1:]
+                mask = (labels == 1 + sizes.argmax()).astype(np.uint8)
+            combined[(combined == 0) & (mask != 0)] = ORGANS.index(organ) + 1
+            save(release / f"{organ}.nii.gz", mask, native)
+        save(release / "combined_labels.nii.gz", combined, native)
+        shutil.copyfile(folder / "ct.nii.gz", release / "ct.nii.gz")
+        _checksums(release)
+        return release
+
+    return run
+
+
+def _checksums(release: Path) -> None:
+    lines = [
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}" for path in sorted(release.glob("*.nii.gz"))
+    ]
+    (release / "SHA256SUMS").write_text("\n".join(lines))
+
+
+def _labelled(_case: Case, release: Path) -> dict[str, Any]:
+    labels = nifti.read_labels(release / "combined_labels.nii.gz").voxels
+    return {"labelled": int(np.count_nonzero(labels))}
+
+
+CONTENDERS = {
+    "ours": Contender(ours, _labelled),
+    "ours-1500": Contender(partial(ours, times=5), _labelled),
+    "straightforward": Contender(straightforward, _labelled),
+}
