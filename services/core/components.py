@@ -21,6 +21,7 @@ class Runs:
     are numbered from 0 in the order of their first voxels; there are `count`.
     """
 
+    height: int
     rows: npt.NDArray[np.int64]
     begin: npt.NDArray[np.int16]
     end: npt.NDArray[np.int16]
@@ -36,7 +37,7 @@ def labelled_runs(mask: Mask) -> Runs:
     parent = _joined(mask.shape[:2], rows, begin, end)
     roots = parent == np.arange(len(parent))
     numbers = (np.cumsum(roots, dtype=np.int32) - np.int32(1))[parent]
-    return Runs(rows, begin, end, numbers, int(np.count_nonzero(roots)))
+    return Runs(mask.shape[1], rows, begin, end, numbers, int(np.count_nonzero(roots)))
 
 
 def largest_component(mask: Mask | Boxed, orientation: str = "RAS") -> Boxed:

@@ -17,6 +17,7 @@ from services.core.names import parse
 from services.core.rpc.convert import geometry_from_proto
 from services.core.texts import require_text
 from services.storage import volumes
+from services.storage.attention import require_regions
 from services.storage.blobs import Blobs, require_sha256
 from services.storage.catalog.catalog import Catalog
 from services.storage.collection import Collection
@@ -72,6 +73,7 @@ class Records:
             require_same(grid, grids[first], first_name=name, second_name=first)
         with self._array(record.heat, "attention_map.heat", grids[first], first):
             pass
+        require_regions(record, grids[first])
         return self.attention_maps.add(volume_id, request.attention_map_id, record)
 
     def create_label_version(self, request: pb.CreateLabelVersionRequest) -> pb.LabelVersion:

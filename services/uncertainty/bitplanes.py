@@ -15,6 +15,7 @@ from numba.extending import intrinsic
 from services.core.boxes import Boxed, Mask, Region
 
 Words = npt.NDArray[np.uint64]
+Values = npt.NDArray[np.uint8]
 
 MAX_RADIUS = 63
 """Of the box that `open_box` opens by, in voxels: a neighbour along i lies in the next word at most."""
@@ -48,8 +49,13 @@ def empty(shape: tuple[int, int, int]) -> Words:
 def pack(mask: Boxed, shape: tuple[int, int, int]) -> Words:
     """The bits of a mask on a grid of `shape` (k, j, i)."""
     words = empty(shape)
-    _pack(mask.voxels, mask.corner, words)
+    add(mask, words)
     return words
+
+
+def add(mask: Boxed, words: Words) -> None:
+    """Set the bits of a mask in those of the whole grid."""
+    _pack(mask.voxels, mask.corner, words)
 
 
 def unpack(words: Words, part: Region) -> Mask:
@@ -130,12 +136,19 @@ def open_box(words: Words, width: int, radii: tuple[int, int, int] = (2, 2, 2)) 
     return eroded
 
 
-def spread(values: npt.NDArray[np.uint8], words: Words) -> Boxed:
+def spread(values: Values, words: Words) -> Boxed:
     """The box of a uint8 volume that holds `values` where the bits are set, in C order, and 0 elsewhere."""
     k, j, i = bounds(words)
     out = np.zeros((k.stop - k.start, j.stop - j.start, i.stop - i.start), np.uint8)
     _spread(values, words[k, j], i.start, out)
     return Boxed((k.start, j.start, i.start), out)
+
+
+def gather(stack: Values, flagged: Words) -> Values:
+    """The probabilities of the flagged voxels in C order, (voxel, model)."""
+    out = np.empty((count(flagged), len(stack)), np.uint8)
+    _gather(stack, flagged, out)
+    return out
 
 
 @njit(nogil=True, cache=True)
@@ -149,6 +162,51 @@ def _spread(values, words, first, out):  # type: ignore[no-untyped-def]
                     out[k, j, 64 * w + lowest(word) - first] = values[at]
                     at += 1
                     word &= word - np.uint64(1)
+
+
+@njit(nogil=True, cache=True)
+def _gather(stack, flagged, out):  # type: ignore[no-untyped-def]
+    at = 0
+    for k in range(len(flagged)):
+        if not any_bit(flagged[k].reshape(-1)):
+            continue
+        for j in range(flagged.shape[1]):
+            for w in range(flagged.shape[2]):
+                word = flagged[k, j, w]
+                while word:
+                    i = 64 * w + lowest(word)
+                    for n in range(len(stack)):
+                        out[at, n] = stack[n, k, j, i]
+                    at += 1
+                    word &= word - np.uint64(1)
+
+
+@njit(nogil=True, cache=True)
+def highest(values):  # type: ignore[no-untyped-def]
+    """The largest of uint8 values."""
+    high = np.uint8(0)
+    for v in range(len(values)):
+        high = values[v] if values[v] > high else high
+    return high
+
+
+@njit(nogil=True, cache=True)
+def least(values):  # type: ignore[no-untyped-def]
+    """The smallest of uint8 values."""
+    low = np.uint8(255)
+    for v in range(len(values)):
+        low = values[v] if values[v] < low else low
+    return low
+
+
+@njit(nogil=True, cache=True)
+def packed(found):  # type: ignore[no-untyped-def]
+    """64 bytes, 0 or 1, as 64 bits; the product moves those of eight bytes into its highest one."""
+    word = np.uint64(0)
+    for part in range(8):
+        bits = (found[part] * np.uint64(0x0102040810204080)) >> np.uint64(56)
+        word |= bits << np.uint64(8 * part)
+    return word
 
 
 @njit(nogil=True, cache=True)

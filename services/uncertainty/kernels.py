@@ -16,7 +16,7 @@ from numba import njit
 
 from services.core.ensemble import Stack
 from services.uncertainty import bitplanes, thresholds
-from services.uncertainty.bitplanes import Words, any_bit, lowest, popcount
+from services.uncertainty.bitplanes import Words, highest, least, packed, popcount
 
 Values = npt.NDArray[np.float64]
 
@@ -59,13 +59,6 @@ def scan(stack: Stack, out: Flags) -> None:
     Equal to mean > 0.5, std > 0.10 and mean entropy > 0.05 in float64 (see `thresholds`).
     """
     _scan(stack, _limits(len(stack)), ENTROPIES, out.majority, out.inconsistent, out.uncertain)
-
-
-def gather(stack: Stack, flagged: Words) -> Stack:
-    """The probabilities of the flagged voxels in C order, (voxel, model)."""
-    out = np.empty((bitplanes.count(flagged), len(stack)), np.uint8)
-    _gather(stack, flagged, out)
-    return out
 
 
 def kept(values: Stack, before: Words, after: Words) -> Stack:
@@ -142,22 +135,6 @@ def _mean_entropy(values, entropies):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _highest(values):  # type: ignore[no-untyped-def]
-    high = np.uint8(0)
-    for v in range(len(values)):
-        high = values[v] if values[v] > high else high
-    return high
-
-
-@njit(nogil=True, cache=True)
-def _least(values):  # type: ignore[no-untyped-def]
-    low = np.uint8(255)
-    for v in range(len(values)):
-        low = values[v] if values[v] < low else low
-    return low
-
-
-@njit(nogil=True, cache=True)
 def _scan(stack, rule, entropies, majority, inconsistent, uncertain):  # type: ignore[no-untyped-def]
     models, _, height, width = stack.shape
     sums, found = np.empty((3, 64), np.int32), np.empty((3, 64), np.uint8)
@@ -165,29 +142,29 @@ def _scan(stack, rule, entropies, majority, inconsistent, uncertain):  # type: i
     for k in range(len(majority)):
         high = np.uint8(0)
         for n in range(models):
-            high = max(high, _highest(stack[n, k].reshape(-1)))
+            high = max(high, highest(stack[n, k].reshape(-1)))
         if high <= rule.out:
             continue
         for j in range(height):
             high = np.uint8(0)
             for n in range(models):
-                high = max(high, _highest(stack[n, k, j]))
+                high = max(high, highest(stack[n, k, j]))
             if high <= rule.out:
                 continue
             for w in range(majority.shape[2]):
                 first, last = 64 * w, min(64 * w + 64, width)
                 high, low = np.uint8(0), np.uint8(255)
                 for n in range(models):
-                    high = max(high, _highest(stack[n, k, j, first:last]))
-                    low = min(low, _least(stack[n, k, j, first:last]))
+                    high = max(high, highest(stack[n, k, j, first:last]))
+                    low = min(low, least(stack[n, k, j, first:last]))
                 if high <= rule.out:
                     continue
                 if low >= rule.inside:
                     majority[k, j, w] = ~np.uint64(0) >> np.uint64(64 - (last - first))
                     continue
                 _flag(stack, k, j, first, last, rule, entropies, sums, found)
-                majority[k, j, w] = _packed(eights[0])
-                inconsistent[k, j, w], uncertain[k, j, w] = _packed(eights[1]), _packed(eights[2])
+                majority[k, j, w] = packed(eights[0])
+                inconsistent[k, j, w], uncertain[k, j, w] = packed(eights[1]), packed(eights[2])
 
 
 @njit(nogil=True, cache=True)
@@ -224,33 +201,6 @@ def _flag(stack, k, j, first, last, rule, entropies, sums, found):  # type: igno
                 found[1, v] = _deviation(row[:, v]) > 0.10
             if entropy[v] == rule.entropy_tie:
                 found[2, v] = _mean_entropy(row[:, v], entropies) > 0.05
-
-
-@njit(nogil=True, cache=True)
-def _packed(found):  # type: ignore[no-untyped-def]
-    """64 bytes, 0 or 1, as 64 bits; the product moves those of eight bytes into its highest one."""
-    word = np.uint64(0)
-    for part in range(8):
-        bits = (found[part] * np.uint64(0x0102040810204080)) >> np.uint64(56)
-        word |= bits << np.uint64(8 * part)
-    return word
-
-
-@njit(nogil=True, cache=True)
-def _gather(stack, flagged, out):  # type: ignore[no-untyped-def]
-    at = 0
-    for k in range(len(flagged)):
-        if not any_bit(flagged[k].reshape(-1)):
-            continue
-        for j in range(flagged.shape[1]):
-            for w in range(flagged.shape[2]):
-                word = flagged[k, j, w]
-                while word:
-                    i = 64 * w + lowest(word)
-                    for n in range(len(stack)):
-                        out[at, n] = stack[n, k, j, i]
-                    at += 1
-                    word &= word - np.uint64(1)
 
 
 @njit(nogil=True, cache=True)

@@ -10,11 +10,11 @@ def needed_bytes(grid: Geometry, *, models: int, organs: int, compressed_bytes: 
     Ordinary predictions need a small part of it: the bound takes every voxel as flagged and the heat as incompressible.
     """
     slab = min(SLAB, grid.array_shape[0]) * grid.shape[0] * grid.shape[1]
-    # Between the organs: three bits a voxel each, probabilities of a byte a voxel in all, and the heat that is stored.
-    held = (3 * organs / 8 + 1 + organs) * grid.voxel_count
+    # Between the organs: a mask and three bits a voxel each, probabilities of a byte a voxel in all, the stored heat.
+    held = (organs + 3 * organs / 8 + 1 + organs) * grid.voxel_count
     # One organ at work: its probabilities, bit planes, its mask, the runs of that if every second voxel is set, and its
-    # largest component; or, later, its probabilities, float64 heat and stored heat.
-    organ = (13 + models) * grid.voxel_count
+    # largest component; or, later, its probabilities, float64 heat and stored heat; or what a rule needs.
+    organ = (16 + models) * grid.voxel_count
     # The slab of every model, what is gathered from it, and the slab that is compressed.
     slabs = slab * (2 * models + 2)
     # While a file is put together from chunks it is there twice.
@@ -23,7 +23,7 @@ def needed_bytes(grid: Geometry, *, models: int, organs: int, compressed_bytes: 
 
 def needed_to_check_bytes(grid: Geometry, *, organs: int, compressed_bytes: int) -> int:
     """Upper bound for one `CheckLabels`, whatever the voxels are; the bound takes every box as large as the grid."""
-    # One organ at work: a mask, its background, the runs of that if every second voxel is set, its pieces, and what a
-    # rule points at, in two postures.
-    organ = 16 * grid.voxel_count
+    # One organ at work: a mask, its background, the runs of that if every second voxel is set, eight pieces that each
+    # reach through the whole grid, and what a rule points at, in two postures.
+    organ = 24 * grid.voxel_count
     return 2 * compressed_bytes + organs * grid.voxel_count + organ

@@ -16,8 +16,9 @@ import numpy as np
 from services.core.boxes import Boxed
 from services.core.components import largest_component
 from services.core.ensemble import Ensemble, Stack
+from services.core.geometry import Geometry
 from services.uncertainty import bitplanes, kernels
-from services.uncertainty.attention import OrganAttention, OrganScore, Profile
+from services.uncertainty.attention import OrganAttention, OrganScore, Profile, flagged_voxels
 from services.uncertainty.bitplanes import Trimmed, Words
 
 OVERLAPPED_BY = frozenset(
@@ -61,7 +62,7 @@ class _Signs:
     values: Stack | None
 
 
-def attend(ensemble: Ensemble, organs: Sequence[str]) -> Iterator[OrganAttention]:
+def attend(ensemble: Ensemble, organs: Sequence[str], scanned: Geometry | None = None) -> Iterator[OrganAttention]:
     """The parity attention of `organs`; all organs of the ensemble take part in overlap, scored or not.
 
     Reads every prediction once. Between the organs it holds bits, and the probabilities of the voxels that are
@@ -92,7 +93,7 @@ def _signs(ensemble: Ensemble, organ: str, spare: int) -> _Signs:
         slices = slice(start, start + stack.shape[1])
         kernels.scan(stack, flags.of(slices))
         if spare:
-            rough.append((slices, kernels.gather(stack, flags.unsure(slices))))
+            rough.append((slices, bitplanes.gather(stack, flags.unsure(slices))))
     mask = Trimmed.of(bitplanes.pack(ensemble_mask(flags.majority), shape))
     inconsistent = bitplanes.open_box(flags.inconsistent, shape[2])
     uncertain = bitplanes.open_box(flags.uncertain, shape[2])
@@ -135,7 +136,7 @@ def _gathered(ensemble: Ensemble, organ: str, flagged: Words) -> Stack:
     """The probabilities (voxel, model) of the flagged voxels, read again."""
     values, at = np.empty((bitplanes.count(flagged), len(ensemble.having(organ))), np.uint8), 0
     for start, stack in ensemble.slabs(organ, bitplanes.bounds(flagged)[0]):
-        part = kernels.gather(stack, flagged[start : start + stack.shape[1]])
+        part = bitplanes.gather(stack, flagged[start : start + stack.shape[1]])
         values[at : at + len(part)] = part
         at += len(part)
     return values
@@ -143,8 +144,10 @@ def _gathered(ensemble: Ensemble, organ: str, flagged: Words) -> Stack:
 
 PARITY = Profile(
     name="parity",
-    version=1,
+    version="1",
     description="The arithmetic of AbdomenAtlas-8K on uncut probabilities: disagreement, entropy and overlap in "
     "voxels, each organ's heat divided by its own maximum.",
     attend=attend,
+    priority=flagged_voxels,
+    urgency=lambda score: score.heat_sum,
 )

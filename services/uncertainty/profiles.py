@@ -2,10 +2,11 @@
 
 from services.core.errors import AtlasError, Reason
 from services.uncertainty.attention import Profile
+from services.uncertainty.calibrated import CALIBRATED
 from services.uncertainty.parity import PARITY
 
-DEFAULT = PARITY.name
-PROFILES = {profile.name: profile for profile in (PARITY,)}
+DEFAULT = CALIBRATED.name
+PROFILES = {profile.name: profile for profile in (CALIBRATED, PARITY)}
 
 
 def find(name: str) -> Profile:

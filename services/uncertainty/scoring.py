@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from abdomenatlas.storage.v1 import storage_pb2 as pb
+from abdomenatlas.type.v1.geometry_pb2 import VoxelBox
 from abdomenatlas.uncertainty.v1.uncertainty_pb2 import ScoreRequest
 from services.core import arrayfile, predictions
 from services.core.errors import AtlasError, Reason
@@ -10,12 +11,12 @@ from services.core.geometry import Geometry
 from services.core.memory import MemoryGate
 from services.core.names import content_id, parse
 from services.core.predictions import PredictionSet
-from services.core.rpc.convert import array_ref
+from services.core.rpc.convert import array_ref, geometry_from_proto
 from services.core.rpc.progress import Report
 from services.core.storage import Storage, found
 from services.core.turns import Turns
 from services.uncertainty import profiles
-from services.uncertainty.attention import OrganScore, Profile, attention_size, priority, ranked
+from services.uncertainty.attention import Cause, OrganScore, Profile, Region, attention_size, listed, ranked
 from services.uncertainty.memory import needed_bytes
 
 
@@ -45,23 +46,31 @@ def score(storage: Storage, gate: MemoryGate, turns: Turns, request: ScoreReques
             compressed_bytes=inputs.compressed_bytes,
         )
         with gate.hold(needed, what=volume.name):
-            attention_map = _make(storage, profile, inputs, organs, report)
+            scanned = geometry_from_proto(volume.geometry, "volume.geometry")
+            attention_map = _make(storage, profile, inputs, organs, scanned, report)
         return storage.rpc.CreateAttentionMap(
             pb.CreateAttentionMapRequest(parent=volume.name, attention_map_id=map_id, attention_map=attention_map)
         ).attention_map
 
 
 def _make(
-    storage: Storage, profile: Profile, inputs: PredictionSet, organs: Sequence[str], report: Report
+    storage: Storage,
+    profile: Profile,
+    inputs: PredictionSet,
+    organs: Sequence[str],
+    scanned: Geometry,
+    report: Report,
 ) -> pb.AttentionMap:
     report("reading", 0.05)
     ensemble = inputs.open(storage)
     report("scoring", 0.2)
     heat = arrayfile.Writer(organs, "uint8", inputs.geometry)
     scores: list[OrganScore] = []
-    for attention in profile.attend(ensemble, organs):
+    regions: list[Region] = []
+    for attention in profile.attend(ensemble, organs, scanned):
         heat.write(attention.score.organ, attention.heat.voxels, attention.heat.corner)
         scores.append(attention.score)
+        regions += attention.regions
         report("scoring", 0.2 + 0.7 * len(scores) / len(organs))
     report("storing", 0.9)
     data = heat.finish()
@@ -69,9 +78,12 @@ def _make(
         profile=profile.name,
         predictions=inputs.names,
         heat=array_ref(storage.put(data), arrayfile.decode(data)),
-        organs=[_organ_score(organ, inputs.geometry) for organ in ranked(scores)],
-        priority=priority(scores),
+        organs=[_organ_score(organ, inputs.geometry) for organ in ranked(scores, profile.urgency)],
+        priority=profile.priority(scores),
         attention_size=attention_size(scores, inputs.geometry.array_shape[0]),
+        regions=[_region(rank, region, inputs.geometry) for rank, region in enumerate(listed(regions), 1)],
+        region_count=len(regions),
+        profile_version=profile.version,
     )
 
 
@@ -91,7 +103,7 @@ def _organs(asked: Sequence[str], inputs: PredictionSet) -> tuple[str, ...]:
 
 def _id(volume: pb.Volume, profile: Profile, inputs: PredictionSet, organs: Sequence[str]) -> str:
     return content_id(
-        "attention", profile.name, str(profile.version), volume.name, "predictions", *inputs.names, "organs", *organs
+        "attention", profile.name, profile.version, volume.name, "predictions", *inputs.names, "organs", *organs
     )
 
 
@@ -104,4 +116,29 @@ def _organ_score(score: OrganScore, grid: Geometry) -> pb.OrganScore:
         inconsistency_voxels=score.inconsistency_voxels,
         uncertainty_voxels=score.uncertainty_voxels,
         overlap_voxels=score.overlap_voxels,
+        expected_error_mm3=score.expected_error_mm3,
+    )
+
+
+_CAUSES = {
+    Cause.ADD: pb.AttentionRegion.CAUSE_ADD,
+    Cause.REMOVE: pb.AttentionRegion.CAUSE_REMOVE,
+    Cause.OVERLAP: pb.AttentionRegion.CAUSE_OVERLAP,
+    Cause.PRIOR: pb.AttentionRegion.CAUSE_PRIOR,
+}
+
+
+def _region(rank: int, region: Region, grid: Geometry) -> pb.AttentionRegion:
+    centre_mm = grid.matrix @ [*region.centre[::-1], 1.0]
+    return pb.AttentionRegion(
+        rank=rank,
+        organ=region.organ,
+        cause=_CAUSES[region.cause],
+        box=VoxelBox(first=region.corner[::-1], size=region.size[::-1]),
+        centre_mm=centre_mm[:3].tolist(),
+        volume_mm3=region.volume_mm3,
+        probability=region.probability,
+        disagreement=region.disagreement,
+        rule=region.rule,
+        message=region.message,
     )

@@ -6,6 +6,7 @@ from services.core import arrayfile
 from services.core.boxes import crop
 from services.core.ensemble import Ensemble
 from services.core.geometry import Geometry
+from services.uncertainty import calibrated, calibration
 from services.uncertainty.priors.anatomy import Anatomy
 from services.uncertainty.priors.check import check
 from services.uncertainty.profiles import PROFILES
@@ -16,8 +17,12 @@ def warm() -> None:
     grid = Geometry.from_matrix((6, 6, 6), np.diag([1.5, 1.5, 1.5, 1.0]))
     array = np.full(grid.array_shape, 150, np.uint8)
     ensemble = Ensemble((arrayfile.decode(arrayfile.encode(["liver", "spleen"], [array, array], grid)),) * 2)
+    organs = ("liver", "spleen")
     for profile in PROFILES.values():
-        list(profile.attend(ensemble, ("liver", "spleen")))
+        list(profile.attend(ensemble, organs, None))
+    # Every region is shown, so that what draws them is called too.
+    everything = calibration.load().model_copy(update={"least_mm3": 0.0, "least_probability": 0.0})
+    list(calibrated.attend(ensemble, organs, constants=everything))
     _warm_priors()
 
 

@@ -90,7 +90,7 @@ def test_an_empty_list_of_models_means_all_that_are_ready(world: World, asked: W
         plan = admission.plan(request(), asked)
     assert plan.ensemble.models == MODELS
     assert (plan.ensemble.organs, plan.ensemble.class_map, plan.ensemble.spacing_mm) == (ORGANS, CLASS_MAP, 1.5)
-    assert (plan.profile, plan.volumes, plan.trace_id) == ("parity", ("a",), "t")
+    assert (plan.profile, plan.volumes, plan.trace_id) == ("calibrated", ("a",), "t")
     assert plan.acquisition == Acquisition()
     assert admission.plan(request(review_share=0.0), asked).acquisition.review_share == 0
 

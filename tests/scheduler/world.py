@@ -173,7 +173,9 @@ class Uncertainty(UncertaintyServiceServicer):
     async def ListProfiles(
         self, request: uncertainty_pb2.ListProfilesRequest, context: Any
     ) -> uncertainty_pb2.ListProfilesResponse:
-        return uncertainty_pb2.ListProfilesResponse(profiles=[uncertainty_pb2.Profile(name="parity")])
+        return uncertainty_pb2.ListProfilesResponse(
+            profiles=[uncertainty_pb2.Profile(name=name) for name in ("calibrated", "parity")]
+        )
 
     async def Score(
         self, request: uncertainty_pb2.ScoreRequest, context: Any

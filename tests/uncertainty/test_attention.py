@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from services.uncertainty.attention import OrganScore, attention_size, priority, ranked
+from services.uncertainty.attention import OrganScore, attention_size, flagged_voxels, ranked
 from services.uncertainty.parity import PARITY
 from tests.uncertainty.ensembles import blobs, ensemble
 
@@ -16,13 +16,13 @@ LIVER, SPLEEN, EMPTY = score("liver", 100, 9000), score("spleen", 300, 8000), sc
 
 
 def test_cases_are_ordered_by_voxels_and_organs_by_heat() -> None:
-    assert priority([LIVER, SPLEEN, EMPTY]) == 400
-    assert [o.organ for o in ranked([SPLEEN, EMPTY, LIVER])] == ["liver", "spleen"]
+    assert flagged_voxels([LIVER, SPLEEN, EMPTY]) == 400
+    assert [o.organ for o in ranked([SPLEEN, EMPTY, LIVER], PARITY.urgency)] == ["liver", "spleen"]
 
 
 def test_equal_organs_stay_in_the_order_of_the_class_map() -> None:
     first, second = score("kidney_left", 5, 70), score("kidney_right", 9, 70)
-    assert ranked([first, second]) == [first, second]
+    assert ranked([first, second], PARITY.urgency) == [first, second]
 
 
 def test_attention_size_by_hand() -> None:
@@ -31,14 +31,15 @@ def test_attention_size_by_hand() -> None:
 
 def test_a_case_without_attention_has_stated_results() -> None:
     """No organs, priority 0, size 0; the original divided by the empty map's maximum and got NaN."""
-    assert ranked([EMPTY]) == []
-    assert priority([EMPTY]) == 0
+    assert ranked([EMPTY], PARITY.urgency) == []
+    assert flagged_voxels([EMPTY]) == 0
     assert attention_size([EMPTY], 10) == 0
     assert attention_size([], 10) == 0
 
 
 def test_the_hottest_voxel_is_stored_as_255() -> None:
-    scores = [a.score for a in PARITY.attend(ensemble(blobs(1, ["liver", "spleen"], models=3)), ["liver", "spleen"])]
+    models = ensemble(blobs(1, ["liver", "spleen"], models=3))
+    scores = [a.score for a in PARITY.attend(models, ["liver", "spleen"], None)]
     assert [s.heat_max for s in scores] == [255, 255]
     assert all(0 < s.heat_sum <= 255 * s.voxels for s in scores)
 
@@ -52,6 +53,6 @@ def test_more_disagreement_never_lowers_the_priority() -> None:
         other = block.copy()
         other[2 : 2 + width, 2:12, 2:12] = 0
         models = ensemble([{"liver": block}, {"liver": block}, {"liver": other}])
-        priorities.append(priority([a.score for a in PARITY.attend(models, ["liver"])]))
+        priorities.append(flagged_voxels([a.score for a in PARITY.attend(models, ["liver"], None)]))
     assert priorities == sorted(priorities)
     assert priorities[-1] == 1000

@@ -10,15 +10,15 @@ from tests.uncertainty.ensembles import blobs, ensemble
 
 def test_an_empty_map_is_zero_and_not_nan() -> None:
     with np.errstate(all="raise"):
-        (empty,) = PARITY.attend(ensemble([{"liver": np.zeros((8, 8, 8), np.uint8)}] * 3), ["liver"])
+        (empty,) = PARITY.attend(ensemble([{"liver": np.zeros((8, 8, 8), np.uint8)}] * 3), ["liver"], None)
     assert (empty.score.voxels, empty.score.heat_sum, empty.score.heat_max) == (0, 0, 0)
 
 
 def test_three_models_are_three() -> None:
     """One model passed three times agrees with itself: its disagreement is 0, that of three models is not."""
     three = blobs(0, ["liver"], models=3)
-    (alone,) = PARITY.attend(ensemble([three[0]] * 3), ["liver"])
-    (together,) = PARITY.attend(ensemble(three), ["liver"])
+    (alone,) = PARITY.attend(ensemble([three[0]] * 3), ["liver"], None)
+    (together,) = PARITY.attend(ensemble(three), ["liver"], None)
     assert alone.score.inconsistency_voxels == 0
     assert together.score.inconsistency_voxels > 0
 

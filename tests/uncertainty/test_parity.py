@@ -16,7 +16,7 @@ ORGANS = ("aorta", "kidney_left", "liver", "postcava", "spleen")
 
 def attend(models: list[dict[str, Array]], organs: tuple[str, ...] | None = None) -> list[OrganAttention]:
     together = ensemble(models)
-    return list(PARITY.attend(together, organs or tuple(sorted(together.organs))))
+    return list(PARITY.attend(together, organs or tuple(sorted(together.organs)), None))
 
 
 def assert_equal_to_plain(models: list[dict[str, Array]], organs: tuple[str, ...] | None = None) -> None:

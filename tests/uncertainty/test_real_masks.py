@@ -32,7 +32,7 @@ def models(real_data: Path) -> list[dict[str, Array]]:
 
 def test_equals_the_plain_rendering(models: list[dict[str, Array]]) -> None:
     total, masks = 0, plain.ensemble_masks(models)
-    for found in PARITY.attend(ensemble(models), ORGANS):
+    for found in PARITY.attend(ensemble(models), ORGANS, None):
         expected = plain.attend(models, found.score.organ, masks)
         np.testing.assert_array_equal(whole(found, expected.heat.shape), expected.heat)
         assert found.score.overlap_voxels == np.count_nonzero(expected.overlap)

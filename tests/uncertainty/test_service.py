@@ -57,7 +57,7 @@ def refused(stub: UncertaintyServiceStub, case: Case, predictions: list[str], **
 
 def test_profiles(stub: UncertaintyServiceStub) -> None:
     profiles = stub.ListProfiles(pb.ListProfilesRequest()).profiles
-    assert "parity" in [profile.name for profile in profiles]
+    assert [profile.name for profile in profiles] == ["calibrated", "parity"]
     assert [p.name for p in profiles] == sorted(p.name for p in profiles)
     assert all(profile.description for profile in profiles)
 
@@ -65,7 +65,7 @@ def test_profiles(stub: UncertaintyServiceStub) -> None:
 def test_a_score_is_the_plain_rendering(
     stub: UncertaintyServiceStub, case: Case, models: list[dict[str, Array]], predictions: list[str]
 ) -> None:
-    found = score(stub, case, predictions)
+    found = score(stub, case, predictions, profile="parity")
     heat, masks = case.storage.array(found.heat), plain.ensemble_masks(models)
     assert heat.geometry == case.grid
     assert heat.channels == ORGANS
@@ -89,7 +89,7 @@ def test_a_score_is_the_plain_rendering(
 def test_a_second_call_returns_the_first_map_at_once(
     stub: UncertaintyServiceStub, case: Case, predictions: list[str]
 ) -> None:
-    first = score(stub, case, predictions)
+    first = score(stub, case, predictions, profile="parity")
     request = pb.ScoreRequest(volume=case.volume.name, predictions=predictions, organs=ORGANS[::-1], profile="parity")
     *progress, last = stub.Score(request)
     assert last.attention_map == first
@@ -113,8 +113,8 @@ def test_the_same_call_twice_at_once_is_computed_once(
 
 
 def test_only_the_organs_asked_for(stub: UncertaintyServiceStub, case: Case, predictions: list[str]) -> None:
-    everything = {organ.organ: organ for organ in score(stub, case, predictions).organs}
-    found = score(stub, case, predictions, organs=["spleen", "aorta"])
+    everything = {organ.organ: organ for organ in score(stub, case, predictions, profile="parity").organs}
+    found = score(stub, case, predictions, organs=["spleen", "aorta"], profile="parity")
     assert list(found.heat.channels) == ["aorta", "spleen"]
     assert {organ.organ: organ for organ in found.organs} == {o: everything[o] for o in ("aorta", "spleen")}
     assert found.priority == sum(organ.attention_voxels for organ in found.organs)

@@ -281,7 +281,7 @@ class CreateCampaignRequest(_message.Message):
     campaign_id: _builtins.str
     """Last part of the resource name, as for volumes."""
     profile: _builtins.str
-    """Attention profile; empty means "parity"."""
+    """Attention profile; empty means "calibrated"."""
     review_share: _builtins.float
     """See Campaign.review_share; not set means 0.05, or 1 if there is a budget: then the first round may spend it all."""
     request_id: _builtins.str

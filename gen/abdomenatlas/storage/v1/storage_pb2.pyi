@@ -1176,6 +1176,7 @@ class OrganScore(_message.Message):
     INCONSISTENCY_VOXELS_FIELD_NUMBER: _builtins.int
     UNCERTAINTY_VOXELS_FIELD_NUMBER: _builtins.int
     OVERLAP_VOXELS_FIELD_NUMBER: _builtins.int
+    EXPECTED_ERROR_MM3_FIELD_NUMBER: _builtins.int
     organ: _builtins.str
     """Name in the class map."""
     attention_voxels: _builtins.int
@@ -1183,13 +1184,21 @@ class OrganScore(_message.Message):
     attention_mm3: _builtins.float
     """The same as a volume in mm^3."""
     heat_sum: _builtins.int
-    """Sum of the stored heat (0 to 255 a voxel); organs of one case are ordered by it."""
+    """Sum of the stored heat (0 to 255 a voxel)."""
     inconsistency_voxels: _builtins.int
-    """Voxels flagged because the models disagree (after opening)."""
+    """Voxels flagged because the models disagree (after opening). 0 under "calibrated", where disagreement is a property
+    of a region.
+    """
     uncertainty_voxels: _builtins.int
-    """Voxels flagged because the models are unsure (after opening)."""
+    """Voxels flagged because the models are unsure (after opening); under "calibrated" those of the regions with
+    CAUSE_ADD and CAUSE_REMOVE.
+    """
     overlap_voxels: _builtins.int
     """Voxels flagged because two organs overlap."""
+    expected_error_mm3: _builtins.float
+    """Volume that is expected to be wrong, in mm^3: probability times volume, summed over the organ's regions. 0 under
+    "parity", which has no probabilities.
+    """
     def __init__(
         self,
         *,
@@ -1200,14 +1209,110 @@ class OrganScore(_message.Message):
         inconsistency_voxels: _builtins.int = ...,
         uncertainty_voxels: _builtins.int = ...,
         overlap_voxels: _builtins.int = ...,
+        expected_error_mm3: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attention_mm3", b"attention_mm3", "attention_voxels", b"attention_voxels", "heat_sum", b"heat_sum", "inconsistency_voxels", b"inconsistency_voxels", "organ", b"organ", "overlap_voxels", b"overlap_voxels", "uncertainty_voxels", b"uncertainty_voxels"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attention_mm3", b"attention_mm3", "attention_voxels", b"attention_voxels", "expected_error_mm3", b"expected_error_mm3", "heat_sum", b"heat_sum", "inconsistency_voxels", b"inconsistency_voxels", "organ", b"organ", "overlap_voxels", b"overlap_voxels", "uncertainty_voxels", b"uncertainty_voxels"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___OrganScore: _TypeAlias = OrganScore  # noqa: Y015
+
+@_typing.final
+class AttentionRegion(_message.Message):
+    """A connected part of an organ where its label may be wrong in one way."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Cause:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _CauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[AttentionRegion._Cause.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        CAUSE_UNSPECIFIED: AttentionRegion._Cause.ValueType  # 0
+        """Not set."""
+        CAUSE_ADD: AttentionRegion._Cause.ValueType  # 1
+        """The models see the organ where the label does not hold it: it may have to grow."""
+        CAUSE_REMOVE: AttentionRegion._Cause.ValueType  # 2
+        """The models doubt voxels of the label: it may have to shrink."""
+        CAUSE_OVERLAP: AttentionRegion._Cause.ValueType  # 3
+        """Another organ's label holds the same voxels."""
+        CAUSE_PRIOR: AttentionRegion._Cause.ValueType  # 4
+        """An anatomical rule points there, see `rule`."""
+
+    class Cause(_Cause, metaclass=_CauseEnumTypeWrapper):
+        """What speaks against the label there."""
+
+    CAUSE_UNSPECIFIED: AttentionRegion.Cause.ValueType  # 0
+    """Not set."""
+    CAUSE_ADD: AttentionRegion.Cause.ValueType  # 1
+    """The models see the organ where the label does not hold it: it may have to grow."""
+    CAUSE_REMOVE: AttentionRegion.Cause.ValueType  # 2
+    """The models doubt voxels of the label: it may have to shrink."""
+    CAUSE_OVERLAP: AttentionRegion.Cause.ValueType  # 3
+    """Another organ's label holds the same voxels."""
+    CAUSE_PRIOR: AttentionRegion.Cause.ValueType  # 4
+    """An anatomical rule points there, see `rule`."""
+
+    RANK_FIELD_NUMBER: _builtins.int
+    ORGAN_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    BOX_FIELD_NUMBER: _builtins.int
+    CENTRE_MM_FIELD_NUMBER: _builtins.int
+    VOLUME_MM3_FIELD_NUMBER: _builtins.int
+    PROBABILITY_FIELD_NUMBER: _builtins.int
+    DISAGREEMENT_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    rank: _builtins.int
+    """1 for the region with the largest expected error (probability times volume) of the map, then counting on."""
+    organ: _builtins.str
+    """The organ whose label is in question; name in the class map."""
+    cause: Global___AttentionRegion.Cause.ValueType
+    """What speaks against the label there."""
+    volume_mm3: _builtins.float
+    """Its volume in mm^3; the heat may reach further, by a margin for the eye."""
+    probability: _builtins.float
+    """Calibrated probability, 0 to 1, that the label is wrong there."""
+    disagreement: _builtins.float
+    """Mutual information between models and label over the predictive entropy, 0 to 1: how much of the doubt is between
+    the models, not within them. 0 with CAUSE_PRIOR.
+    """
+    rule: _builtins.str
+    """Name of the anatomical rule, with CAUSE_PRIOR; else empty. UncertaintyService.ListRules explains it."""
+    message: _builtins.str
+    """What the rule found, in a sentence for people; else empty."""
+    @_builtins.property
+    def box(self) -> _geometry_pb2.VoxelBox:
+        """Smallest box around it, on the grid of the heat."""
+
+    @_builtins.property
+    def centre_mm(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Mean of its voxels' centres, (R, A, S) in mm; three numbers."""
+
+    def __init__(
+        self,
+        *,
+        rank: _builtins.int = ...,
+        organ: _builtins.str = ...,
+        cause: Global___AttentionRegion.Cause.ValueType = ...,
+        box: _geometry_pb2.VoxelBox | None = ...,
+        centre_mm: _abc.Iterable[_builtins.float] | None = ...,
+        volume_mm3: _builtins.float = ...,
+        probability: _builtins.float = ...,
+        disagreement: _builtins.float = ...,
+        rule: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["box", b"box"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "cause", b"cause", "centre_mm", b"centre_mm", "disagreement", b"disagreement", "message", b"message", "organ", b"organ", "probability", b"probability", "rank", b"rank", "rule", b"rule", "volume_mm3", b"volume_mm3"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AttentionRegion: _TypeAlias = AttentionRegion  # noqa: Y015
 
 @_typing.final
 class AttentionMap(_message.Message):
@@ -1223,29 +1328,49 @@ class AttentionMap(_message.Message):
     PRIORITY_FIELD_NUMBER: _builtins.int
     ATTENTION_SIZE_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    REGIONS_FIELD_NUMBER: _builtins.int
+    REGION_COUNT_FIELD_NUMBER: _builtins.int
+    PROFILE_VERSION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, "volumes/{volume}/attentionMaps/{attention_map}"; the id follows from its inputs."""
     profile: _builtins.str
-    """The profile that scored it, for example "parity"."""
+    """The profile that scored it, for example "calibrated"."""
     priority: _builtins.int
-    """Number of (organ, voxel) pairs that ask for attention; cases are ranked by it, descending."""
+    """Cases are ranked by it, descending. Under "calibrated" the volume in mm^3 that is expected to be wrong, over all
+    organs; under "parity" the number of (organ, voxel) pairs that ask for attention.
+    """
     attention_size: _builtins.float
     """Sum over organs of the heat divided by that organ's maximum, divided by the number of slices."""
+    region_count: _builtins.int
+    """Number of regions that the profile found, listed or not."""
+    profile_version: _builtins.str
+    """Version of the profile, which changes whenever its results do: of its arithmetic, rules and fitted constants."""
     @_builtins.property
     def predictions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names of the predictions that went in, in order."""
 
     @_builtins.property
     def heat(self) -> _array_pb2.ArrayRef:
-        """Heat, uint8, one channel per scored organ; a voxel asks for attention where heat > 0."""
+        """Heat, uint8, one channel per scored organ; a voxel asks for attention where heat > 0. Under "calibrated" it is
+        floor(255 P), at least 1, of the most probable region there, and compares between organs and cases; under "parity"
+        every organ's heat is divided by its own maximum.
+        """
 
     @_builtins.property
     def organs(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrganScore]:
-        """Per organ, highest heat first; organs without attention are left out."""
+        """Per organ, most urgent first: by `expected_error_mm3` under "calibrated", by `heat_sum` under "parity". Organs
+        without attention are left out.
+        """
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it entered the catalog."""
+
+    @_builtins.property
+    def regions(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttentionRegion]:
+        """Where to look, most urgent first: the 256 regions with the largest expected error. Those beyond are in the heat,
+        the organs' sums and the priority all the same. Empty under "parity", which has no regions.
+        """
 
     def __init__(
         self,
@@ -1258,10 +1383,13 @@ class AttentionMap(_message.Message):
         priority: _builtins.int = ...,
         attention_size: _builtins.float = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        regions: _abc.Iterable[Global___AttentionRegion] | None = ...,
+        region_count: _builtins.int = ...,
+        profile_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "heat", b"heat"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attention_size", b"attention_size", "create_time", b"create_time", "heat", b"heat", "name", b"name", "organs", b"organs", "predictions", b"predictions", "priority", b"priority", "profile", b"profile"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attention_size", b"attention_size", "create_time", b"create_time", "heat", b"heat", "name", b"name", "organs", b"organs", "predictions", b"predictions", "priority", b"priority", "profile", b"profile", "profile_version", b"profile_version", "region_count", b"region_count", "regions", b"regions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -130,15 +130,17 @@ class ScoreRequest(_message.Message):
     volume: _builtins.str
     """"volumes/{volume}"."""
     profile: _builtins.str
-    """Name of the profile; empty means "parity"."""
+    """Name of the profile; empty means "calibrated"."""
     @_builtins.property
     def predictions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Names of predictions of that volume on one grid, one per model, at most 16. Their order decides rounding only."""
+        """Names of predictions of that volume on one grid, one per model, at most 16. Their order decides rounding only, and
+        nothing under "calibrated".
+        """
 
     @_builtins.property
     def organs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Organs to score, for example those that the source did not label; empty means all that the predictions have.
-        Organs left out still take part in overlap.
+        Organs left out still take part in overlap and in anatomical rules.
         """
 
     def __init__(

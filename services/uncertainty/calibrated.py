@@ -1,0 +1,252 @@
+"""The calibrated profile: where the label is probably wrong, as regions with a probability, comparable between cases.
+
+The ensemble's label of an organ is doubted where its mean probability speaks against it. Thick parts of doubt (in mm)
+become regions; a region's volume, shape, place, entropy and disagreement give the probability that the label is wrong
+there. What an anatomical rule points at, and what two organs claim, are regions too. Formulas: docs/attention.md.
+
+All sums are whole numbers and no order of the models enters.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import floor, log
+
+import numpy as np
+
+from services.core.boxes import Boxed
+from services.core.components import labelled_runs, largest_component
+from services.core.ensemble import Ensemble
+from services.core.geometry import Geometry
+from services.uncertainty import bitplanes, calibration, doubt
+from services.uncertainty.attention import Cause, OrganAttention, OrganScore, Profile, Region, expected_error_mm3
+from services.uncertainty.bitplanes import Trimmed, Values, Words
+from services.uncertainty.calibration import Calibration, radii
+from services.uncertainty.doubt import Doubt
+from services.uncertainty.priors import catalog
+from services.uncertainty.priors.anatomy import Anatomy
+from services.uncertainty.priors.check import check
+from services.uncertainty.priors.findings import Finding, Severity
+from services.uncertainty.regions import Around, Piece, measured, paint, set_aside
+
+
+@dataclass(frozen=True)
+class _Label:
+    """What an organ's own predictions tell: its label, the candidate regions to both sides of the border."""
+
+    boxed: Boxed
+    bits: Trimmed
+    add: Trimmed
+    remove: Trimmed
+    voxels: int
+    band_mm: float
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A region that is shown, and the runs of component `number` that it is made of."""
+
+    region: Region
+    piece: Piece | None
+    number: int
+    finding: Boxed | None
+
+
+def attend(
+    ensemble: Ensemble, organs: Sequence[str], scanned: Geometry | None = None, constants: Calibration | None = None
+) -> Iterator[OrganAttention]:
+    """The calibrated attention of `organs`; all organs of the ensemble take part in overlap and rules, scored or not.
+
+    `scanned` is the CT's own geometry, where its box may differ from the grid's: a rule is silent beyond it. Reads
+    every prediction once, and again the slabs that hold candidate regions.
+    """
+    constants = constants or calibration.load()
+    labels = {organ: _label(ensemble, organ, constants) for organ in sorted(ensemble.organs)}
+    masks = {organ: label.boxed for organ, label in labels.items()}
+    findings = list(check(Anatomy.of(masks, ensemble.geometry, scanned=scanned)))
+    for organ in organs:
+        yield _attention(ensemble, organ, labels, findings, constants)
+
+
+def _label(ensemble: Ensemble, organ: str, constants: Calibration) -> _Label:
+    grid, models = ensemble.geometry, len(ensemble.having(organ))
+    shape, weak, strong = grid.array_shape, constants.weak_sum(models), constants.strong_sum(models)
+    planes = Doubt.none(shape)
+    for start, stack in ensemble.slabs(organ):
+        planes.add(stack, start, weak, strong)
+    rough = bitplanes.boxed(planes.majority)
+    part = largest_component(rough.voxels)
+    k, j, i = (a + b for a, b in zip(rough.corner, part.corner, strict=True))
+    mask = Boxed((k, j, i), part.voxels)
+    bits = bitplanes.pack(mask, shape)
+    for plane in (planes.more, planes.much_more):
+        plane &= ~bits
+    for plane in (planes.less, planes.much_less):
+        plane &= bits
+    doubted = bitplanes.count(planes.more) + bitplanes.count(planes.less)
+    size = radii(_spacing(grid), constants.open_mm)
+    faces = zip(doubt.surface(bits, shape[2]), _spacing(grid), strict=True)
+    area_mm2 = sum(count * (grid.voxel_volume_mm3 / spacing) for count, spacing in faces)
+    return _Label(
+        boxed=mask,
+        bits=Trimmed.of(bits),
+        add=Trimmed.of(set_aside(planes.more, planes.much_more, shape[2], size)),
+        remove=Trimmed.of(set_aside(planes.less, planes.much_less, shape[2], size)),
+        voxels=mask.count,
+        band_mm=doubted * grid.voxel_volume_mm3 / max(area_mm2, 1.0),
+    )
+
+
+def _attention(
+    ensemble: Ensemble, organ: str, labels: Mapping[str, _Label], findings: Sequence[Finding], constants: Calibration
+) -> OrganAttention:
+    grid, own = ensemble.geometry, labels[organ]
+    named = [finding for finding in findings if organ in finding.organs and finding.region.voxels.size]
+    label, others, found, overlap = (bitplanes.empty(grid.array_shape) for _ in range(4))
+    own.bits.add_to(label)
+    for other in labels.keys() - {organ}:
+        labels[other].bits.add_to(others)
+    for finding in named:
+        if finding.severity >= Severity.WARNING:
+            bitplanes.add(finding.region, found)
+    overlap = bitplanes.open_box(label & others, grid.shape[0], radii(_spacing(grid), constants.open_mm))
+    around = Around(grid, label, others, found, own.voxels, own.band_mm)
+    sides = {Cause.ADD: _whole(own.add, grid), Cause.REMOVE: _whole(own.remove, grid), Cause.OVERLAP: overlap}
+    values = _gathered(ensemble, organ, list(sides.values()))
+    pieces = [
+        measured(cause, bits, part, around, constants)
+        for (cause, bits), part in zip(sides.items(), values, strict=True)
+    ]
+    shown = [*_doubted(organ, pieces, grid, constants), *_ruled(organ, named, grid, constants)]
+    heat = _heat(shown, grid, constants)
+    regions = tuple(sorted((one.region for one in shown), key=lambda region: -region.expected_mm3))
+    return OrganAttention(heat, _score(organ, heat, regions, grid), regions)
+
+
+def _gathered(ensemble: Ensemble, organ: str, planes: Sequence[Words]) -> list[Values]:
+    """The probabilities (voxel, model) of the bits of every plane, from the slabs that hold any."""
+    models = len(ensemble.having(organ))
+    values = [np.empty((bitplanes.count(plane), models), np.uint8) for plane in planes]
+    every = planes[0] | planes[1] | planes[2]
+    at = [0] * len(planes)
+    for start, stack in ensemble.slabs(organ, bitplanes.bounds(every)[0]):
+        for number, plane in enumerate(planes):
+            part = bitplanes.gather(stack, plane[start : start + stack.shape[1]])
+            values[number][at[number] : at[number] + len(part)] = part
+            at[number] += len(part)
+    return values
+
+
+def _doubted(organ: str, pieces: Sequence[Piece], grid: Geometry, constants: Calibration) -> Iterator[_Shown]:
+    voxel = grid.voxel_volume_mm3
+    large = [
+        (piece, number, int(count))
+        for piece in pieces
+        for number, count in enumerate(piece.sums.voxels)
+        if int(count) * voxel >= constants.least_mm3
+    ]
+    sizes = np.sort([count for _, _, count in large])
+    for piece, number, count in large:
+        rank = 1 + len(sizes) - int(np.searchsorted(sizes, count, side="right"))
+        features = {**piece.features[number], "log_rank": log(rank)}
+        probability = constants.probability(features)
+        if probability >= constants.least_probability:
+            first, last = piece.sums.first[number], piece.sums.last[number]
+            k, j, i = (float(index) / count for index in piece.sums.index[number])
+            region = Region(
+                organ,
+                piece.cause,
+                (int(first[0]), int(first[1]), int(first[2])),
+                (int(last[0] - first[0]) + 1, int(last[1] - first[1]) + 1, int(last[2] - first[2]) + 1),
+                (k, j, i),
+                count * voxel,
+                probability,
+                features["disagreement"],
+            )
+            yield _Shown(region, piece, number, None)
+
+
+def _ruled(organ: str, findings: Sequence[Finding], grid: Geometry, constants: Calibration) -> Iterator[_Shown]:
+    for finding in findings:
+        probability = constants.findings.get(finding.rule, 0.0)
+        if probability >= constants.least_probability:
+            mask = finding.region
+            k, j, i = (float(axis.mean()) + c for axis, c in zip(np.nonzero(mask.voxels), mask.corner, strict=True))
+            region = Region(
+                organ,
+                Cause.PRIOR,
+                mask.corner,
+                (mask.voxels.shape[0], mask.voxels.shape[1], mask.voxels.shape[2]),
+                (k, j, i),
+                mask.count * grid.voxel_volume_mm3,
+                probability,
+                rule=finding.rule,
+                message=finding.message,
+            )
+            yield _Shown(region, None, 0, mask)
+
+
+def _heat(shown: Sequence[_Shown], grid: Geometry, constants: Calibration) -> Boxed:
+    """floor(255 P) of the most probable region at every voxel, each grown by a box; at least 1 where any is."""
+    if not shown:
+        return Boxed((0, 0, 0), np.zeros((0, 0, 0), np.uint8))
+    grow = radii(_spacing(grid), constants.grow_mm)
+    corners = np.array([one.region.corner for one in shown])
+    ends = corners + [one.region.size for one in shown]
+    low = np.maximum(corners.min(axis=0) - grow, 0)
+    high = np.minimum(ends.max(axis=0) + grow, grid.array_shape)
+    heat, corner = np.zeros(high - low, np.uint8), (int(low[0]), int(low[1]), int(low[2]))
+    for one in shown:
+        if one.finding is not None:
+            stored = np.array([_stored(one.region)], np.uint8)
+            runs = labelled_runs(one.finding.voxels)
+            paint(heat, corner, runs, one.finding.corner, np.repeat(stored, max(1, runs.count)), grow)
+    pieces = {id(one.piece): one.piece for one in shown if one.piece}
+    for key, piece in pieces.items():
+        by_component = np.zeros(piece.runs.count, np.uint8)
+        for one in shown:
+            if id(one.piece) == key:
+                by_component[one.number] = _stored(one.region)
+        paint(heat, corner, piece.runs, piece.corner, by_component, grow)
+    return Boxed(corner, heat)
+
+
+def _stored(region: Region) -> int:
+    return max(1, floor(255 * region.probability))
+
+
+def _score(organ: str, heat: Boxed, regions: Sequence[Region], grid: Geometry) -> OrganScore:
+    def voxels(*causes: Cause) -> int:
+        return round(sum(r.volume_mm3 for r in regions if r.cause in causes) / grid.voxel_volume_mm3)
+
+    return OrganScore(
+        organ=organ,
+        voxels=heat.count,
+        heat_sum=int(heat.voxels.sum(dtype=np.int64)),
+        heat_max=int(heat.voxels.max(initial=0)),
+        inconsistency_voxels=0,
+        uncertainty_voxels=voxels(Cause.ADD, Cause.REMOVE),
+        overlap_voxels=voxels(Cause.OVERLAP),
+        expected_error_mm3=sum(region.expected_mm3 for region in regions),
+    )
+
+
+def _whole(trimmed: Trimmed, grid: Geometry) -> Words:
+    words = bitplanes.empty(grid.array_shape)
+    trimmed.add_to(words)
+    return words
+
+
+def _spacing(grid: Geometry) -> tuple[float, float, float]:
+    i, j, k = grid.spacing_mm
+    return k, j, i
+
+
+CALIBRATED = Profile(
+    name="calibrated",
+    version=f"1.{catalog.VERSION}.{calibration.digest()}",
+    description="Regions where the label is probably wrong, each with a calibrated probability: doubt of the ensemble, "
+    "overlap and anatomical rules, in mm; heat and priority compare between cases.",
+    attend=attend,
+    priority=expected_error_mm3,
+    urgency=lambda score: score.expected_error_mm3,
+)

@@ -1,0 +1,134 @@
+"""From bit planes of doubt to connected regions, each with a place, a volume and the evidence against the label."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import log, log10
+
+import numpy as np
+from numba import njit
+
+from services.core.boxes import Mask
+from services.core.components import Runs, labelled_runs
+from services.core.geometry import Geometry
+from services.uncertainty import bitplanes, doubt
+from services.uncertainty.attention import Cause
+from services.uncertainty.bitplanes import Values, Words
+from services.uncertainty.calibration import Calibration
+from services.uncertainty.doubt import Corner, Sums
+
+
+@dataclass(frozen=True)
+class Piece:
+    """The runs of some regions of one organ and cause, in a box at `corner`, and their features."""
+
+    cause: Cause
+    corner: Corner
+    runs: Runs
+    sums: Sums
+    features: tuple[Mapping[str, float], ...]
+
+
+def set_aside(weak: Words, strong: Words, width: int, radii: tuple[int, int, int]) -> Words:
+    """Bits of the candidate regions of one side of the border: where doubt is strong, else where there is any.
+
+    A thick part of weak doubt counts only as far as no thick part of strong doubt lies in it.
+    """
+    weak, strong = (bitplanes.open_box(words, width, radii) for words in (weak, strong))
+    if strong.any():
+        runs, corner = runs_of(weak)
+        doubt.without(runs, corner, weak, strong)
+        weak |= strong
+    return weak
+
+
+def runs_of(words: Words) -> tuple[Runs, Corner]:
+    """The labelled runs of a bit plane, in its smallest box, and where that lies."""
+    mask = bitplanes.boxed(words)
+    return labelled_runs(mask.voxels), mask.corner
+
+
+@dataclass(frozen=True)
+class Around:
+    """What the regions of one organ are measured against: bit planes of the grid, and facts about the organ's label."""
+
+    grid: Geometry
+    label: Words
+    others: Words
+    found: Words
+    label_voxels: int
+    band_mm: float
+
+
+def measured(cause: Cause, own: Words, values: Values, around: Around, calibration: Calibration) -> Piece:
+    """The regions of a bit plane and their features; `values` are the probabilities (voxel, model) of its bits.
+
+    Their features lack `log_rank`, which depends on the organ's other regions.
+    """
+    runs, corner = runs_of(own)
+    sums = doubt.sums(
+        runs,
+        corner,
+        around.grid.shape[0],
+        values,
+        inside=cause is not Cause.ADD,
+        core=calibration.core_sum(values.shape[1]),
+        own=own,
+        label=around.label,
+        others=around.others,
+        found=around.found,
+    )
+    return Piece(cause, corner, runs, sums, tuple(_features(cause, sums, values.shape[1], around)))
+
+
+def _features(cause: Cause, sums: Sums, models: int, around: Around) -> Iterator[dict[str, float]]:
+    voxel, full = around.grid.voxel_volume_mm3, 255 * models
+    areas = np.array([voxel / spacing for spacing in around.grid.spacing_mm[::-1]])
+    kept_mm2, other_mm2 = sums.kept_faces @ areas, sums.other_faces @ areas
+    for number, count in enumerate(map(int, sums.voxels)):
+        kept, surface = float(kept_mm2[number]), float(kept_mm2[number] + other_mm2[number])
+        contact, foreign = kept / surface if surface else 0.0, int(sums.foreign[number]) / count
+        entropy = int(sums.entropy[number])
+        yield {
+            "log_ml": log10(count * voxel / 1000),
+            "flip": int(sums.flip[number]) / (count * full),
+            "disagreement": int(sums.information[number]) / (models * entropy) if entropy else 0.0,
+            "log_depth": log(count * voxel / max(surface, 1.0)),
+            "log_band": log(max(around.band_mm, 0.5)),
+            "contact_add": contact * (cause is Cause.ADD),
+            "contact_remove": contact * (cause is Cause.REMOVE),
+            "contact_overlap": contact * (cause is Cause.OVERLAP),
+            "add": float(cause is Cause.ADD),
+            "overlap": float(cause is Cause.OVERLAP),
+            "foreign_add": foreign * (cause is Cause.ADD),
+            "foreign_remove": foreign * (cause is Cause.REMOVE),
+            "core": int(sums.core[number]) / count,
+            "log_share": log10(count / max(around.label_voxels, count)),
+            "found": float(sums.found[number] > 0),
+        }
+
+
+def paint(heat: Mask, heat_corner: Corner, runs: Runs, corner: Corner, stored: Values, radii: Corner) -> None:
+    """Raise the heat in a box at `heat_corner` to `stored[c]` over component c of some runs, grown by a box of radii.
+
+    Components of which `stored` is 0 are left out.
+    """
+    _paint(
+        heat, heat_corner, runs.height, runs.rows, runs.begin, runs.end, runs.component, corner, stored, radii
+    )  # fmt: skip
+
+
+@njit(nogil=True, cache=True)
+def _paint(heat, at, height, rows, begin, end, component, corner, stored, radii):  # type: ignore[no-untyped-def]
+    for row in range(len(rows) - 1):
+        k, j = corner[0] + row // height - at[0], corner[1] + row % height - at[1]
+        for run in range(rows[row], rows[row + 1]):
+            value = stored[component[run]]
+            if value == 0:
+                continue
+            first = max(0, corner[2] + begin[run] - at[2] - radii[2])
+            last = min(heat.shape[2], corner[2] + end[run] - at[2] + radii[2])
+            for other_k in range(max(0, k - radii[0]), min(heat.shape[0], k + radii[0] + 1)):
+                for other_j in range(max(0, j - radii[1]), min(heat.shape[1], j + radii[1] + 1)):
+                    target = heat[other_k, other_j]
+                    for i in range(first, last):
+                        target[i] = max(target[i], value)

@@ -1,0 +1,180 @@
+"""The calibrated profile equals the plain rendering of its formulas, and holds what it promises."""
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from services.core import arrayfile
+from services.core.boxes import crop
+from services.core.ensemble import Ensemble
+from services.core.geometry import Geometry
+from services.uncertainty import calibrated, calibration
+from services.uncertainty.attention import (
+    MAX_REGIONS,
+    Cause,
+    OrganAttention,
+    Region,
+    attention_size,
+    listed,
+    ranked,
+)
+from services.uncertainty.calibrated import CALIBRATED
+from services.uncertainty.priors.anatomy import Anatomy
+from services.uncertainty.priors.check import check
+from services.uncertainty.priors.findings import Finding, Severity
+from tests.uncertainty import plain_calibrated as plain
+from tests.uncertainty.ensembles import Array, Model, blobs, ensemble, whole
+
+ORGANS = ("aorta", "kidney_left", "liver", "postcava", "spleen")
+SIGNS = {Cause.ADD: plain.ADD, Cause.OVERLAP: plain.OVERLAP, Cause.REMOVE: plain.REMOVE}
+# Small volumes: regions of a few voxels and of little probability are shown too.
+CONSTANTS = calibration.load().model_copy(update={"least_mm3": 20.0, "least_probability": 0.02, "grow_mm": 1.5})
+PLAIN = plain.Constants(**{name: getattr(CONSTANTS, name) for name in plain.Constants.__dataclass_fields__})
+
+
+def with_spacing(models: Sequence[Model], spacing: plain.Spacing) -> Ensemble:
+    """An ensemble on a grid with this spacing along k, j and i."""
+    depth, height, width = next(iter(models[0].values())).shape
+    grid = Geometry.from_matrix((width, height, depth), np.diag([*spacing[::-1], 1.0]))
+    return Ensemble(
+        tuple(arrayfile.decode(arrayfile.encode(list(model), list(model.values()), grid)) for model in models)
+    )
+
+
+def findings_of(together: Ensemble, labels: dict[str, Array]) -> list[Finding]:
+    masks = {organ: crop(label.astype(np.uint8)) for organ, label in labels.items()}
+    return list(check(Anatomy.of(masks, together.geometry)))
+
+
+def assert_equal_to_plain(models: Sequence[Model], spacing: plain.Spacing = (1.5, 1.5, 1.5)) -> list[Region]:
+    together, labels = with_spacing(models, spacing), plain.labels_of(models)
+    findings, regions = findings_of(together, labels), []
+    for found in calibrated.attend(together, sorted(together.organs), constants=CONSTANTS):
+        organ, shape = found.score.organ, together.geometry.array_shape
+        pointed, shown = np.zeros(shape, bool), []
+        for finding in findings:
+            if organ in finding.organs and finding.region.voxels.size:
+                here = np.zeros(shape, bool)
+                here[finding.region.slices] = finding.region.voxels > 0
+                pointed |= here & (finding.severity >= Severity.WARNING)
+                shown.append((here, CONSTANTS.findings.get(finding.rule, 0.0)))
+        expected = plain.regions(models, organ, labels, spacing, PLAIN, pointed)
+        for region in expected:
+            here = np.zeros(shape, bool)
+            here[region.box] = region.voxels
+            shown.append((here, region.probability))
+        wanted = sorted(
+            (
+                (region.sign, *(part.start for part in region.box)),
+                (region.probability, np.count_nonzero(region.voxels) * float(np.prod(spacing))),
+            )
+            for region in expected
+            if region.probability >= CONSTANTS.least_probability
+        )
+        mine = sorted(
+            ((SIGNS[region.cause], *region.corner), (region.probability, region.volume_mm3))
+            for region in found.regions
+            if region.cause in SIGNS
+        )
+        assert [place for place, _ in mine] == [place for place, _ in wanted]
+        for (_, numbers), (_, others) in zip(mine, wanted, strict=True):
+            assert numbers == pytest.approx(others, rel=1e-9)
+        np.testing.assert_array_equal(whole(found, shape), plain.heat(shown, shape, spacing, PLAIN))
+        regions += found.regions
+    return regions
+
+
+@pytest.mark.parametrize("models", [1, 2, 3, 4])
+def test_random_ensembles(models: int) -> None:
+    regions = assert_equal_to_plain(blobs(models, ORGANS, models=models, noise=0.5))
+    assert {Cause.ADD, Cause.REMOVE, Cause.OVERLAP} <= {region.cause for region in regions}
+
+
+@pytest.mark.parametrize("spacing", [(3.0, 1.5, 1.5), (5.0, 0.7, 0.8)])
+def test_thick_slices(spacing: plain.Spacing) -> None:
+    assert assert_equal_to_plain(blobs(5, ORGANS, models=3, noise=0.5), spacing)
+
+
+@pytest.mark.parametrize("shape", [(33, 9, 70), (2, 30, 66), (1, 50, 50)])
+def test_thin_volumes(shape: tuple[int, int, int]) -> None:
+    assert_equal_to_plain(blobs(3, ORGANS, models=3, shape=shape))
+
+
+def test_models_that_lack_an_organ() -> None:
+    first, second, third = blobs(6, ORGANS, models=3, noise=0.5)
+    del first["liver"], second["spleen"], third["spleen"]
+    assert assert_equal_to_plain([first, second, third])
+
+
+def attend(models: Sequence[Model], organs: Sequence[str] = ORGANS) -> list[OrganAttention]:
+    return list(calibrated.attend(ensemble(models), organs, constants=CONSTANTS))
+
+
+def test_order_of_models_changes_nothing() -> None:
+    models = blobs(7, ORGANS, models=3, noise=0.5)
+    first = attend(models)
+    for order in itertools.permutations(models):
+        for one, other in zip(first, attend(order), strict=True):
+            assert (one.score, one.regions) == (other.score, other.regions)
+            np.testing.assert_array_equal(one.heat.voxels, other.heat.voxels)
+
+
+def test_a_subset_of_organs_scores_as_within_all() -> None:
+    models = blobs(8, ORGANS, models=3, noise=0.5)
+    everything = {found.score.organ: found for found in attend(models)}
+    for found in attend(models, ("spleen", "aorta")):
+        assert (found.score, found.regions) == (
+            everything[found.score.organ].score,
+            everything[found.score.organ].regions,
+        )
+
+
+def test_a_dissenting_model_makes_a_region_where_it_dissents() -> None:
+    """The larger the part that one of three models leaves out, the more mm^3 are expected to be wrong."""
+    block = np.zeros((24, 24, 24), np.uint8)
+    block[2:22, 2:22, 2:22] = 255
+    expected = []
+    for width in (0, 4, 8, 12):
+        other = block.copy()
+        other[2 : 2 + width, 2:22, 2:22] = 0
+        (found,) = attend([{"liver": block}, {"liver": block}, {"liver": other}], ["liver"])
+        # Rules take offence at a block for a liver; what they say of it stays the same.
+        doubted = [region for region in found.regions if region.cause is not Cause.PRIOR]
+        expected.append(sum(region.expected_mm3 for region in doubted))
+        for region in doubted:
+            assert (region.cause, region.corner, region.size) == (Cause.REMOVE, (2, 2, 2), (width, 20, 20))
+            assert region.volume_mm3 == width * 400 * 1.5**3
+            assert region.disagreement == 1.0  # every model is sure of itself
+    assert expected == sorted(expected)
+    assert (expected[0], expected[-1] > 0) == (0, True)
+
+
+def test_nothing_predicted_and_certain_agreement_ask_for_nothing() -> None:
+    k, j, i = np.ogrid[:24, :24, :24]
+    ball = (((k - 12) ** 2 + (j - 12) ** 2 + (i - 12) ** 2 < 64) * 255).astype(np.uint8)
+    for model in ({"liver": np.zeros_like(ball)}, {"liver": ball}):
+        (found,) = attend([model] * 3, ["liver"])
+        assert (found.regions, found.score.voxels, found.score.expected_error_mm3) == ((), 0, 0)
+        scores = [found.score]
+        assert (CALIBRATED.priority(scores), ranked(scores, CALIBRATED.urgency), attention_size(scores, 24)) == (
+            0,
+            [],
+            0,
+        )
+
+
+def test_heat_means_the_same_in_every_case() -> None:
+    """The heat of a region is its probability, whatever else is in the volume."""
+    for found in attend(blobs(9, ORGANS, models=3, noise=0.5)):
+        most = max((region.probability for region in found.regions), default=0)
+        assert found.score.heat_max == int(255 * most)
+
+
+def test_the_most_urgent_regions_are_listed() -> None:
+    def region(number: int) -> Region:
+        return Region("liver", Cause.ADD, (0, 0, 0), (1, 1, 1), (0, 0, 0), float(number), 0.5)
+
+    some = listed(region(number) for number in range(MAX_REGIONS + 9))
+    assert [one.volume_mm3 for one in some] == list(range(MAX_REGIONS + 8, 8, -1))
