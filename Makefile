@@ -14,10 +14,10 @@ MODELS := $(patsubst %/model.yaml,%,$(wildcard models/*/model.yaml))
 # What is installed must not depend on what else the caller's shell has set up.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help setup demo up test check lint contract protos chart images bundle locks docs format train clean
+.PHONY: help setup demo up test check lint contract protos chart images bundle locks docs format train bench-serving clean
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 
 setup: $(READY) ## make .venv with everything that is needed (once; some minutes, 2 to 6 GB)
 
@@ -73,6 +73,9 @@ train: $(READY) ## train the demonstration networks on synthetic CTs and measure
 	@for model in $(MODELS); do $(BIN)/python -m services.serving.train "$$model"; done
 	@$(BIN)/python -m services.serving.evaluate $(MODELS)
 	@$(BIN)/python -m services.serving.repository models
+
+bench-serving: $(READY) ## what serving costs against MONAI's sliding window and patches (20 minutes)
+	@PYTHONPATH=.:gen $(BIN)/python -m benchmarks.serving
 
 clean: ## remove what is built, the environment and the demonstration's output
 	rm -rf $(VENV) build/gen build/lib dist *.egg-info demo-out .*_cache .hypothesis

@@ -1,0 +1,1 @@
+"""What serving costs: our sliding window against MONAI's, whole volumes through Triton against patches."""
