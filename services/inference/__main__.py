@@ -15,7 +15,10 @@ from services.inference.triton import Triton
 def main() -> None:
     """Serve until told to stop."""
     settings = Settings.load()
-    triton, gate = Triton(settings.triton), MemoryGate(settings.memory_bytes)
+    triton, gate = (
+        Triton(settings.triton, settings.credentials if settings.triton_tls else None),
+        MemoryGate(settings.memory_bytes),
+    )
     predictor = Predictor(
         Storage(settings.storage, settings.credentials),
         triton,

@@ -1,6 +1,8 @@
 """Settings of the inference service, from environment variables that begin with ATLAS_INFERENCE_."""
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from services.core.memory import total_bytes
@@ -20,6 +22,9 @@ class Settings(ServiceSettings):
     """Address of the storage service."""
     triton: str = "127.0.0.1:8001"
     """gRPC address of Triton."""
+    triton_tls: bool = False
+    """Whether Triton is spoken to over TLS, with this service's certificate: a Triton that demands one answers nobody
+    else. Needs `tls_ca`."""
     model_seconds: float = Field(1800.0, gt=0)
     """How long one model may work on one volume: seconds on a GPU, minutes on a CPU."""
     concurrent_predictions: int = Field(4, ge=1, le=64)
@@ -30,3 +35,9 @@ class Settings(ServiceSettings):
     cache_bytes: int = Field(default_factory=lambda: min(total_bytes() // 16, 2**30), ge=0)
     """CTs on the network grid kept for the next model, beside `memory_bytes`; 1/16 of the memory but at most 1 GiB by
     default."""
+
+    @model_validator(mode="after")
+    def _triton_can_be_trusted(self) -> Self:
+        if self.triton_tls and not self.tls_ca:
+            raise ValueError("TRITON_TLS needs TLS_CA, the authorities of Triton's certificate")
+        return self

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
+import grpc
 import numpy as np
 import numpy.typing as npt
 import structlog
@@ -11,6 +12,7 @@ from tritonclient.utils import InferenceServerException
 
 from services.core.errors import AtlasError, Reason
 from services.core.geometry import Geometry
+from services.core.rpc.credentials import Credentials, Renewed
 from services.inference.model import Card, Model, card
 
 ASK_SECONDS = 10.0
@@ -35,10 +37,21 @@ _OPTIONS = [
 
 
 class Triton:
-    """The models of one Triton server. Thread-safe."""
+    """The models of one Triton server. Thread-safe. With `credentials`, Triton is spoken to over (mutual) TLS."""
 
-    def __init__(self, address: str) -> None:
-        self._client = triton.InferenceServerClient(address, channel_args=_OPTIONS)
+    def __init__(self, address: str, credentials: Credentials | None = None) -> None:
+        def client(tls: grpc.ChannelCredentials | None) -> triton.InferenceServerClient:
+            return triton.InferenceServerClient(address, creds=tls, channel_args=_OPTIONS)
+
+        if credentials:
+            self._clients = Renewed(credentials, client).now
+        else:
+            plain = client(None)
+            self._clients = lambda: plain
+
+    @property
+    def _client(self) -> triton.InferenceServerClient:
+        return self._clients()
 
     def models(self) -> list[Model]:
         """All models of the repository of which Triton has a version, by name; those that do not answer say why."""

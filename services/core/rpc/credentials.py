@@ -3,9 +3,10 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import grpc
 
@@ -13,6 +14,7 @@ from services.core.access.guard import AUTHORIZATION_KEY
 from services.core.errors import AtlasError
 from services.core.rpc import pem
 
+T = TypeVar("T")
 LOOK_SECONDS = 5.0
 """How often a channel looks whether its files changed, at most; only a call makes it look."""
 LONGEST_TOKEN = 12 * 1024
@@ -46,6 +48,31 @@ class Credentials:
         return pem.authorities(self.ca) if self.ca else None, key, cert
 
 
+class Renewed(Generic[T]):
+    """Something made of credentials that is made anew when their files change."""
+
+    def __init__(self, credentials: Credentials, make: Callable[[grpc.ChannelCredentials], T]) -> None:
+        """Raises FIELD_INVALID if the files cannot be used."""
+        self._credentials, self._make = credentials, make
+        self._lock, self._looked = threading.Lock(), time.monotonic()
+        self._read = credentials.read()
+        self._made = make(grpc.ssl_channel_credentials(*self._read))
+
+    def now(self) -> T:
+        """What there is by the files of the moment; in the middle of a rotation, by those before."""
+        with self._lock:
+            if time.monotonic() - self._looked >= LOOK_SECONDS:
+                self._looked = time.monotonic()
+                with suppress(AtlasError):
+                    self._renew(self._credentials.read())
+            return self._made
+
+    def _renew(self, read: tuple[bytes | None, bytes | None, bytes | None]) -> None:
+        if read != self._read:
+            self._read = read
+            self._made = self._make(grpc.ssl_channel_credentials(*read))
+
+
 class RenewedChannel(grpc.Channel):
     """A TLS channel that is made anew when its files change; calls in flight end on the connection they began on.
 
@@ -54,29 +81,8 @@ class RenewedChannel(grpc.Channel):
     """
 
     def __init__(self, address: str, credentials: Credentials, options: Sequence[tuple[str, Any]]) -> None:
-        self._address, self._credentials, self._options = address, credentials, options
-        self._lock, self._looked = threading.Lock(), time.monotonic()
-        self._read = credentials.read()
-        self._channel = self._make()
-
-    def _make(self) -> grpc.Channel:
-        return grpc.secure_channel(self._address, grpc.ssl_channel_credentials(*self._read), options=self._options)
-
-    def _now(self) -> grpc.Channel:
-        with self._lock:
-            if time.monotonic() - self._looked >= LOOK_SECONDS:
-                self._looked = time.monotonic()
-                self._renew()
-            return self._channel
-
-    def _renew(self) -> None:
-        try:
-            read = self._credentials.read()
-        except AtlasError:  # in the middle of a rotation; what was read last stays
-            return
-        if read != self._read:
-            self._read = read
-            self._channel = self._make()
+        renewed = Renewed(credentials, lambda tls: grpc.secure_channel(address, tls, options=options))
+        self._now = renewed.now
 
     def unary_unary(self, *args: Any, **kwargs: Any) -> Any:
         """See `grpc.Channel`."""
@@ -104,7 +110,7 @@ class RenewedChannel(grpc.Channel):
 
     def close(self) -> None:
         """Cut off the calls of the channel of the moment."""
-        self._channel.close()
+        self._now().close()
 
     def __enter__(self) -> "RenewedChannel":
         return self
