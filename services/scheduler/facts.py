@@ -26,9 +26,18 @@ def of_volume(volume: Volume) -> dict[str, Any]:
 
 
 def of_attention(attention: AttentionMap) -> dict[str, Any]:
-    """Of the attention map: how many organs ask for attention, with how much tissue."""
+    """Of the attention map: what there is to look at, and how much of it is expected to be wrong.
+
+    A profile that knows no regions knows no probabilities either: what asks for attention is then taken for wrong.
+    """
     volume = sum(organ.attention_mm3 for organ in attention.organs)
-    return {"organs": len(attention.organs), "attention_mm3": volume, "expected_error_mm3": volume}
+    expected = sum(organ.expected_error_mm3 for organ in attention.organs)
+    return {
+        "organs": len(attention.organs),
+        "regions": attention.region_count,
+        "attention_mm3": volume,
+        "expected_error_mm3": expected if attention.region_count else volume,
+    }
 
 
 def of_labels(labels: LabelVersion) -> dict[str, Any]:

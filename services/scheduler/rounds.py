@@ -159,12 +159,12 @@ def start_next(session: Session, name: str, number: int, etag: str, now: int, ac
 
 
 def cancel(session: Session, name: str, etag: str, now: int, actor: str = "") -> Campaign:
-    """Close the campaign; closing it twice changes nothing. A decision already made is still merged.
+    """Close the campaign; one that is closed or finished stays as it is. A decision already made is still merged.
 
     Raises ETAG_MISMATCH.
     """
     campaign = journal.lock(session, name)
-    if campaign.state == State.CANCELLED:
+    if campaign.state in (State.CANCELLED, State.FINISHED):
         return campaign
     campaigns.require_etag(etag, str(campaign.version))
     stopped = update(Item).where(Item.campaign == campaign.id, Item.state.in_(UNDONE))

@@ -51,6 +51,8 @@ def test_an_audit_without_an_error_finishes_the_campaign(database: Database) -> 
     with pytest.raises(AtlasError) as refused, database.change() as session:
         rounds.start_next(session, "c", 0, "", campaign.now)
     assert refused.value.reason == Reason.CAMPAIGN_STATE
+    with database.change() as session:
+        assert rounds.cancel(session, "c", "", campaign.now).state == State.FINISHED
 
 
 def test_an_error_sends_the_campaign_into_another_round_and_the_next_audit_is_held_to_more(database: Database) -> None:

@@ -176,7 +176,7 @@ class SchedulerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CancelCampaign(self, request, context):
-        """Closes a campaign: open reviews are withdrawn and nothing new is started.
+        """Closes a campaign: open reviews are withdrawn and nothing new is started. A finished one stays finished.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -60,7 +60,7 @@ class SchedulerServiceStub:
     spent and what a review is expected to take.
     """
     CancelCampaign: _grpc.UnaryUnaryMultiCallable[_scheduler_pb2.CancelCampaignRequest, _scheduler_pb2.CancelCampaignResponse]
-    """Closes a campaign: open reviews are withdrawn and nothing new is started."""
+    """Closes a campaign: open reviews are withdrawn and nothing new is started. A finished one stays finished."""
     ListItems: _grpc.UnaryUnaryMultiCallable[_scheduler_pb2.ListItemsRequest, _scheduler_pb2.ListItemsResponse]
     """Lists a campaign's volumes with what was made of them, by rank."""
     GetReview: _grpc.UnaryUnaryMultiCallable[_scheduler_pb2.GetReviewRequest, _scheduler_pb2.GetReviewResponse]
@@ -110,7 +110,7 @@ class SchedulerServiceAsyncStub(SchedulerServiceStub):
     spent and what a review is expected to take.
     """
     CancelCampaign: _aio.UnaryUnaryMultiCallable[_scheduler_pb2.CancelCampaignRequest, _scheduler_pb2.CancelCampaignResponse]  # type: ignore[assignment]
-    """Closes a campaign: open reviews are withdrawn and nothing new is started."""
+    """Closes a campaign: open reviews are withdrawn and nothing new is started. A finished one stays finished."""
     ListItems: _aio.UnaryUnaryMultiCallable[_scheduler_pb2.ListItemsRequest, _scheduler_pb2.ListItemsResponse]  # type: ignore[assignment]
     """Lists a campaign's volumes with what was made of them, by rank."""
     GetReview: _aio.UnaryUnaryMultiCallable[_scheduler_pb2.GetReviewRequest, _scheduler_pb2.GetReviewResponse]  # type: ignore[assignment]
@@ -205,7 +205,7 @@ class SchedulerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _scheduler_pb2.CancelCampaignRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_scheduler_pb2.CancelCampaignResponse, _abc.Awaitable[_scheduler_pb2.CancelCampaignResponse]]:
-        """Closes a campaign: open reviews are withdrawn and nothing new is started."""
+        """Closes a campaign: open reviews are withdrawn and nothing new is started. A finished one stays finished."""
 
     @_abc_1.abstractmethod
     def ListItems(
