@@ -41,8 +41,14 @@ class ArrayFile:
     _frame: blosc2.NDArray
 
     def channel(self, name: str) -> Voxels:
-        """One whole channel, shape (k, j, i)."""
-        return self.slab(name, 0, self.geometry.array_shape[0])
+        """One whole channel, shape (k, j, i). Raises ARRAY_FILE_CORRUPT, and ValueError if there is no such channel."""
+        depth, *plane = self.geometry.array_shape
+        thick = min(SLAB, depth)
+        # Pages of slabs that are 0 are never touched, and take no memory.
+        voxels = np.zeros((-(-depth // thick) * thick, *plane), self.dtype)
+        for start in range(0, depth, thick):
+            self.read_slab(name, start, cast(Voxels, voxels[start : start + thick]))
+        return cast(Voxels, voxels[:depth])
 
     def slab(self, name: str, start: int, stop: int) -> Voxels:
         """Slices [start, stop) along k of one channel, shape (stop - start, j, i).
@@ -82,12 +88,7 @@ class ArrayFile:
 
     @cached_property
     def _whole_slabs(self) -> bool:
-        """Whether a chunk's bytes, block after block, are a slab's in C order."""
-        depth, height, width = self.geometry.array_shape
-        k, j, i = self._frame.blocks[1:]
-        thick = min(SLAB, depth)
-        in_order = i == width and (j == height or (k == 1 and height % j == 0))
-        return bool(self._frame.chunks == (1, thick, height, width) and in_order and thick % k == 0)
+        return _is_in_order(self._frame)
 
     @cached_property
     def _empty_slabs(self) -> tuple[bool, ...]:
@@ -119,6 +120,8 @@ class Writer:
             cparams=blosc2.CParams(codec=blosc2.Codec.LZ4, clevel=5, filters=[blosc2.Filter.NOFILTER], nthreads=1),
             contiguous=True,
         )
+        self._is_in_order = _is_in_order(self._frame)
+        self._slab = np.zeros(self._frame.chunks[1:], self._frame.dtype)
 
     def write(self, channel: str, voxels: Voxels, corner: tuple[int, int, int] = (0, 0, 0)) -> None:
         """Put a box of one channel, shape (k, j, i), its first voxel at `corner`. Every slab of 32 slices at most once.
@@ -135,11 +138,23 @@ class Writer:
             )
         _, j, i = (slice(c, c + n) for c, n in zip(corner, voxels.shape, strict=True))
         for start in range(first // SLAB * SLAB, last, SLAB):
-            stop = min(start + SLAB, shape[0])
-            slab = np.zeros((stop - start, *shape[1:]), self._frame.dtype)
-            low, high = max(start, first), min(stop, last)
-            slab[low - start : high - start, j, i] = voxels[low - first : high - first]
-            self._frame[index, start:stop] = slab
+            low, high = max(start, first), min(start + SLAB, last)
+            part = self._slab[low - start : high - start, j, i]
+            part[...] = voxels[low - first : high - first]
+            # A slab of zeros is what the file holds anyway.
+            if part.any():
+                self._put(index, start)
+                part[...] = 0
+
+    def _put(self, index: int, start: int) -> None:
+        """Compress `_slab` as the slab of a channel that begins at slice `start`."""
+        depth = self._geometry.array_shape[0]
+        if self._is_in_order:
+            # The quick way, without the detour over a part of the array.
+            self._frame.schunk.update_data(index * -(-depth // SLAB) + start // SLAB, self._slab, copy=True)
+        else:
+            stop = min(start + SLAB, depth)
+            self._frame[index, start:stop] = self._slab[: stop - start]
 
     def finish(self) -> bytes:
         """The array file."""
@@ -186,6 +201,15 @@ def decode(data: bytes | memoryview) -> ArrayFile:
         raise _corrupt("The array file's metadata contradicts its contents.")
     frame.schunk.dparams = blosc2.DParams(nthreads=1)
     return ArrayFile(geometry, channels, frame.dtype, frame)
+
+
+def _is_in_order(frame: blosc2.NDArray) -> bool:
+    """Whether a chunk's bytes, block after block, are a slab's in C order."""
+    _, depth, height, width = frame.shape
+    k, j, i = frame.blocks[1:]
+    thick = min(SLAB, depth)
+    in_order = i == width and (j == height or (k == 1 and height % j == 0))
+    return bool(frame.chunks == (1, thick, height, width) and in_order and thick % k == 0)
 
 
 def _corrupt(message: str) -> AtlasError:
