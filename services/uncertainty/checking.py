@@ -41,7 +41,7 @@ def check_labels(storage: Storage, gate: MemoryGate, request: pb.CheckLabelsRequ
     with gate.hold(needed, what=request.label_version):
         report("reading", 0.05)
         masks = storage.array(record.masks)
-        anatomy = Anatomy.of(_boxes(masks, report), masks.geometry)
+        anatomy = Anatomy.of(boxes(masks, report), masks.geometry)
         findings = []
         for number, prior in enumerate(priors):
             report("checking", 0.5 + 0.5 * number / len(priors))
@@ -80,7 +80,8 @@ def _names(request: pb.CheckLabelsRequest) -> list[str]:
     return list(request.rules)
 
 
-def _boxes(masks: ArrayFile, report: Report) -> Iterator[tuple[str, Boxed]]:
+def boxes(masks: ArrayFile, report: Report) -> Iterator[tuple[str, Boxed]]:
+    """The masks of an array file, one after the other, each as a view of a whole array."""
     for number, organ in enumerate(masks.channels):
         report("reading", 0.05 + 0.45 * number / len(masks.channels))
         yield organ, crop(np.asarray(masks.channel(organ), np.uint8))

@@ -22,6 +22,9 @@ from services.uncertainty.priors.posture import Posture
 
 ML_MM3 = 1000.0
 
+MOST_PIECES = 8
+"""More pieces than this are not looked at, because each may take as much memory as the whole."""
+
 Masks = Mapping[str, Boxed] | Iterable[tuple[str, Boxed]]
 
 
@@ -132,8 +135,8 @@ class Organ:
 
     @property
     def pieces(self) -> "list[Organ]":
-        """Its 26-connected components, the largest first, each with its own facts. They are not kept."""
-        found = components(self.mask.voxels)
+        """The `MOST_PIECES` largest of its 26-connected components, the largest first. They are not kept."""
+        found = components(self.mask.voxels, most=MOST_PIECES)
         return [self.part(moved(part, self.mask.corner)) for part in found]
 
     def part(self, mask: Boxed) -> "Organ":

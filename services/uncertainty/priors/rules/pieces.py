@@ -6,7 +6,7 @@ import numpy as np
 
 from services.core.boxes import Boxed
 from services.core.components import components
-from services.uncertainty.priors.anatomy import ML_MM3, Anatomy, Organ, joined, moved, shared
+from services.uncertainty.priors.anatomy import ML_MM3, MOST_PIECES, Anatomy, Organ, joined, moved, shared
 from services.uncertainty.priors.blocks import gap_mm
 from services.uncertainty.priors.findings import Severity, Sign
 
@@ -19,7 +19,7 @@ _MAY_HAVE_HOLES = frozenset({"colon", "intestine", "lung_left", "lung_right"})
 
 
 def in_pieces(anatomy: Anatomy) -> Iterator[Sign]:
-    """An organ of several pieces. Two that the field of view cuts may be joined beyond it."""
+    """An organ of several pieces; the eight largest are seen. Two that the field of view cuts may be joined."""
     for organ in anatomy.present(anatomy.organs):
         if organ.name in _MAY_BE_IN_PIECES:
             continue
@@ -32,7 +32,7 @@ def in_pieces(anatomy: Anatomy) -> Iterator[Sign]:
         yield Sign(
             (organ.name,),
             Severity.WARNING if extra >= MANY_ML else Severity.NOTICE,
-            f"{organ.name} is in {len(loose) + 1} pieces; {extra:.1f} ml lie apart from the largest.",
+            f"{organ.name} is in {_count(len(loose) + 1)} pieces; {extra:.1f} ml lie apart from the largest.",
             {"pieces": len(loose) + 1.0, "extra_ml": extra, "largest_extra_ml": loose[0].volume_ml, "gap_mm": gap},
             joined([piece.mask for piece in loose]),
         )
@@ -49,10 +49,14 @@ def hollow(anatomy: Anatomy) -> Iterator[Sign]:
             yield Sign(
                 (organ.name,),
                 Severity.WARNING,
-                f"{organ.name} has {len(holes)} holes of together {volume:.1f} ml.",
+                f"{organ.name} has {_count(len(holes))} closed holes of together {volume:.1f} ml.",
                 {"holes": float(len(holes)), "hole_ml": volume},
                 joined(holes),
             )
+
+
+def _count(number: int) -> str:
+    return f"{number} or more" if number == MOST_PIECES else str(number)
 
 
 def _holes(organ: Organ) -> list[Boxed]:
@@ -60,7 +64,7 @@ def _holes(organ: Organ) -> list[Boxed]:
     least = max(1, int(np.ceil(HOLE_ML * ML_MM3 / organ.grid.voxel_volume_mm3)))
     outside = (organ.mask.voxels == 0).astype(np.uint8)
     shape, holes = outside.shape, []
-    for part in components(outside, least_voxels=least):
+    for part in components(outside, least_voxels=least, most=MOST_PIECES):
         if all(s.start > 0 and s.stop < n for s, n in zip(part.slices, shape, strict=True)):
             holes.append(moved(part, organ.mask.corner))
     return holes

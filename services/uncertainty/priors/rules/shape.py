@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from services.core.boxes import Boxed, Mask
 from services.core.components import components
-from services.uncertainty.priors.anatomy import ML_MM3, Anatomy, Organ, joined, shared
+from services.uncertainty.priors.anatomy import ML_MM3, MOST_PIECES, Anatomy, Organ, joined, shared
 from services.uncertainty.priors.findings import Severity, Sign
 
 SOLID = frozenset(
@@ -55,7 +55,7 @@ def leaking(anatomy: Anatomy) -> Iterator[Sign]:
         organ = whole.pieces[0]
         core = _eroded(organ.blocks.solid, BRIDGE_MM / 2, organ.blocks.edges_mm)
         block_ml = float(np.prod(organ.blocks.edges_mm)) / ML_MM3
-        others = components(core, least_voxels=max(1, int(np.ceil(LEAK_ML / block_ml))))[1:]
+        others = components(core, least_voxels=max(1, int(np.ceil(LEAK_ML / block_ml))), most=MOST_PIECES)[1:]
         # Where the field of view cuts the part, the bridge may be thick beyond it.
         parts = [part for part in (_regrown(organ, part) for part in others) if not organ.part(part).cut_at]
         if not parts:
