@@ -14,7 +14,7 @@ MODELS := $(patsubst %/model.yaml,%,$(wildcard models/*/model.yaml))
 # What is installed must not depend on what else the caller's shell has set up.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help setup demo up test check lint contract protos chart images bundle locks docs format train bench-serving clean
+.PHONY: help setup demo up test check lint contract protos chart images bundle locks docs format train bench-labels bench-serving clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -73,6 +73,9 @@ train: $(READY) ## train the demonstration networks on synthetic CTs and measure
 	@for model in $(MODELS); do $(BIN)/python -m services.serving.train "$$model"; done
 	@$(BIN)/python -m services.serving.evaluate $(MODELS)
 	@$(BIN)/python -m services.serving.repository models
+
+bench-labels: $(READY) ## what labels cost, step by step, against what people run (half an hour; 8 GB of memory)
+	@PYTHONPATH=.:gen $(BIN)/python -m benchmarks.labels
 
 bench-serving: $(READY) ## what serving costs against MONAI's sliding window and patches (20 minutes)
 	@PYTHONPATH=.:gen $(BIN)/python -m benchmarks.serving
