@@ -1,7 +1,10 @@
 """How much memory a score or a check takes at most, known before anything is read."""
 
+import math
+
 from services.core.arrayfile import SLAB
 from services.core.geometry import Geometry
+from services.uncertainty.priors.blocks import block_size
 
 
 def needed_bytes(grid: Geometry, *, models: int, organs: int, compressed_bytes: int) -> int:
@@ -26,4 +29,6 @@ def needed_to_check_bytes(grid: Geometry, *, organs: int, compressed_bytes: int)
     # One organ at work: a mask, its background, the runs of that if every second voxel is set, eight pieces that each
     # reach through the whole grid, and what a rule points at, in two postures.
     organ = 24 * grid.voxel_count
-    return 2 * compressed_bytes + organs * grid.voxel_count + organ
+    # A block is known by 5 bytes; while the points of a surface are listed, by a hundred.
+    blocks = -(-grid.voxel_count // math.prod(block_size(grid)))
+    return 2 * compressed_bytes + organs * (grid.voxel_count + 5 * blocks) + organ + 100 * blocks

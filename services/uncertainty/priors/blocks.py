@@ -32,8 +32,7 @@ class Blocks:
     @classmethod
     def of(cls, mask: Boxed, grid: Geometry) -> "Blocks":
         """The blocks of a mask on `grid`; all that stick out of the grid are counted as if they were whole."""
-        k, j, i = (max(1, round(BLOCK_MM / spacing)) for spacing in grid.spacing_mm[::-1])
-        size = (k, j, i)
+        size = k, j, i = block_size(grid)
         first = [c // s for c, s in zip(mask.corner, size, strict=True)]
         last = [-(-(c + n) // s) for c, n, s in zip(mask.corner, mask.voxels.shape, size, strict=True)]
         counts = np.zeros([b - a for a, b in zip(first, last, strict=True)], np.int32)
@@ -52,9 +51,9 @@ class Blocks:
         """1 where a block is at least half full."""
         return (self.filled >= 0.5).astype(np.uint8)
 
-    @cached_property
+    @property
     def outer_points_mm(self) -> Points:
-        """RAS mm of the centres of the blocks at the surface, (n, 3): those with an empty one on one of six sides."""
+        """RAS mm of the centres of the blocks at the surface, (n, 3): an empty one is on one of six sides. Not kept."""
         touched = np.pad(self.filled > 0, 1)
         inner = touched.copy()
         for axis in range(3):
@@ -77,6 +76,12 @@ class Blocks:
         k, j, i = (int(v) for v in (low + self.first) * self.size)
         inside = [max(0, n - c) for n, c in zip(self.grid.array_shape, (k, j, i), strict=True)]
         return Boxed((k, j, i), np.ascontiguousarray(voxels[: inside[0], : inside[1], : inside[2]]))
+
+
+def block_size(grid: Geometry) -> tuple[int, int, int]:
+    """Edges of a block in voxels along k, j and i."""
+    k, j, i = (max(1, round(BLOCK_MM / spacing)) for spacing in grid.spacing_mm[::-1])
+    return k, j, i
 
 
 def gap_mm(first: Points, second: Points) -> float:
