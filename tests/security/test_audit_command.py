@@ -4,15 +4,20 @@ import json
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from abdomenatlas.storage.v1 import storage_pb2 as pb
 from abdomenatlas.storage.v1.storage_pb2_grpc import StorageServiceStub
-from services.cli.exits import Exit
-from tests.cli.test_command_line import atlas
+from services.cli import connection
+from services.cli.app import app
+from services.cli.commands import audit
+from services.cli.exits import Exit, exit_code
+from services.core.errors import AtlasError
+from services.core.rpc.credentials import Credentials
 from tests.security.calls import refusal
 from tests.security.conftest import Closed
 
@@ -28,11 +33,30 @@ def changed(closed_services: Callable[..., Closed], tmp_path_factory: pytest.Tem
     return closed
 
 
-def run(closed: Closed, *words: str, role: str = "admin", cwd: Path) -> Any:
+audit.register(app)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """How a command ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run(closed: Closed, *words: str, role: str = "admin", cwd: Path) -> Shown:
+    """Run `atlas audit` within this process: starting one for each would take most of the time."""
     token = cwd / "token"
     token.write_text(closed.issuer.token("root", role) + "\n")
-    given = ("--ca", str(closed.authority.ca), "--token-file", str(token))
-    return atlas(*given, "audit", *words, "--log", "storage", cwd=cwd, ATLAS_STORAGE=closed.service.address)
+    given = ("--ca", str(closed.authority.ca), "--token-file", str(token), "audit", *words, "--log", "storage")
+    try:
+        result = CliRunner().invoke(app, given, env={"ATLAS_STORAGE": closed.service.address})
+    finally:
+        connection.show(Credentials())
+    if isinstance(result.exception, AtlasError):
+        return Shown(exit_code(result.exception), result.stdout, str(result.exception))
+    return Shown(result.exit_code, result.stdout, result.stderr)
 
 
 def test_every_call_that_changes_something_stands_twice(changed: Closed, tmp_path: Path) -> None:
