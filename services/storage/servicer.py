@@ -61,8 +61,10 @@ class StorageServicer(StorageServiceServicer):
         return pb.WriteUploadResponse(upload=await self._transfers.write(request_iterator))
 
     async def ReadObject(self, request: pb.ReadObjectRequest, context: Context) -> AsyncIterator[pb.ReadObjectResponse]:
-        """Bytes out."""
-        async for response in self._transfers.read(request):
+        """Bytes out. They are written here, and not yielded, so that a reader who stops reading is noticed."""
+        await self._transfers.read(request, context.write)
+        left: list[pb.ReadObjectResponse] = []
+        for response in left:
             yield response
 
     async def CreateVolume(self, request: pb.CreateVolumeRequest, context: Context) -> pb.CreateVolumeResponse:

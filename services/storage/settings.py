@@ -47,7 +47,7 @@ class Settings(ServiceSettings):
     upload_ttl_seconds: int = Field(24 * 3600, ge=1, le=30 * 24 * 3600)
     """How long an upload may rest before it is given up and its bytes are deleted."""
     upload_idle_seconds: float = Field(60.0, gt=0)
-    """How long a WriteUpload may be silent before it is ended; it can be resumed."""
+    """How long a WriteUpload may be silent, or a ReadObject not be read, before it is ended; both can be resumed."""
     sweep_seconds: float = Field(60.0, gt=0)
     """How often uploads that were given up are looked for."""
     concurrent_streams: int = Field(16, ge=1, le=256)

@@ -2,7 +2,7 @@
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -89,8 +89,13 @@ class Transfers:
             row = await self._run(self._uploads.append, row.id, start, bytes(block))
         return row
 
-    async def read(self, request: pb.ReadObjectRequest) -> AsyncIterator[pb.ReadObjectResponse]:
-        """The chunks of an object or a part of it. Raises RESOURCE_NOT_FOUND or FIELD_INVALID."""
+    async def read(
+        self, request: pb.ReadObjectRequest, send: Callable[[pb.ReadObjectResponse], Awaitable[None]]
+    ) -> None:
+        """Send the chunks of an object or a part of it.
+
+        Raises RESOURCE_NOT_FOUND, FIELD_INVALID, and DEADLINE_EXCEEDED if the reader takes nothing for too long.
+        """
         sha256 = parse_name(request.name, "name")
         async with self._reading:
             size = (await self._run(self._blobs.require, request.name, "name")).size_bytes
@@ -107,9 +112,10 @@ class Transfers:
                     ahead = self._run(body.read, min(PART_BYTES, left))
                     for start in range(0, len(block), CHUNK_BYTES):
                         data = block[start : start + CHUNK_BYTES]
-                        yield pb.ReadObjectResponse(
+                        chunk = pb.ReadObjectResponse(
                             offset=offset, data=data, crc32=isal_zlib.crc32(data), size_bytes=size
                         )
+                        await self._in_time(send(chunk), "Nothing was taken", "Read on from the last byte that came.")
                         offset += len(data)
                         metrics.BYTES.labels("out").inc(len(data))
             finally:
@@ -117,14 +123,15 @@ class Transfers:
                 await asyncio.shield(self._run(body.close))
 
     async def _next(self, requests: AsyncIterator[pb.WriteUploadRequest]) -> pb.WriteUploadRequest | None:
+        return await self._in_time(anext(aiter(requests), None), "Nothing came", "Resume the upload.")
+
+    async def _in_time(self, step: Awaitable[T], what: str, remedy: str) -> T:
+        """The result of a step that the other side must not keep waiting. Raises DEADLINE_EXCEEDED."""
         try:
-            return await asyncio.wait_for(anext(aiter(requests), None), self._idle_seconds)
+            return await asyncio.wait_for(step, self._idle_seconds)
         except TimeoutError as error:
             raise AtlasError(
-                Reason.DEADLINE_EXCEEDED,
-                f"Nothing came for {self._idle_seconds:.0f} s.",
-                field="data",
-                remedy="Resume the upload.",
+                Reason.DEADLINE_EXCEEDED, f"{what} for {self._idle_seconds:.0f} s.", field="data", remedy=remedy
             ) from error
 
     def _run(self, function: Callable[..., T], *args: Any) -> asyncio.Future[T]:

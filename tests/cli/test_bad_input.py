@@ -57,7 +57,7 @@ def write_all(root: Path) -> None:
         save(root / name / "ct.nii.gz", scan())
         save(root / name / "segmentations" / "liver.nii.gz", mask)
         save(root / name / "segmentations" / "bone.nii.gz", mask)
-    save(root / "good" / "segmentations" / "spleen.nii.gz", mask, np.diag([2.0, -2.0, 3.0, 1.0]))
+    save(root / "good" / "segmentations" / "spleen.nii.gz", mask, np.diag([-2.0, -2.0, 4.0, 1.0]))
     save(root / "good" / "segmentations" / "aorta.nii.gz", mask[:-1])
     save(root / "good" / "segmentations" / "stomach.nii.gz", scan(2))
     save(root / "map" / "ct.nii.gz", scan())

@@ -197,6 +197,15 @@ def test_a_silent_stream_is_ended_and_an_old_upload_given_up(start: Start, local
         assert process.storage.put(DATA).sha256 == SHA
 
 
+def test_a_reader_that_stops_reading_gives_its_place_to_the_next(start: Start, local: Environment) -> None:
+    with start({**local, "upload_idle_seconds": 1, "concurrent_streams": 1}) as process:
+        name = process.storage.put(DATA * 4).name
+        stopped = process.storage.rpc.ReadObject(pb.ReadObjectRequest(name=name))
+        assert next(iter(stopped)).offset == 0
+        assert process.storage.get(name) == DATA * 4
+        assert refusal(list, stopped).reason == Reason.DEADLINE_EXCEEDED
+
+
 def test_two_processes_on_one_database_and_bucket_work_together(
     start: Start, s3: Environment, postgres_url: str
 ) -> None:
