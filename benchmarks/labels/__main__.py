@@ -17,7 +17,7 @@ _STEPS: dict[str, tuple[str, ...]] = {
         f"{who}-{source}" for source in (SMOOTH, NETWORKS) for who in ("ours", "ours_from_files", "monai", "nnunet")
     ),
     "resampling": ("ours", "monai", "simpleitk"),
-    "components": ("ours", "cc3d_masks", "cc3d_labels"),
+    "components": ("ours", "cc3d_masks", "ours_labels", "cc3d_labels"),
     "agreement": ("ours", "ours_with_hd95", "surface_distance"),
     "files": (
         "read_ours", "read_nibabel", "read_nibabel_float", "write_ours", "write_nibabel",
@@ -90,7 +90,10 @@ def _summary(found: dict[str, Result]) -> dict[str, Any]:
         "resample_vs_monai": ratio("resampling/monai", "resampling/ours"),
         "resample_memory_vs_monai": ratio("resampling/monai", "resampling/ours", "extra_mb"),
         "components_vs_cc3d": worst(
-            [ratio("components/cc3d_masks", "components/ours"), ratio("components/cc3d_labels", "components/ours")]
+            [
+                ratio("components/cc3d_masks", "components/ours"),
+                ratio("components/cc3d_labels", "components/ours_labels"),
+            ]
         ),
         "metrics_vs_surface_distance": ratio("agreement/surface_distance", "agreement/ours"),
         "read_ratio": ratio("files/read_nibabel", "files/read_ours"),
@@ -117,6 +120,7 @@ def _equal(found: dict[str, Result]) -> bool:
         ("files/write_ours", "files/write_nibabel"),
         ("files/labels_ours", "files/labels_nibabel"),
         ("components/ours", "components/cc3d_masks"),
+        ("components/ours_labels", "components/cc3d_labels"),
     )
     checks = [len({found[name]["digest"] for name in group if name in found}) <= 1 for group in groups]
     checks += [result["equal"] for result in found.values() if "equal" in result]

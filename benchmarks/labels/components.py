@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from benchmarks.labels.case import Case
 from benchmarks.labels.measure import Contender
-from services.core.boxes import Boxed
+from services.core.boxes import Boxed, masks_of
 from services.core.components import largest_component
 
 Mask = npt.NDArray[np.uint8]
@@ -36,6 +36,14 @@ def ours(case: Case) -> Callable[[], list[Boxed]]:
     return lambda: [largest_component(mask, case.geometry.orientation) for mask in masks]
 
 
+def ours_labels(case: Case) -> Callable[[], list[Boxed]]:
+    """The product's functions, out of a label map of all organs."""
+    labels = _label_map(case)
+    largest_component(np.ones((1, 1, 1), np.uint8))
+    masks_of(np.ones((1, 1, 1), np.uint8))
+    return lambda: [largest_component(mask, case.geometry.orientation) for _, mask in sorted(masks_of(labels).items())]
+
+
 def cc3d_masks(case: Case) -> Callable[[], list[Mask]]:
     """cc3d's `largest_k` of each whole mask."""
     import cc3d
@@ -48,9 +56,7 @@ def cc3d_labels(case: Case) -> Callable[[], Mask]:
     """cc3d once over the label map of all organs, and of each organ its largest component."""
     import cc3d
 
-    labels = np.zeros(case.geometry.array_shape, np.uint8)
-    for index, mask in enumerate(dusty(case)):
-        labels[(labels == 0) & (mask != 0)] = index + 1
+    labels = _label_map(case)
 
     def run() -> Mask:
         found, count = cc3d.connected_components(labels, connectivity=26, return_N=True)
@@ -66,12 +72,23 @@ def cc3d_labels(case: Case) -> Callable[[], Mask]:
     return run
 
 
+def _label_map(case: Case) -> Mask:
+    labels = np.zeros(case.geometry.array_shape, np.uint8)
+    for index, mask in enumerate(dusty(case)):
+        labels[(labels == 0) & (mask != 0)] = index + 1
+    return labels
+
+
 def _digest_boxes(case: Case, found: list[Boxed]) -> dict[str, Any]:
     return _digest([part.whole(case.geometry.array_shape) for part in found])
 
 
 def _digest_masks(_case: Case, found: list[Mask]) -> dict[str, Any]:
     return _digest([(mask != 0).astype(np.uint8) for mask in found])
+
+
+def _digest_labels(_case: Case, found: Mask) -> dict[str, Any]:
+    return _digest([(found == label).astype(np.uint8) for label in range(1, int(found.max()) + 1)])
 
 
 def _digest(masks: list[Mask]) -> dict[str, Any]:
@@ -81,5 +98,6 @@ def _digest(masks: list[Mask]) -> dict[str, Any]:
 CONTENDERS = {
     "ours": Contender(ours, _digest_boxes),
     "cc3d_masks": Contender(cc3d_masks, _digest_masks),
-    "cc3d_labels": Contender(cc3d_labels),
+    "ours_labels": Contender(ours_labels, _digest_boxes),
+    "cc3d_labels": Contender(cc3d_labels, _digest_labels),
 }

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from services.core.boxes import Boxed, Mask, crop
+from services.core.boxes import EMPTY, Boxed, Mask, crop
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def largest_component(mask: Mask | Boxed, orientation: str = "RAS") -> Boxed:
     part = np.ascontiguousarray(box.voxels)
     rows = _row_starts(part)
     if rows[-1] == 0:
-        return Boxed((0, 0, 0), np.zeros((0, 0, 0), np.uint8))
+        return EMPTY
     begin, end = _runs(part, rows)
     parent = _joined(part.shape[:2], rows, begin, end)
     # An order in the box is the same order in the volume.

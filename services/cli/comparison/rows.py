@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
-
 from services.cli.comparison.cases import CaseMasks
 from services.core import metrics, nifti
-from services.core.boxes import Mask
+from services.core.boxes import EMPTY, Mask, masks_of
 from services.core.classmaps import ClassMap
 from services.core.errors import AtlasError
 from services.core.geometry import Geometry, mismatch
@@ -94,21 +92,23 @@ def _rows(
 
 
 class _Reader:
-    """The masks of one case, read when they are asked for; a label map stays."""
+    """The masks of one case, read when they are asked for; those of a label map stay, each in its box."""
 
     def __init__(self, case: CaseMasks, class_map: ClassMap) -> None:
         self._case, self._class_map = case, class_map
-        self._labels = _at(case.label_map, nifti.read_labels) if case.label_map else None
-        self.organs = set(case.masks) if self._labels is None else set(class_map.organs)
+        self.organs = set(class_map.organs) if case.label_map else set(case.masks)
+        if case.label_map:
+            labels = _at(case.label_map, nifti.read_labels)
+            self._geometry, self._by_id = labels.geometry, masks_of(labels.voxels)
 
     def mask(self, organ: str) -> tuple[Mask, Geometry, Path]:
         """The mask, its grid and its file."""
-        if self._labels is not None and self._case.label_map is not None:
-            is_organ = np.asarray(self._labels.voxels == self._class_map.id_of(organ)).view(np.uint8)
-            return is_organ, self._labels.geometry, self._case.label_map
+        if self._case.label_map:
+            mask = self._by_id.get(self._class_map.id_of(organ), EMPTY)
+            return mask.whole(self._geometry.array_shape), self._geometry, self._case.label_map
         path = self._case.masks[organ]
-        mask = _at(path, nifti.read_mask)
-        return mask.voxels, mask.geometry, path
+        read = _at(path, nifti.read_mask)
+        return read.voxels, read.geometry, path
 
 
 def _at(path: Path, read: Callable[[Path], T]) -> T:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from services.core.boxes import Boxed
+from services.core.boxes import EMPTY, Boxed
 from services.core.errors import AtlasError, Reason
 from services.core.geometry import Geometry
 from services.core.resample.alignment import Aligned, Ints, Line, Path, align, line, path, unsigned
@@ -43,7 +43,7 @@ def to_ct_mask(slabs: Iterable[Slab], grid: Geometry, ct: Geometry, *, models: i
     for window in _windows(slabs, grid, models):
         fill(window)
     if reach[0, 1] == 0:
-        return Boxed((0, 0, 0), np.zeros((0, 0, 0), np.uint8))
+        return EMPTY
     k, j, i = aligned.region(reach)
     return Boxed((k.start, j.start, i.start), mask[k, j, i])
 
