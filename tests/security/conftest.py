@@ -4,13 +4,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
-from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
-from grpc_health.v1.health_pb2_grpc import HealthStub
 
+from services.cli.stack.child import is_serving
 from services.core.rpc.client import connect
 from services.core.rpc.credentials import Credentials
 from tests.components.processes import free_port, wait_until
@@ -71,7 +69,7 @@ def closed_services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callab
             service = stack.enter_context(launched(name, home, **{**own, **settings}))
             closed = Closed(authority, issuer, service, f"127.0.0.1:{mutual}", health)
             stack.callback(closed.close)
-            wait_until(lambda: healthy(f"127.0.0.1:{health}"), f"{name} (log: {service.log})", 60)
+            wait_until(lambda: healthy(service, health), f"{name} (log: {service.log})", 60)
             return closed
 
         yield start
@@ -95,14 +93,10 @@ def closed_settings(
     }
 
 
-def healthy(address: str) -> bool:
+def healthy(service: ServiceProcess, port: int) -> bool:
     """Whether the health port without TLS says SERVING."""
-    with grpc.insecure_channel(address) as channel:
-        stub: Any = HealthStub(channel)
-        try:
-            return bool(stub.Check(HealthCheckRequest(), timeout=5).status == HealthCheckResponse.SERVING)
-        except grpc.RpcError:
-            return False
+    assert service.process.poll() is None, service.log.read_text()
+    return is_serving(f"127.0.0.1:{port}", 5)
 
 
 @pytest.fixture(scope="session")
