@@ -13,16 +13,20 @@ from services.scheduler.acquisition.cost import CostModel, Work
 
 Facts = Mapping[str, Any]
 
-# Padding outside the scanner's circle and metal say nothing about a patient.
-_LEAST_HU, _MOST_HU = -1024.0, 3071.0
+# Of a volume of which nothing is known.
+_EVEN = [0.25, 0.25, 0.25, 0.25]
 
 
 def of_volume(volume: Volume) -> dict[str, Any]:
-    """Of the CT: spacing and extent in mm, the range of its HU, and its dataset."""
+    """Of the CT: spacing and extent in mm, its dataset, and what share of the tissue lies where in HU.
+
+    The shares tell phases of contrast apart; the least and the greatest HU would tell of padding and metal.
+    """
     geometry = geometry_from_proto(volume.geometry)
     extent = [size * mm for size, mm in zip(geometry.shape, geometry.spacing_mm, strict=True)]
-    hu = [min(max(value, _LEAST_HU), _MOST_HU) for value in (volume.min_hu, volume.max_hu)]
-    return {"spacing_mm": list(geometry.spacing_mm), "extent_mm": extent, "hu": hu, "source": volume.dataset}
+    tissue = sum(volume.tissue_mm3)
+    shares = [mm3 / tissue for mm3 in volume.tissue_mm3] if tissue else _EVEN
+    return {"spacing_mm": list(geometry.spacing_mm), "extent_mm": extent, "hu": shares, "source": volume.dataset}
 
 
 def of_attention(attention: AttentionMap) -> dict[str, Any]:
@@ -66,7 +70,7 @@ def candidate(volume: str, priority: int, facts: Facts, cost: CostModel) -> Cand
         organs_mm3=facts.get("organs_mm3", {}),
         spacing_mm=_triple(facts.get("spacing_mm", (1.0, 1.0, 1.0))),
         extent_mm=_triple(facts.get("extent_mm", (0.0, 0.0, 0.0))),
-        hu=tuple(facts.get("hu", (0.0, 0.0))),
+        hu=tuple(facts.get("hu", _EVEN)),
         source=facts.get("source", ""),
     )
 

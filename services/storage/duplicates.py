@@ -28,6 +28,12 @@ def row(volume_id: str, voxels: npt.NDArray[np.int16], geometry: Geometry) -> Fi
     )
 
 
+def profile_of(found: Fingerprint) -> fingerprint.Profile:
+    """The profile in a stored fingerprint."""
+    tissues = len(fingerprint.KNOTS_HU) - 1
+    return np.frombuffer(found.profile, "<f4").astype(np.float32).reshape(-1, tissues)
+
+
 class Duplicates:
     """Compares volumes and remembers what it found. Methods block.
 
@@ -76,9 +82,7 @@ class Duplicates:
             for start in range(0, len(new), 500):
                 chosen = select(Fingerprint).where(Fingerprint.volume_id.in_(new[start : start + 500]))
                 for found in session.scalars(chosen):
-                    tissues = len(fingerprint.KNOTS_HU) - 1
-                    profile = np.frombuffer(found.profile, "<f4").astype(np.float32).reshape(-1, tissues)
-                    self._known[found.volume_id] = (found.canonical_digest, profile, found.floor_mm)
+                    self._known[found.volume_id] = (found.canonical_digest, profile_of(found), found.floor_mm)
 
     def _compare(self, volume_id: str) -> None:
         pairs = [pair for other in list(self._known) if other != volume_id and (pair := self._pair(other, volume_id))]

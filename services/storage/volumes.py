@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 from abdomenatlas.storage.v1 import storage_pb2 as pb
 from services.core import nifti
 from services.core.errors import AtlasError, Reason
+from services.core.fingerprint import tissue_mm3
 from services.core.geometry import Geometry
 from services.core.memory import MemoryGate
 from services.core.names import parse, require_id
@@ -21,6 +22,7 @@ from services.storage.blobs import parse_name as parse_object
 from services.storage.catalog import tables
 from services.storage.catalog.catalog import Catalog
 from services.storage.cleaning import Cleaning
+from services.storage.duplicates import profile_of
 from services.storage.duplicates import row as fingerprint_row
 
 NAME = "volumes/*"
@@ -126,6 +128,7 @@ class Volumes:
             min_hu=ct.min_hu,
             max_hu=ct.max_hu,
             notes=(*ct.notes, *((removed,) if removed else ())),
+            tissue_mm3=tissue_mm3(profile_of(fingerprint)),
         )
         return volume, fingerprint
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from services.core import nifti
-from services.core.fingerprint import NEAR, Match, canonical_digest, match, profile
+from services.core.fingerprint import NEAR, Match, canonical_digest, match, profile, tissue_mm3
 from services.core.geometry import Geometry
 from services.synthetic.cases import make_case
 
@@ -135,6 +135,15 @@ def test_a_header_that_turns_the_patient_upside_down_is_seen_through(patients: l
     agreed = found(patients[0], (voxels, Geometry.from_matrix(geometry.shape, matrix)))
     assert agreed is not None
     assert agreed.is_reversed
+
+
+def test_tissue_is_told_apart_by_its_hu() -> None:
+    """Slabs of 20 x 40 x 40 mm: 32 000 mm^3 each; 75 HU lies half way between soft tissue with and without contrast."""
+    voxels = np.full((60, 40, 40), -1000, np.int16)
+    voxels[0:20], voxels[20:40], voxels[40:60] = 50, 75, 900
+    geometry = Geometry.from_matrix((40, 40, 60), np.diag([1.0, 1.0, 1.0, 1.0]))
+    found = tissue_mm3(profile(voxels, geometry))
+    assert found == pytest.approx([48_000, 16_000, 0, 32_000], rel=1e-5)
 
 
 def test_what_shows_no_body_is_like_nothing() -> None:

@@ -25,7 +25,7 @@ FACTS: dict[str, Any] = {
     "organs_mm3": {"liver": 10_000.0},
     "spacing_mm": [1.0, 1.0, 5.0],
     "extent_mm": [300.0, 300.0, 400.0],
-    "hu": [-1024.0, 1500.0],
+    "hu": [0.4, 0.3, 0.2, 0.1],
     "source": "btcv",
 }
 

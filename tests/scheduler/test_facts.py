@@ -36,9 +36,9 @@ def test_what_is_expected_to_be_wrong(attention: pb.AttentionMap, expected_error
 
 
 def test_a_volume_as_strategies_see_it() -> None:
-    # 100 x 80 x 60 voxels of 1 x 2 x 5 mm; the scanner wrote -3024 outside its circle.
+    # 100 x 80 x 60 voxels of 1 x 2 x 5 mm.
     geometry = Geometry((100, 80, 60), (1.0, 0.0, 0.0, 0.0, 0.0, 2.0, 0.0, 0.0, 0.0, 0.0, 5.0, 0.0))
-    volume = pb.Volume(geometry=geometry_to_proto(geometry), min_hu=-3024, max_hu=1500, dataset="btcv")
+    volume = pb.Volume(geometry=geometry_to_proto(geometry), tissue_mm3=[4e6, 2e6, 1e6, 1e6], dataset="btcv")
     labels = pb.LabelVersion(organs=[pb.OrganLabel(organ="liver", volume_mm3=1.5e6), pb.OrganLabel(organ="spleen")])
     known = facts.of_volume(volume) | facts.of_attention(CALIBRATED) | facts.of_labels(labels)
     assert facts.labelled_mm3(known) == 1.5e6
@@ -51,7 +51,7 @@ def test_a_volume_as_strategies_see_it() -> None:
         organs_mm3={"liver": 1.5e6, "spleen": 0.0},
         spacing_mm=(1.0, 2.0, 5.0),
         extent_mm=(100.0, 160.0, 300.0),
-        hu=(-1024.0, 1500.0),
+        hu=(0.5, 0.25, 0.125, 0.125),
         source="btcv",
     )
 

@@ -107,7 +107,9 @@ class Storage(StorageServiceServicer):
         _volume(self.server.world, request.name)
         geometry = geometry_to_proto(GEOMETRY)
         return storage_pb2.GetVolumeResponse(
-            volume=storage_pb2.Volume(name=request.name, geometry=geometry, min_hu=-1024, max_hu=1500, dataset="world")
+            volume=storage_pb2.Volume(
+                name=request.name, geometry=geometry, tissue_mm3=[4e6, 2e6, 1e6, 1e6], dataset="world"
+            )
         )
 
     async def ListVolumes(

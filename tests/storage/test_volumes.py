@@ -10,6 +10,7 @@ import pytest
 from abdomenatlas.storage.v1 import storage_pb2 as pb
 from services.core import nifti
 from services.core.errors import AtlasError, Reason
+from services.core.fingerprint import profile, tissue_mm3
 from services.core.rpc.convert import geometry_from_proto
 from tests.storage import files
 from tests.storage.world import World
@@ -73,6 +74,7 @@ def test_a_volume_says_what_it_is(world: World) -> None:
     assert geometry_from_proto(volume.geometry) == files.GEOMETRY
     assert (volume.dtype, volume.min_hu, volume.max_hu) == ("int16", voxels.min(), voxels.max())
     assert (volume.dataset, volume.source_id, volume.licence) == ("amos22", "amos_0001", "CC-BY-4.0")
+    assert list(volume.tissue_mm3) == tissue_mm3(profile(voxels, files.GEOMETRY))
     assert not volume.notes
     assert volume.create_time.seconds > 0
     assert world.volumes.get("volumes/case") == volume
@@ -141,3 +143,40 @@ def test_volumes_are_listed_page_by_page(world: World) -> None:
     with pytest.raises(AtlasError) as caught:
         world.volumes.list(pb.ListVolumesRequest(page_token=odd.next_page_token))
     assert caught.value.reason == Reason.PAGE_TOKEN_INVALID
+
+
+def test_a_withdrawn_volume_is_left_out_of_lists_and_the_first_mark_stays(world: World) -> None:
+    kept, gone = world.volume(volume_id="kept"), world.volume(files.ct(1), volume_id="gone")
+    request = pb.WithdrawVolumeRequest(name=gone.name, reason="consent was taken back", author="ana")
+    assert world.volumes.withdraw(request).withdrawal.reason == "consent was taken back"
+    request.reason, request.author = "something else", "ben"
+    assert world.volumes.withdraw(request).withdrawal.author == "ana"
+    assert [v.name for v in world.volumes.list(pb.ListVolumesRequest()).volumes] == [kept.name]
+    everything = world.volumes.list(pb.ListVolumesRequest(show_withdrawn=True)).volumes
+    assert [v.HasField("withdrawal") for v in everything] == [True, False]
+    assert world.volumes.get(gone.name).withdrawal.reason == "consent was taken back"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason", "field"),
+    [
+        ({"name": "volumes/nowhere"}, Reason.RESOURCE_NOT_FOUND, "name"),
+        ({"reason": ""}, Reason.FIELD_REQUIRED, "reason"),
+        ({"author": ""}, Reason.FIELD_REQUIRED, "author"),
+        ({"reason": "two\nlines"}, Reason.FIELD_INVALID, "reason"),
+    ],
+)
+def test_a_withdrawal_says_who_and_why(world: World, change: dict[str, str], reason: Reason, field: str) -> None:
+    world.volume()
+    with pytest.raises(AtlasError) as caught:
+        world.volumes.withdraw(
+            pb.WithdrawVolumeRequest(**{"name": "volumes/case", "reason": "r", "author": "a", **change})
+        )
+    assert (caught.value.reason, caught.value.field) == (reason, field)
+    assert caught.value.remedy or reason == Reason.FIELD_REQUIRED
+
+
+def test_a_volume_says_where_it_was_scanned(world: World) -> None:
+    assert world.volume(hospital="Vanderbilt").hospital == "Vanderbilt"
+    with pytest.raises(AtlasError, match="described otherwise"):
+        world.volume(hospital="Basel")

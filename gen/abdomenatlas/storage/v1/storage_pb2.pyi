@@ -360,6 +360,7 @@ class Volume(_message.Message):
     HOSPITAL_FIELD_NUMBER: _builtins.int
     WITHDRAWAL_FIELD_NUMBER: _builtins.int
     UPLOADED_SHA256_FIELD_NUMBER: _builtins.int
+    TISSUE_MM3_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, "volumes/{volume}"."""
     voxel_digest: _builtins.str
@@ -405,6 +406,13 @@ class Volume(_message.Message):
     def withdrawal(self) -> Global___Withdrawal:
         """Set if the volume was withdrawn."""
 
+    @_builtins.property
+    def tissue_mm3(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Volumes of four kinds of tissue in mm^3, as their HU tell them apart: soft tissue around 50 and, with contrast, 100
+        HU, vessels around 150, bone from 240 on; a voxel between two counts for both in proportion. Empty for a volume
+        from before this was recorded.
+        """
+
     def __init__(
         self,
         *,
@@ -423,10 +431,11 @@ class Volume(_message.Message):
         hospital: _builtins.str = ...,
         withdrawal: Global___Withdrawal | None = ...,
         uploaded_sha256: _builtins.str = ...,
+        tissue_mm3: _abc.Iterable[_builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "ct", b"ct", "geometry", b"geometry", "withdrawal", b"withdrawal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "ct", b"ct", "dataset", b"dataset", "dtype", b"dtype", "geometry", b"geometry", "hospital", b"hospital", "licence", b"licence", "max_hu", b"max_hu", "min_hu", b"min_hu", "name", b"name", "notes", b"notes", "source_id", b"source_id", "uploaded_sha256", b"uploaded_sha256", "voxel_digest", b"voxel_digest", "withdrawal", b"withdrawal"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "ct", b"ct", "dataset", b"dataset", "dtype", b"dtype", "geometry", b"geometry", "hospital", b"hospital", "licence", b"licence", "max_hu", b"max_hu", "min_hu", b"min_hu", "name", b"name", "notes", b"notes", "source_id", b"source_id", "tissue_mm3", b"tissue_mm3", "uploaded_sha256", b"uploaded_sha256", "voxel_digest", b"voxel_digest", "withdrawal", b"withdrawal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
