@@ -53,6 +53,12 @@ def _inputs(case: Case, times: int) -> Path:
     return folder
 
 
+def _outputs(folder: Path, model: str) -> npt.NDArray[np.uint8]:
+    """A network's probabilities (organ, z, y, x), read from the file as they are used."""
+    outputs: npt.NDArray[np.uint8] = np.load(folder / f"{model}.npy", mmap_mode="r")
+    return outputs
+
+
 def ours(case: Case, times: int = 1) -> Callable[[], Path]:
     """The product's functions in the order of its services, through array files as storage keeps them."""
     folder = _inputs(case, times)
@@ -70,7 +76,7 @@ def _ours(folder: Path, release: Path) -> Path:
     source = nifti.read_mask(folder / f"{SOURCE}.nii.gz").voxels
     given = arrayfile.decode(arrayfile.encode([SOURCE], [source], geometry))
     del source
-    files = [arrayfile.encode(ORGANS, np.load(folder / f"{name}.npy"), grid) for name in MODELS]
+    files = [arrayfile.encode(ORGANS, _outputs(folder, name), grid) for name in MODELS]
     ensemble = Ensemble(tuple(arrayfile.decode(data) for data in files))
     heat = arrayfile.Writer(ORGANS, "uint8", grid)
     for attention in attend(ensemble, ORGANS):
@@ -135,7 +141,7 @@ def straightforward(case: Case) -> Callable[[], Path]:
         for name in MODELS:
             kept = release / f"predictions-{name}"
             kept.mkdir()
-            for organ, channel in zip(ORGANS, np.load(folder / f"{name}.npy"), strict=True):
+            for organ, channel in zip(ORGANS, _outputs(folder, name), strict=True):
                 save(kept / f"{organ}.nii.gz", channel, grid.matrix)
             models.append({o: np.asarray(nib.load(kept / f"{o}.nii.gz").dataobj).T for o in ORGANS})
             shutil.rmtree(kept)

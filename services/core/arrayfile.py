@@ -139,22 +139,27 @@ class Writer:
         _, j, i = (slice(c, c + n) for c, n in zip(corner, voxels.shape, strict=True))
         for start in range(first // SLAB * SLAB, last, SLAB):
             low, high = max(start, first), min(start + SLAB, last)
-            part = self._slab[low - start : high - start, j, i]
-            part[...] = voxels[low - first : high - first]
+            piece = voxels[low - first : high - first]
             # A slab of zeros is what the file holds anyway.
-            if part.any():
-                self._put(index, start)
-                part[...] = 0
+            if not piece.any():
+                continue
+            if piece.shape == self._slab.shape and piece.dtype == self._slab.dtype:
+                self._put(index, start, np.ascontiguousarray(piece))
+                continue
+            part = self._slab[low - start : high - start, j, i]
+            part[...] = piece
+            self._put(index, start, self._slab)
+            part[...] = 0
 
-    def _put(self, index: int, start: int) -> None:
-        """Compress `_slab` as the slab of a channel that begins at slice `start`."""
+    def _put(self, index: int, start: int, slab: Voxels) -> None:
+        """Compress the slab of a channel that begins at slice `start`."""
         depth = self._geometry.array_shape[0]
         if self._is_in_order:
             # The quick way, without the detour over a part of the array.
-            self._frame.schunk.update_data(index * -(-depth // SLAB) + start // SLAB, self._slab, copy=True)
+            self._frame.schunk.update_data(index * -(-depth // SLAB) + start // SLAB, slab, copy=True)
         else:
             stop = min(start + SLAB, depth)
-            self._frame[index, start:stop] = self._slab[: stop - start]
+            self._frame[index, start:stop] = slab[: stop - start]
 
     def finish(self) -> bytes:
         """The array file."""
