@@ -1,5 +1,8 @@
 """The exact bound on what is left wrong, held to SciPy's beta distribution."""
 
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -62,3 +65,19 @@ def test_one_case_fewer_would_not_do(target: float, confidence: float, errors: i
 def test_all_audits_together_risk_no_more_than_was_said() -> None:
     assert [level(0.95, number) for number in (1, 2, 3)] == pytest.approx([0.975, 0.9875, 0.99375])
     assert sum(1 - level(0.95, number) for number in range(1, 40)) <= 0.05
+
+
+def test_the_guide_tells_the_sizes_that_audits_have() -> None:
+    """docs/campaigns.md, "When to stop": a row a target, a column a confidence, the first and the second audit."""
+    guide = (Path(__file__).parents[2] / "docs" / "campaigns.md").read_text()
+    rows = re.findall(r"^\| (\d+) % \| (\d+), (\d+) \| (\d+), (\d+) \| (\d+), (\d+) \|$", guide, re.MULTILINE)
+    assert len(rows) == 4
+    for target, *sizes in rows:
+        expected = [
+            cases_needed(int(target) / 100, level(confidence, number))
+            for confidence in (0.9, 0.95, 0.99)
+            for number in (1, 2)
+        ]
+        assert [int(size) for size in sizes] == expected
+    assert "2 of 142 still prove 5 % at 95 %" in guide
+    assert cases_needed(0.05, level(0.95, 1), errors=2) == 142
