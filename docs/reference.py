@@ -4,6 +4,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+from known_datasets import datasets_page
 from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 from sizing import sizing_page
@@ -93,6 +94,7 @@ if __name__ == "__main__":
         "roles.md": roles_page,
         "models.md": models_page,
         "sizing.md": sizing_page,
+        "datasets.md": datasets_page,
     }
     for page, write in pages.items():
         text = write()

@@ -1,0 +1,63 @@
+"""The page of the datasets that `atlas import --dataset` knows, from their files."""
+
+from services.core import datasets
+from services.core.datasets import Dataset
+
+HEAD = """# Datasets
+
+`atlas import --dataset amos22 FOLDER` takes a public dataset as it was downloaded: in its own folders, in nnU-Net's raw
+folders (`imagesTr/<case>_0000`, `labelsTr/<case>`), in those of the Medical Segmentation Decathlon, or as case folders
+in the BDMAP layout. Each case keeps its id in the dataset, its licence and, where the dataset tells it, its hospital;
+`--case-table` names a CSV file (`case,hospital,licence`) that tells more. A case goes in with its labels or not at all.
+
+- **Ids.** A label map's ids mean what the table below says. An id that is not in it, or a `dataset.json` that gives one
+  another meaning, is refused.
+- **Unknown is not absent.** An organ is known only if the dataset looked for it. One that it looked for and that has no
+  voxels is absent; all others have no mask.
+- **Parts.** A tumour or cyst inside an organ counts as the organ (`+` in the table).
+- **Un-split pairs.** Where kidneys, lungs or adrenal glands are one class, the two largest components are the two
+  organs, and the affine says which is left. A pair that touches stays unknown.
+- **Headers.** All files of a case must lie on the CT's grid. Where a label's header contradicts the CT's, and it is
+  certain how the file is meant, it is taken so and the label version notes it: axes in another order, LPS signs over an
+  RAS array, an origin left over from before a crop. It is certain where only one reading lies inside the CT, or where
+  the HU under the labels spread far less in one than in the other. Else the file is refused with what both readings
+  give.
+- **Duplicates.** Every volume is compared with all others when it comes in, by a digest of its voxels in canonical
+  orientation and by a profile of tissue along the body, which survives cropping, moved or mirrored headers, resampling,
+  windowing and compression. `atlas duplicates` lists the groups; a release keeps each on one side of its split. A crop
+  in the plane that cuts into the body is not found, and two phases of one patient are two scans.
+
+A fact with a question mark was not confirmed at its source; below the table stands why. Read the licence of your own
+copy in any case. Made from `services/core/datasets/maps/` by `make docs`.
+
+| dataset | licence | organs of ours and their labels | layout |
+|---|---|---|---|
+"""
+
+
+def datasets_page() -> str:
+    """Every dataset in a row, then what is uncertain or particular."""
+    known = [datasets.load(name) for name in datasets.names()]
+    return HEAD + "".join(map(_row, known)) + "".join(map(_remarks, known))
+
+
+def _row(dataset: Dataset) -> str:
+    doubt = dataset.unverified
+    organs = ", ".join(
+        f"{target.replace('_', ' ')} {'+'.join(str(structure.label) for structure in structures)}"
+        for target, structures in dataset.targets.items()
+    )
+    images = "<br>".join(f"`{layout.images}`" for layout in dataset.layouts)
+    rule = "; only those that occur are known" if dataset.looks_for == "present" else ""
+    cells = (
+        f"[{dataset.name}]({dataset.source})" if "://" in dataset.source else dataset.name,
+        dataset.licence + ("?" if "licence" in doubt else ""),
+        (organs or "none") + ("?" if "labels" in doubt else "") + rule,
+        images + ("?" if "layouts" in doubt else ""),
+    )
+    return f"| {' | '.join(cells)} |\n"
+
+
+def _remarks(dataset: Dataset) -> str:
+    lines = [*dataset.notes, *(f"{fact} not confirmed: {why}" for fact, why in dataset.unverified.items())]
+    return f"\n**{dataset.title}**\n\n" + "".join(f"- {line}\n" for line in lines) if lines else ""
