@@ -25,8 +25,16 @@ def storage(storage_process: ServiceProcess) -> Storage:
 
 
 @pytest.fixture(scope="session")
-def stub(storage_process: ServiceProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MergingServiceStub]:
-    """A client of the merging service."""
+def merging_process(
+    storage_process: ServiceProcess, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServiceProcess]:
+    """The merging service on that storage."""
     with launched("merging", tmp_path_factory.mktemp("merging"), storage=storage_process.address) as service:
         wait_healthy(service)
-        yield MergingServiceStub(connect(service.address))
+        yield service
+
+
+@pytest.fixture(scope="session")
+def stub(merging_process: ServiceProcess) -> MergingServiceStub:
+    """Its client."""
+    return MergingServiceStub(connect(merging_process.address))

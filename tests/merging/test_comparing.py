@@ -1,14 +1,18 @@
-"""Comparing label versions over the wire, against surface-distance."""
+"""Comparing label versions over the wire, against surface-distance, and from the command line."""
 
+import json
 import warnings
 from typing import Any
 
 import numpy as np
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from abdomenatlas.merging.v1 import merging_pb2 as pb
 from abdomenatlas.merging.v1.merging_pb2_grpc import MergingServiceStub
 from abdomenatlas.storage.v1 import storage_pb2 as storage_pb
+from services.cli.commands import comparing as command
 from services.core.boxes import Mask
 from services.core.errors import AtlasError, Reason
 from services.core.geometry import Geometry
@@ -16,6 +20,7 @@ from services.core.memory import MemoryGate
 from services.core.storage import Storage
 from services.merging.comparing import compare
 from tests.components.case import Case, new_case
+from tests.contract.service_process import ServiceProcess
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -125,3 +130,32 @@ def test_what_does_not_fit_into_memory_is_refused_before_it_is_read(case: Case, 
     with pytest.raises(AtlasError) as caught:
         compare(case.storage, MemoryGate(2**16), request, lambda *_: None)
     assert caught.value.reason == Reason.VOLUME_TOO_LARGE
+
+
+def test_the_command_shows_what_the_service_says(
+    merging_process: ServiceProcess,
+    stub: MergingServiceStub,
+    versions: tuple[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ATLAS_MERGING", merging_process.address)
+    app = typer.Typer()
+    command.register(app)
+    arguments = [*versions, "--tolerance", "2", "--tolerance", "aorta=0.5", "--json"]
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert result.exit_code == 0
+    told = json.loads(result.stdout)
+    rows = {row["organ"]: row for row in told["rows"]}
+    found = compared(stub, first=versions[0], second=versions[1], tolerance_mm=2, organ_tolerances_mm={"aorta": 0.5})
+    for organ in found.organs:
+        row = rows.pop(organ.organ)
+        assert row["dsc"] == (organ.dsc if organ.HasField("dsc") else None)
+        assert row["nsd"] == (organ.nsd if organ.HasField("nsd") else None)
+        assert row["hd95_mm"] == (organ.hd95_mm if organ.HasField("hd95_mm") else None)
+        assert (row["tolerance_mm"], row["first_ml"]) == (organ.tolerance_mm, organ.first_ml)
+        assert row["case"] == "compared"
+    assert not rows
+    counts = {organ["organ"]: (organ["cases"], organ["absent"], organ["missed"]) for organ in told["organs"]}
+    assert counts == {"aorta": (1, 0, 0), "gall_bladder": (0, 1, 0), "liver": (1, 0, 0), "spleen": (1, 0, 1)}
+    assert "stomach" in result.stderr
+    assert "pancreas" in result.stderr
