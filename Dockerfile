@@ -1,7 +1,7 @@
 # All images of the product from one file (`make images`):
 #   --build-arg SERVICE=storage|inference|uncertainty|merging|scheduler|cli    a service, or the command
 #   --target triton        Triton on CPUs       --target triton-gpu    on the vendor's image
-#   --target models        the networks of models/
+#   --target models        the networks of models/    --target evaluation    PostgreSQL and S3 on one node
 # Each holds only what its lock in images/locks says, and runs as a user of its own on a read-only root.
 ARG BASE=debian:bookworm-slim
 ARG TRITON_BASE=tritonserver:25.08-py3
@@ -100,6 +100,22 @@ LABEL org.opencontainers.image.title="abdomenatlas-models" \
     org.opencontainers.image.licenses="Apache-2.0" \
     org.opencontainers.image.description="AbdomenAtlas: demonstration networks, not for clinical use"
 COPY models /models
+USER 10001:10001
+
+# ---- PostgreSQL and Ceph RGW on one node, for an evaluation and nothing else
+FROM ${BASE} AS evaluation
+ARG VERSION=0.1.0
+LABEL org.opencontainers.image.title="abdomenatlas-evaluation" \
+    org.opencontainers.image.version="${VERSION}" \
+    org.opencontainers.image.licenses="Apache-2.0" \
+    org.opencontainers.image.description="PostgreSQL and S3 on one node, for an evaluation; not for production"
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends ceph-common ceph-mon ceph-osd postgresql radosgw \
+    && rm -rf /var/lib/apt/lists/* /var/lib/postgresql /etc/postgresql \
+    && useradd --uid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin atlas
+COPY images/evaluation /usr/local/bin/evaluation
+ENV PATH=/usr/local/bin/evaluation:$PATH
 USER 10001:10001
 
 # What is built when no target is named.

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from charts.schema.access import Auth, Expose, NetworkPolicy, Tls
 from charts.schema.base import Digest, KeyOf, Name, Texts, Values
+from charts.schema.evaluation import Evaluation
 from charts.schema.observability import Metrics
 from charts.schema.pods import Image, Resources, resources
 from charts.schema.services import Inference, Merging, Scheduler, Storage, Uncertainty
@@ -89,6 +90,8 @@ class ChartValues(Values):
     """The way in from outside the cluster."""
     metrics: Metrics = Metrics()
     """Metrics, alerts and the dashboard."""
+    evaluation: Evaluation = Evaluation()
+    """PostgreSQL and S3 for an evaluation, not for production."""
     migrations: Migrations = Migrations()
     """The job that migrates the tables."""
     test: Test = Test()

@@ -38,6 +38,9 @@ class Node:
         if text.startswith("dns:///"):
             host, _, port = text.removeprefix("dns:///").partition(":")
             return f"127.0.0.1:{self.port(host.split('.')[0].rpartition('-')[2], port)}"
+        host, dot, port = text.partition(".imaging.svc.cluster.local:")
+        if dot:
+            return f"127.0.0.1:{self.port(host.rpartition('-')[2], port)}"
         return text.replace("0.0.0.0", "127.0.0.1")
 
 
@@ -86,11 +89,15 @@ class Container:
 
 
 @contextlib.contextmanager
-def running_pod(node: Node, pod: Manifest, also: Mapping[str, str] | None = None) -> Iterator[Container]:
-    """The one container of a pod; `also` are variables that the image would have."""
+def running_pod(
+    node: Node, pod: Manifest, also: Mapping[str, str] | None = None, user: int | None = None
+) -> Iterator[Container]:
+    """The one container of a pod; `also` are variables that the image would have, `user` is whom it runs as."""
     (container,) = pod["spec"]["containers"]
     environment = _environment(node, container, also or {})
     command = _command(node, container)
+    if user is not None and os.geteuid() == 0:
+        command = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", *command]
     with running(command, node.home / f"{container['name']}.log", env=environment) as process:
         yield Container(node, pod, process, environment)
 

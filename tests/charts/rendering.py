@@ -1,6 +1,7 @@
 """The chart rendered: by Helm 4 inside the process, or by the Helm 3 program."""
 
 import copy
+import json
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ SERVICES = ("storage", "inference", "uncertainty", "merging", "scheduler")
 PROFILES: dict[str, tuple[str, ...]] = {
     "evaluation": ("evaluation",),
     "production": ("production",),
+    "smallest": ("production", "smallest"),
     "production-cpu": ("production", "cpu"),
     "production-airgapped": ("production", "airgapped"),
 }
@@ -61,7 +63,17 @@ def texts(values: Values, **options: Any) -> dict[str, str]:
 
 def manifests(values: Values) -> list[Manifest]:
     """Every object that Helm 4 makes of the values."""
-    return [m for name, text in texts(values).items() if name.endswith(".yaml") for m in yaml.safe_load_all(text) if m]
+    return copy.deepcopy(_manifests(json.dumps(values)))
+
+
+@cache
+def _manifests(values: str) -> list[Manifest]:
+    rendered = texts(json.loads(values)).items()
+    return [manifest for name, text in rendered if name.endswith(".yaml") for manifest in _parsed(text)]
+
+
+def _parsed(text: str) -> list[Manifest]:
+    return [manifest for manifest in yaml.load_all(text, yaml.CSafeLoader) if manifest]
 
 
 def manifests_of_helm_3(name: str) -> list[Manifest]:
@@ -70,7 +82,7 @@ def manifests_of_helm_3(name: str) -> list[Manifest]:
     text = tools.run(
         tools.HELM_3, "template", RELEASE, CHART, "--namespace", NAMESPACE, "--kube-version", "1.30.0", *files
     )
-    return [manifest for manifest in yaml.safe_load_all(text) if manifest]
+    return _parsed(text)
 
 
 def one(found: list[Manifest], kind: str, name: str) -> Manifest:

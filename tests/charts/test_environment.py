@@ -30,9 +30,7 @@ def test_a_service_starts_with_the_environment_of_its_pod(
 
 
 def test_settings_given_as_values_arrive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    values = merged(
-        profile("production"), {"storage": {"settings": {"concurrent_streams": 7, "upload_ttl_seconds": 3}}}
-    )
+    values = merged(profile("production"), {"storage": {"settings": {"concurrent_streams": 7, "sweep_seconds": 3}}})
     settings = _settings(pod_of(manifests(values), "storage"), "storage", tmp_path, monkeypatch)
     assert settings.concurrent_streams == 7  # type: ignore[attr-defined]
     assert settings.sweep_seconds == 3  # type: ignore[attr-defined]

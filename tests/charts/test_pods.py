@@ -14,6 +14,7 @@ import grpc
 import numpy as np
 import psycopg
 import pytest
+import yaml
 
 from abdomenatlas.storage.v1 import storage_pb2 as pb
 from abdomenatlas.storage.v1.storage_pb2_grpc import StorageServiceStub
@@ -24,7 +25,7 @@ from services.inference.model import Model
 from services.inference.triton import Triton
 from services.serving.digest import folder_digest
 from tests.charts.kubelet import Container, Node, run_to_end, running_pod
-from tests.charts.rendering import Manifest, Values, containers, manifests, merged, one, pod_of, profile
+from tests.charts.rendering import CHART, Manifest, Values, containers, manifests, merged, one, pod_of, profile
 from tests.components import triton as components
 from tests.components.postgres import fresh_database, postgres
 from tests.components.require import require
@@ -160,7 +161,8 @@ def _values(tmp_path: Path, models: list[Path]) -> Values:
         triton["models"] = {"load": load}
         for model in models:
             shutil.copytree(model, tmp_path / "image" / model.name)
-    return merged(profile("evaluation"), {"triton": triton})
+    smallest = merged(profile("evaluation"), yaml.safe_load((CHART / "values-smallest.yaml").read_text()))
+    return merged(smallest, {"evaluation": {"enabled": False}, "triton": triton})
 
 
 @contextlib.contextmanager

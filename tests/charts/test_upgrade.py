@@ -35,7 +35,7 @@ def test_values_of_earlier_versions_are_taken(path: Path) -> None:
             }
             assert kind == "Deployment" or spec["serviceName"] == f"atlas-abdomenatlas-{component}"
     claims = {m["metadata"]["name"] for m in found if m["kind"] == "PersistentVolumeClaim"}
-    expected = {"atlas-abdomenatlas-storage", "atlas-abdomenatlas-scheduler"} if "evaluation" in path.stem else set()
+    expected = {"atlas-abdomenatlas-storage", "atlas-abdomenatlas-scheduler"} if "smallest" in path.stem else set()
     assert claims == expected
 
 
@@ -52,7 +52,7 @@ def test_tables_are_migrated_before_the_new_pods_start_and_with_the_new_images()
 
 
 def test_a_volume_s_data_outlives_an_uninstall() -> None:
-    claims = [m for m in manifests(profile("evaluation")) if m["kind"] == "PersistentVolumeClaim"]
+    claims = [m for m in manifests(profile("smallest")) if m["kind"] == "PersistentVolumeClaim"]
     assert claims
     assert all(claim["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep" for claim in claims)
 

@@ -18,14 +18,15 @@ that was renewed reach a pod that runs. */}}
 - {name: metrics, kind: secret, from: {{ . }}}
 {{- end }}
 {{- if eq (dig "database" "kind" "" $values) "postgresql" }}
-- {name: database, kind: secret, from: {{ $values.database.existingSecret.name }}}
-{{- with $v.postgresql.caBundle.name }}
+- {name: database, kind: secret, from: {{ (include "abdomenatlas.databaseSecret" . | fromYaml).name }}}
+{{- with (include "abdomenatlas.postgresql" . | fromYaml).caBundle.name }}
 - {name: postgresql-ca, kind: configMap, from: {{ . }}}
 {{- end }}
 {{- end }}
 {{- if eq (dig "objects" "kind" "" $values) "s3" }}
-- {name: s3, kind: secret, from: {{ $v.s3.existingSecret.name }}}
-{{- with $v.s3.caBundle.name }}
+{{- $s3 := include "abdomenatlas.s3" . | fromYaml }}
+- {name: s3, kind: secret, from: {{ $s3.existingSecret.name }}}
+{{- with $s3.caBundle.name }}
 - {name: s3-ca, kind: configMap, from: {{ . }}}
 {{- end }}
 {{- end }}

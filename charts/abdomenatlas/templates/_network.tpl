@@ -56,9 +56,17 @@ spec:
 {{- end }}
 {{- range .outside | default list | compact }}
 {{- $place := index $policy . }}
+{{- if and $.root.Values.evaluation.enabled (has . (list "postgresql" "s3")) }}
+{{- $there := dict "root" $.root "component" (printf "evaluation-%s" .) }}
+- ports: [{port: server}]
+  to:
+    - podSelector:
+        matchLabels: {{- include "abdomenatlas.selector" $there | nindent 10 }}
+{{- else }}
 - ports: [{{ range $index, $port := $place.ports }}{{ if $index }}, {{ end }}{port: {{ $port }}}{{ end }}]
   {{- with $place.to }}
   to: {{- toYaml . | nindent 4 }}
   {{- end }}
+{{- end }}
 {{- end }}
 {{- end -}}

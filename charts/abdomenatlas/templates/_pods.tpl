@@ -79,10 +79,10 @@ pod itself, so what remains is which Secrets with which contents there are now, 
 {{- define "abdomenatlas.secrets" -}}
 {{- $names := list -}}
 {{- if or (eq .component "storage") (eq .component "scheduler") -}}
-{{- $names = append $names (index .root.Values .component).database.existingSecret.name -}}
+{{- $names = append $names (include "abdomenatlas.databaseSecret" . | fromYaml).name -}}
 {{- end -}}
 {{- if eq .component "storage" -}}
-{{- $names = append $names .root.Values.s3.existingSecret.name -}}
+{{- $names = append $names (include "abdomenatlas.s3" . | fromYaml).existingSecret.name -}}
 {{- end -}}
 {{ append $names .root.Values.metrics.token.name | compact | toJson }}
 {{- end -}}

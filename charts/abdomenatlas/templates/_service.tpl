@@ -117,12 +117,14 @@ volumes: {{- include "abdomenatlas.volumes" . | nindent 2 }}
 {{- define "abdomenatlas.databaseEnvironment" -}}
 {{- $database := (index .root.Values .component).database -}}
 {{- $prefix := printf "ATLAS_%s" (upper .component) -}}
+{{- $secret := include "abdomenatlas.databaseSecret" . | fromYaml -}}
+{{- $postgresql := include "abdomenatlas.postgresql" . | fromYaml -}}
 {{- if eq $database.kind "sqlite" -}}
 - {name: {{ $prefix }}_DATABASE_URL, value: "sqlite:////var/lib/atlas/{{ .component }}.db"}
 {{- else -}}
-- {name: {{ $prefix }}_DATABASE_URL_FILE, value: /etc/atlas/database/{{ $database.existingSecret.key }}}
-- {name: PGSSLMODE, value: {{ .root.Values.postgresql.sslMode }}}
-{{- with .root.Values.postgresql.caBundle }}
+- {name: {{ $prefix }}_DATABASE_URL_FILE, value: /etc/atlas/database/{{ $secret.key }}}
+- {name: PGSSLMODE, value: {{ $postgresql.sslMode }}}
+{{- with $postgresql.caBundle }}
 {{- if .name }}
 - {name: PGSSLROOTCERT, value: /etc/atlas/postgresql-ca/{{ .key }}}
 {{- end }}
