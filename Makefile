@@ -14,7 +14,7 @@ MODELS := $(patsubst %/model.yaml,%,$(wildcard models/*/model.yaml))
 # What is installed must not depend on what else the caller's shell has set up.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help setup demo up test check lint contract protos chart images bundle locks docs format train bench-labels bench-serving clean
+.PHONY: help setup demo up test check lint contract protos chart images bundle locks docs format train bench-labels bench-attention bench-serving clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -60,7 +60,7 @@ bundle: $(READY) ## write what an installation without internet needs to build/b
 	@echo "build/bundle is ready$$(test -d build/bundle/archives || echo ', without archives of images: make images first, or let mirror.sh copy from a registry')"
 
 locks: $(READY) ## renew images/locks, what each image holds, from requirements.lock
-	@$(BIN)/python images/locks.py
+	@$(BIN)/python images/lock.py
 
 docs: $(READY) ## write docs/settings.md, docs/roles.md and docs/models.md from the code and the cards
 	@$(BIN)/python docs/reference.py
@@ -76,6 +76,9 @@ train: $(READY) ## train the demonstration networks on synthetic CTs and measure
 
 bench-labels: $(READY) ## what labels cost, step by step, against what people run (half an hour; 8 GB of memory)
 	@PYTHONPATH=.:gen $(BIN)/python -m benchmarks.labels
+
+bench-attention: $(READY) ## attention against plain NumPy and SciPy (half an hour)
+	@PYTHONPATH=.:gen $(BIN)/python -m benchmarks.attention
 
 bench-serving: $(READY) ## what serving costs against MONAI's sliding window and patches (20 minutes)
 	@PYTHONPATH=.:gen $(BIN)/python -m benchmarks.serving

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from images.locks import ALONE, EXTRAS, LOCKS, requirements
+from images.lock import ALONE, EXTRAS, LOCKS, requirements
 from tests.charts import tools
 
 ROOT = LOCKS.parents[1]
@@ -32,9 +32,9 @@ def _pins(image: str) -> dict[str, tuple[str, int]]:
 def test_a_lock_pins_what_pyproject_asks_for(image: str) -> None:
     pins = _pins(image)
     for line in requirements(image):
-        name = re.match(r"[A-Za-z0-9._-]+", line)
-        assert name
-        assert name[0].lower() in pins, f"make locks: {image} lacks {line}"
+        wanted = re.match(r"[A-Za-z0-9._-]+", line)
+        assert wanted
+        assert wanted[0].lower() in pins, f"make locks: {image} lacks {line}"
     for name, (version, hashes) in pins.items():
         assert hashes >= 1
         assert VERSIONS.get(name, version).split("+")[0] == version.split("+")[0], f"make locks: {image}'s {name}"

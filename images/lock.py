@@ -1,4 +1,4 @@
-"""Write the lock of every image: `python images/locks.py` (needs the package index; `make locks`).
+"""Write the lock of every image: `python images/lock.py` (needs the package index; `make locks`).
 
 A lock holds exactly what one image needs, with hashes: the core's dependencies and those of the image's extras, at the
 versions of requirements.lock.
