@@ -7,7 +7,6 @@ import nibabel
 import numpy as np
 import pytest
 
-from services.cli.demo.reviewer import dice
 from services.cli.reviewing import NOTE, Note, changed_masks, fill, mask_files
 from services.core import classmaps
 from services.core.errors import AtlasError, Reason
@@ -108,10 +107,3 @@ def test_the_token_is_kept_for_its_holder_alone(tmp_path: Path) -> None:
     (tmp_path / NOTE).unlink()
     with pytest.raises(AtlasError, match=NOTE):
         Note.read(tmp_path)
-
-
-def test_dice() -> None:
-    a, b = np.array([True, True, False]), np.array([True, False, False])
-    assert dice(a, b) == pytest.approx(2 / 3)
-    assert dice(a, a) == 1
-    assert np.isnan(dice(a & ~a, a & ~a))

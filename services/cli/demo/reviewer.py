@@ -15,7 +15,7 @@ from services.cli.masks import uint8_channel
 from services.cli.paging import every
 from services.cli.reviewing import NOTE, Note, changed_masks, fill, mask_files, upload_revision
 from services.cli.watching import follow
-from services.core import classmaps
+from services.core import classmaps, metrics
 from services.core.errors import AtlasError, Reason
 from services.core.nifti import read_header, write_mask
 
@@ -86,12 +86,6 @@ def compare(connection: Connection, review: sched.Review, truth: Masks) -> Outco
     return Outcome(_scores(connection, looked_at, ai, truth), _scores(connection, result, ai, truth))
 
 
-def dice(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> float:
-    """Dice similarity of two masks of one shape, 0 to 1; NaN if both are empty."""
-    size = int(first.sum()) + int(second.sum())
-    return 2 * int((first & second).sum()) / size if size else float("nan")
-
-
 def _claimed(connection: Connection, review: sched.Review, folder: Path) -> Note:
     """The note of a claim in `folder`: a former one that still holds, or a new one."""
     if review.state == sched.Review.STATE_CLAIMED and (folder / NOTE).exists():
@@ -110,7 +104,7 @@ def _claimed(connection: Connection, review: sched.Review, folder: Path) -> Note
 
 def _scores(connection: Connection, labels: pb.LabelVersion, organs: list[str], truth: Masks) -> dict[str, float]:
     masks = connection.storage.array(labels.masks)
-    return {organ: dice(uint8_channel(masks, organ) > 0, truth[organ]) for organ in organs}
+    return {organ: metrics.dsc(uint8_channel(masks, organ), truth[organ]) for organ in organs}
 
 
 def _labels(connection: Connection, name: str) -> pb.LabelVersion:
