@@ -157,9 +157,9 @@ def _spread(values, words, first, out):  # type: ignore[no-untyped-def]
     for k in range(words.shape[0]):
         for j in range(words.shape[1]):
             for w in range(words.shape[2]):
-                word = words[k, j, w]
+                word, row, start = words[k, j, w], out[k, j], 64 * w - first
                 while word:
-                    out[k, j, 64 * w + lowest(word) - first] = values[at]
+                    row[start + lowest(word)] = values[at]
                     at += 1
                     word &= word - np.uint64(1)
 

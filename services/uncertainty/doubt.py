@@ -145,33 +145,32 @@ def sums(
 def _scan(stack, weak, strong, majority, more, much_more, less, much_less):  # type: ignore[no-untyped-def]
     models, _, height, width = stack.shape
     full = 255 * models
-    # Every model up to `out`: nothing is set. Every model from `inside` on: all but the doubt from within.
-    out, inside = (weak - 1) // models, (full - weak) // models + 1
     total, found = np.empty(64, np.int32), np.empty((5, 64), np.uint8)
     eights = found.view(np.uint64)
     # 2 S > 255 N from `half` on.
     half, least_weak, least_strong = np.int32(full // 2 + 1), np.int32(weak), np.int32(strong)
     for k in range(len(majority)):
-        high = np.uint8(0)
+        high = np.int64(0)
         for n in range(models):
-            high = max(high, highest(stack[n, k].reshape(-1)))
-        if high <= out:
+            high += np.int64(highest(stack[n, k].reshape(-1)))
+        if high < weak:
             continue
         for j in range(height):
-            high = np.uint8(0)
+            high = np.int64(0)
             for n in range(models):
-                high = max(high, highest(stack[n, k, j]))
-            if high <= out:
+                high += np.int64(highest(stack[n, k, j]))
+            if high < weak:
                 continue
             for w in range(majority.shape[2]):
                 first, last = 64 * w, min(64 * w + 64, width)
-                high, low = np.uint8(0), np.uint8(255)
+                high, low = np.int64(0), np.int64(0)
                 for n in range(models):
-                    high = max(high, highest(stack[n, k, j, first:last]))
-                    low = min(low, least(stack[n, k, j, first:last]))
-                if high <= out:
+                    high += np.int64(highest(stack[n, k, j, first:last]))
+                if high < weak:
                     continue
-                if low >= inside:
+                for n in range(models):
+                    low += np.int64(least(stack[n, k, j, first:last]))
+                if low > full - weak:
                     every = ~np.uint64(0) >> np.uint64(64 - (last - first))
                     majority[k, j, w] = more[k, j, w] = much_more[k, j, w] = every
                     continue

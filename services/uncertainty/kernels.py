@@ -30,6 +30,10 @@ def _stored_entropies() -> npt.NDArray[np.int32]:
 ENTROPIES = _stored_entropies()
 """floor(255 e) with e = -p ln p, for p = s / 255; at most 93."""
 
+_RISING = np.maximum.accumulate(ENTROPIES)
+_FALLING = np.maximum.accumulate(ENTROPIES[::-1])[::-1].copy()
+"""The largest entropy of all probabilities up to s, and from s on."""
+
 
 @dataclass(frozen=True)
 class Flags:
@@ -58,7 +62,7 @@ def scan(stack: Stack, out: Flags) -> None:
 
     Equal to mean > 0.5, std > 0.10 and mean entropy > 0.05 in float64 (see `thresholds`).
     """
-    _scan(stack, _limits(len(stack)), ENTROPIES, out.majority, out.inconsistent, out.uncertain)
+    _scan(stack, _limits(len(stack)), ENTROPIES, _RISING, _FALLING, out.majority, out.inconsistent, out.uncertain)
 
 
 def kept(values: Stack, before: Words, after: Words) -> Stack:
@@ -74,37 +78,30 @@ def heat(values: Stack, inconsistent: Words, uncertain: Words, overlap: Words) -
     `values` are the probabilities (voxel, model) of the union of the first two.
     """
     out = np.empty(bitplanes.count(inconsistent | uncertain | overlap))
-    _heat(values, ENTROPIES, inconsistent.reshape(-1), uncertain.reshape(-1), overlap.reshape(-1), out)
+    shares, entropy_shares = np.arange(256) / 255, ENTROPIES / 255
+    _heat(values, shares, entropy_shares, inconsistent.reshape(-1), uncertain.reshape(-1), overlap.reshape(-1), out)
     return out
 
 
 class _Limits(NamedTuple):
-    """What sums over the models are compared with; `out` and `inside`: up to and from where nothing is flagged."""
+    """What sums over the models are compared with. Below a limit there is neither a flag nor a tie."""
 
     majority: int
     majority_tie: int
+    majority_limit: int
     spread: int
     spread_tie: int
+    spread_limit: int
     entropy: int
     entropy_tie: int
-    out: int
-    inside: int
+    entropy_limit: int
 
 
 @cache
 def _limits(models: int) -> _Limits:
-    """The thresholds, and the values up to which and from which on every model agrees that nothing is flagged."""
-    m, i, u = thresholds.majority(models), thresholds.inconsistency(models), thresholds.uncertainty(models)
-
-    def quiet(values: npt.NDArray[np.int32]) -> bool:
-        spread = (models * (int(values[-1]) - int(values[0]))) ** 2 // 4
-        low_spread, low_entropy = (t.tie if t.tie >= 0 else t.least for t in (i, u))
-        return spread < low_spread and models * int(ENTROPIES[values].max()) < low_entropy
-
-    levels = np.arange(256)
-    out = next(s for s in range(127, -1, -1) if quiet(levels[: s + 1]))
-    inside = next(s for s in range(128, 256) if quiet(levels[s:]))
-    return _Limits(m.least, m.tie, i.least, i.tie, u.least, u.tie, out, inside)
+    every = (thresholds.majority(models), thresholds.inconsistency(models), thresholds.uncertainty(models))
+    m, i, u = ((one.least, one.tie, one.tie if one.tie >= 0 else one.least) for one in every)
+    return _Limits(*m, *i, *u)
 
 
 @njit(nogil=True, cache=True)
@@ -135,31 +132,54 @@ def _mean_entropy(values, entropies):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _scan(stack, rule, entropies, majority, inconsistent, uncertain):  # type: ignore[no-untyped-def]
+def _nothing(high, rule, rising):  # type: ignore[no-untyped-def]
+    """Whether no voxel can be flagged, or in the majority, where the models stay at `high` or below."""
+    total, squares, entropy = np.int64(0), np.int64(0), np.int64(0)
+    for n in range(len(high)):
+        s = np.int64(high[n])
+        total += s
+        squares += s * s
+        entropy += rising[high[n]]
+    return total < rule.majority_limit and len(high) * squares < rule.spread_limit and entropy < rule.entropy_limit
+
+
+@njit(nogil=True, cache=True)
+def _everything(low, rule, falling):  # type: ignore[no-untyped-def]
+    """Whether every voxel is in the majority, and none can be flagged, where the models stay at `low` or above."""
+    total, squares, entropy = np.int64(0), np.int64(0), np.int64(0)
+    for n in range(len(low)):
+        s = 255 - np.int64(low[n])
+        total += np.int64(low[n])
+        squares += s * s
+        entropy += falling[low[n]]
+    return total >= rule.majority and len(low) * squares < rule.spread_limit and entropy < rule.entropy_limit
+
+
+@njit(nogil=True, cache=True)
+def _scan(stack, rule, entropies, rising, falling, majority, inconsistent, uncertain):  # type: ignore[no-untyped-def]
     models, _, height, width = stack.shape
     sums, found = np.empty((3, 64), np.int32), np.empty((3, 64), np.uint8)
+    high, low = np.empty(models, np.uint8), np.empty(models, np.uint8)
     eights = found.view(np.uint64)
     for k in range(len(majority)):
-        high = np.uint8(0)
         for n in range(models):
-            high = max(high, highest(stack[n, k].reshape(-1)))
-        if high <= rule.out:
+            high[n] = highest(stack[n, k].reshape(-1))
+        if _nothing(high, rule, rising):
             continue
         for j in range(height):
-            high = np.uint8(0)
             for n in range(models):
-                high = max(high, highest(stack[n, k, j]))
-            if high <= rule.out:
+                high[n] = highest(stack[n, k, j])
+            if _nothing(high, rule, rising):
                 continue
             for w in range(majority.shape[2]):
                 first, last = 64 * w, min(64 * w + 64, width)
-                high, low = np.uint8(0), np.uint8(255)
                 for n in range(models):
-                    high = max(high, highest(stack[n, k, j, first:last]))
-                    low = min(low, least(stack[n, k, j, first:last]))
-                if high <= rule.out:
+                    high[n] = highest(stack[n, k, j, first:last])
+                if _nothing(high, rule, rising):
                     continue
-                if low >= rule.inside:
+                for n in range(models):
+                    low[n] = least(stack[n, k, j, first:last])
+                if _everything(low, rule, falling):
                     majority[k, j, w] = ~np.uint64(0) >> np.uint64(64 - (last - first))
                     continue
                 _flag(stack, k, j, first, last, rule, entropies, sums, found)
@@ -169,7 +189,10 @@ def _scan(stack, rule, entropies, majority, inconsistent, uncertain):  # type: i
 
 @njit(nogil=True, cache=True)
 def _flag(stack, k, j, first, last, rule, entropies, sums, found):  # type: ignore[no-untyped-def]
-    """Majority, inconsistent, uncertain as uint8 0 or 1 (3, 64) for up to 64 voxels of a row; `sums` is scratch."""
+    """Majority, inconsistent, uncertain as uint8 0 or 1 (3, 64) for up to 64 voxels of a row.
+
+    `sums` is scratch.
+    """
     models, voxels = len(stack), last - first
     sums[...], found[...] = 0, 0
     total, squares, entropy = sums[0], sums[1], sums[2]
@@ -219,15 +242,31 @@ def _keep(values, before, after, out):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _heat(values, entropies, inconsistent, uncertain, overlap, out):  # type: ignore[no-untyped-def]
+def _heat(values, shares, entropy_shares, inconsistent, uncertain, overlap, out):  # type: ignore[no-untyped-def]
+    """`shares` and `entropy_shares` are what `_mean` and `_mean_entropy` divide by 255, divided beforehand."""
+    models = values.shape[1]
     read, at = 0, 0
     for v in range(len(overlap)):
-        word = inconsistent[v] | uncertain[v] | overlap[v]
+        differ, unsure, shared = inconsistent[v], uncertain[v], overlap[v]
+        word = differ | unsure | shared
         while word:
             bit = word & (~word + np.uint64(1))
-            i = _deviation(values[read]) if inconsistent[v] & bit else 0.0
-            u = _mean_entropy(values[read], entropies) if uncertain[v] & bit else 0.0
-            read += (inconsistent[v] | uncertain[v]) & bit != 0
-            out[at] = i + u + (1.0 if overlap[v] & bit else 0.0)
+            heat, entropy = 0.0, 0.0
+            if differ & bit:
+                mean = shares[values[read, 0]]
+                for n in range(1, models):
+                    mean += shares[values[read, n]]
+                mean /= models
+                squares = (shares[values[read, 0]] - mean) ** 2
+                for n in range(1, models):
+                    squares += (shares[values[read, n]] - mean) ** 2
+                heat = np.sqrt(squares / models)
+            if unsure & bit:
+                entropy = entropy_shares[values[read, 0]]
+                for n in range(1, models):
+                    entropy += entropy_shares[values[read, n]]
+                entropy /= models
+            read += (differ | unsure) & bit != 0
+            out[at] = heat + entropy + (1.0 if shared & bit else 0.0)
             at += 1
             word ^= bit

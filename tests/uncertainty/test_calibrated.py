@@ -50,7 +50,8 @@ def findings_of(together: Ensemble, labels: dict[str, Array]) -> list[Finding]:
 
 def assert_equal_to_plain(models: Sequence[Model], spacing: plain.Spacing = (1.5, 1.5, 1.5)) -> list[Region]:
     together, labels = with_spacing(models, spacing), plain.labels_of(models)
-    findings, regions = findings_of(together, labels), []
+    regions: list[Region] = []
+    findings = findings_of(together, labels)
     for found in calibrated.attend(together, sorted(together.organs), constants=CONSTANTS):
         organ, shape = found.score.organ, together.geometry.array_shape
         pointed, shown = np.zeros(shape, bool), []

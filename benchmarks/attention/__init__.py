@@ -1,0 +1,1 @@
+"""Attention against plain NumPy and SciPy: `python -m benchmarks.attention`."""

@@ -1,0 +1,138 @@
+"""`python -m benchmarks.attention`: the table, and as the last line one JSON object with the ratios.
+
+Every figure is of a process of its own, so that peaks of memory are of that work alone; the predictions are there
+before, compressed for this service and as arrays for the plain renderings.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.attention.cases import THREE, WORK
+from benchmarks.attention.contenders import WAYS, contender
+from benchmarks.labels.case import MODELS, NETWORKS, ORGANS, SMOOTH, Case, prepare
+from benchmarks.labels.measure import measured
+
+Result = dict[str, Any]
+
+PROFILES = ("parity", "calibrated")
+COMPARED = (SMOOTH, NETWORKS, "native-three")
+SIZES = {"64": 64**3, "128": 128**3, SMOOTH: 250 * 250 * 300, "native": 512 * 512 * 300, "1500": 512 * 512 * 1500}
+
+
+def main() -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.attention", description=__doc__)
+    parser.add_argument("--case", type=Path, default=Path("build/bench-labels"), help="where the case is kept")
+    parser.add_argument("--models", type=Path, default=Path("models"), help="the Triton repository")
+    parser.add_argument("--one", nargs=2, metavar=("WAY", "WORK"), help="measure one figure, and print it as JSON")
+    arguments = parser.parse_args()
+    if arguments.one:
+        way, work = arguments.one
+        print(json.dumps(measured(contender(way, work), Case(arguments.case))))
+        return
+    WORK["native"](prepare(arguments.case, arguments.models))
+    print(json.dumps(_table(arguments.case)))
+
+
+def _table(case: Path) -> dict[str, Any]:
+    found: dict[tuple[str, str], Result] = {}
+
+    def run(way: str, work: str) -> Result:
+        found[way, work] = result = _run(case, way, work)
+        notes = {name: value for name, value in result.items() if name in ("regions", "findings", "saturated")}
+        shown = ", ".join(f"{name} {value:.5g}" for name, value in notes.items())
+        print(f"{f'{work}: {way}':<36}{result['seconds']:>10.3f} s{result['extra_mb']:>8.0f} MB   {shown}")
+        sys.stdout.flush()
+        return result
+
+    bandwidth = _bandwidth()
+    print(f"memory is read at {bandwidth / 1e9:.1f} GB/s on one core")
+    ratios: dict[str, float] = {}
+    equal = True
+    for work in COMPARED:
+        for profile in PROFILES:
+            ours, theirs = run(profile, work), run(f"{profile}-plain", work)
+            ratios[f"{profile} {work}"] = theirs["seconds"] / ours["seconds"]
+            equal &= ours["digest"] == theirs["digest"]
+            print(
+                f"{'':<36}{theirs['seconds'] / ours['seconds']:>9.0f} x   equal: {ours['digest'] == theirs['digest']}"
+            )
+    for work in (SMOOTH, NETWORKS, "native"):
+        _parts(run, found, work)
+    for size in SIZES:
+        for profile in PROFILES:
+            if (profile, size) not in found:
+                run(profile, size)
+    for profile in PROFILES:
+        per_voxel = [found[profile, size]["seconds"] / voxels * 1e9 for size, voxels in SIZES.items()]
+        print(
+            f"{profile}, ns a voxel: " + ", ".join(f"{size} {v:.2f}" for size, v in zip(SIZES, per_voxel, strict=True))
+        )
+        empty = run(profile, "padded")["seconds"] / found[profile, SMOOTH]["seconds"]
+        ratios[f"{profile} empty"] = empty
+        print(f"{profile}, in four times as many voxels that are empty: {empty:.2f} x the time")
+    size = len(MODELS) * len(ORGANS) * SIZES[SMOOTH]
+    shares = {work: size / found["parity", work]["seconds"] / bandwidth for work in (SMOOTH, NETWORKS)}
+    return {
+        "parity_ratio": round(min(ratios[f"parity {work}"] for work in COMPARED), 1),
+        "calibrated_ratio": round(min(ratios[f"calibrated {work}"] for work in COMPARED), 1),
+        **{f"{name.replace(' ', '_').replace('-', '_')}_ratio": round(ratio, 2) for name, ratio in ratios.items()},
+        # Of a whole Score, with the compressed map that it makes; `plain_extra_mb` is the least that a plain one took.
+        "extra_mb": round(max(found[f"{p}-map", work]["extra_mb"] for p in PROFILES for work in (SMOOTH, NETWORKS))),
+        "extra_mb_native": round(max(found[f"{p}-map", "native"]["extra_mb"] for p in PROFILES)),
+        "plain_extra_mb": round(min(found[f"{p}-plain", work]["extra_mb"] for p in PROFILES for work in COMPARED)),
+        "bandwidth_share": round(shares[SMOOTH], 3),
+        "bandwidth_share_networks": round(shares[NETWORKS], 3),
+        "native_organs_compared": len(THREE),
+        "equal": bool(equal),
+    }
+
+
+def _parts(run: Any, found: dict[tuple[str, str], Result], work: str) -> None:
+    """What a whole `Score` consists of."""
+    reading, rules = run("reading", work)["seconds"], run("rules", work)["seconds"]
+    for profile in PROFILES:
+        if (profile, work) not in found:
+            run(profile, work)
+        whole, alone = run(f"{profile}-map", work), found[profile, work]["seconds"]
+        parts = {"reading": reading, "rules": rules if profile == "calibrated" else 0.0, "writing": whole["writing"]}
+        rest = alone - parts["reading"] - parts["rules"]
+        print(
+            f"{f'{work}: a whole {profile} Score':<36}{whole['seconds']:>10.3f} s: "
+            + ", ".join(f"{name} {seconds:.3f}" for name, seconds in parts.items())
+            + f", planes and regions {rest:.3f}; map {whole['map_mb']:.2f} MB"
+        )
+
+
+def _run(case: Path, way: str, work: str) -> Result:
+    if way not in WAYS or work not in WORK:
+        raise ValueError(f"there is no {way} of {work}")
+    command = [sys.executable, "-m", "benchmarks.attention", "--case", str(case), "--one", way, work]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([".", "gen"])}
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
+    result: Result = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def _bandwidth() -> float:
+    """Bytes a second that one core reads from memory: the largest of an array that no cache holds."""
+    array = np.zeros(2**30, np.uint8)
+    array[:: 2**12] = 1
+    seconds = []
+    for _ in range(5):
+        began = time.perf_counter()
+        array.max()
+        seconds.append(time.perf_counter() - began)
+    return array.nbytes / min(seconds)
+
+
+if __name__ == "__main__":
+    main()
