@@ -82,6 +82,39 @@ def test_amos(storage: str, tmp_path: Path) -> None:
         require_truth(storage, done[name], case, MAP.organs)
 
 
+def test_a_dataset_that_was_unpacked_into_a_folder_of_its_own(tmp_path: Path) -> None:
+    public.btcv(tmp_path / "Abdomen")
+    assert [entry.source_id for entry in find(tmp_path, "btcv").entries if isinstance(entry, Case)] == ["0007"]
+
+
+def test_a_link_that_leads_out_and_a_file_that_is_not_there_are_refused(tmp_path: Path) -> None:
+    public.btcv(tmp_path / "data")
+    outside = tmp_path / "outside.nii.gz"
+    (tmp_path / "data/img/img0007.nii.gz").rename(outside)
+    (tmp_path / "data/img/img0007.nii.gz").symlink_to(outside)
+    public.btcv(tmp_path / "more")
+    (tmp_path / "more/label/label0007.nii.gz").unlink()
+    (tmp_path / "more/label/label0007.nii.gz").symlink_to("nowhere")
+    reasons = []
+    for folder in ("data", "more"):
+        (entry,) = find(tmp_path / folder, "btcv").entries
+        assert isinstance(entry, Refusal)
+        reasons.append(entry.error.reason)
+    assert reasons == [Reason.NAME_INVALID, Reason.RESOURCE_NOT_FOUND]
+
+
+def test_a_table_of_cases(tmp_path: Path) -> None:
+    public.btcv(tmp_path / "data")
+    table = tmp_path / "cases.csv"
+    table.write_text("case,hospital,licence\n0007,Basel,CC0-1.0\n", encoding="utf-8")
+    (entry,) = discover_dataset(tmp_path / "data", datasets.load("btcv"), MAP, table).entries
+    assert isinstance(entry, Case)
+    assert (entry.hospital, entry.licence) == ("Basel", "CC0-1.0")
+    table.write_text("id;hospital\n0007;Basel\n", encoding="utf-8")
+    with pytest.raises(AtlasError, match="no column 'case'"):
+        discover_dataset(tmp_path / "data", datasets.load("btcv"), MAP, table)
+
+
 def test_btcv(storage: str, tmp_path: Path) -> None:
     (name, case), *_ = public.btcv(tmp_path).items()
     done = imported(bring(storage, tmp_path, "btcv"))

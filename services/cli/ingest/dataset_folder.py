@@ -51,6 +51,7 @@ def discover_dataset(root: Path, dataset: Dataset, class_map: ClassMap, table: P
     Raises CLASS_MAP_MISMATCH if the folder's dataset.json contradicts the dataset, and FIELD_INVALID for a bad table.
     """
     try:
+        root = _unpacked(root, dataset)
         require_agreement(root, dataset)
         facts = read_table(root, dataset, table)
         layouts = None if dataset.name in releases() else _layouts(root, dataset)
@@ -59,6 +60,15 @@ def discover_dataset(root: Path, dataset: Dataset, class_map: ClassMap, table: P
         return _found(root, dataset, layouts, facts)
     except OSError as error:
         return Found((Refusal(root, unreadable(error)),))
+
+
+def _unpacked(root: Path, dataset: Dataset) -> Path:
+    """The folder that the dataset is in: archives often unpack into one folder of their own inside the one named."""
+    if dataset.name in releases() or _layouts(root, dataset):
+        return root
+    inside = [path for path in sorted(root.iterdir()) if path.is_dir() and not path.name.startswith((".", "__"))]
+    fitting = [path for path in inside if path.resolve().is_relative_to(root.resolve()) and _layouts(path, dataset)]
+    return fitting[0] if len(fitting) == 1 else root
 
 
 def _case_folders(
