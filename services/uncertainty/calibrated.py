@@ -26,7 +26,7 @@ from services.uncertainty.priors import catalog
 from services.uncertainty.priors.anatomy import Anatomy
 from services.uncertainty.priors.check import check
 from services.uncertainty.priors.findings import Finding, Severity
-from services.uncertainty.regions import Around, Piece, measured, paint, set_aside
+from services.uncertainty.regions import Around, Piece, crowd, measured, paint, set_aside
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class _Label:
     remove: Trimmed
     voxels: int
     band_mm: float
+    crowd: int
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,11 @@ def attend(
     constants = constants or calibration.load()
     labels = {organ: _label(ensemble, organ, constants) for organ in sorted(ensemble.organs)}
     masks = {organ: label.boxed for organ, label in labels.items()}
+    present = sum(label.voxels > 0 for label in labels.values())
+    mean_crowd = sum(label.crowd for label in labels.values()) / max(present, 1)
     findings = list(check(Anatomy.of(masks, ensemble.geometry, scanned=scanned)))
     for organ in organs:
-        yield _attention(ensemble, organ, labels, findings, constants)
+        yield _attention(ensemble, organ, labels, mean_crowd, findings, constants)
 
 
 def _label(ensemble: Ensemble, organ: str, constants: Calibration) -> _Label:
@@ -86,18 +89,27 @@ def _label(ensemble: Ensemble, organ: str, constants: Calibration) -> _Label:
     size = radii(_spacing(grid), constants.open_mm)
     faces = zip(doubt.surface(bits, shape[2]), _spacing(grid), strict=True)
     area_mm2 = sum(count * (grid.voxel_volume_mm3 / spacing) for count, spacing in faces)
+    least = constants.least_mm3 / grid.voxel_volume_mm3
+    add = set_aside(planes.more, planes.much_more, shape[2], size)
+    remove = set_aside(planes.less, planes.much_less, shape[2], size)
     return _Label(
         boxed=mask,
         bits=Trimmed.of(bits),
-        add=Trimmed.of(set_aside(planes.more, planes.much_more, shape[2], size)),
-        remove=Trimmed.of(set_aside(planes.less, planes.much_less, shape[2], size)),
+        add=Trimmed.of(add),
+        remove=Trimmed.of(remove),
         voxels=mask.count,
+        crowd=crowd(add, least) + crowd(remove, least),
         band_mm=doubted * grid.voxel_volume_mm3 / max(area_mm2, 1.0),
     )
 
 
 def _attention(
-    ensemble: Ensemble, organ: str, labels: Mapping[str, _Label], findings: Sequence[Finding], constants: Calibration
+    ensemble: Ensemble,
+    organ: str,
+    labels: Mapping[str, _Label],
+    mean_crowd: float,
+    findings: Sequence[Finding],
+    constants: Calibration,
 ) -> OrganAttention:
     grid, own = ensemble.geometry, labels[organ]
     named = [finding for finding in findings if organ in finding.organs and finding.region.voxels.size]
@@ -109,7 +121,7 @@ def _attention(
         if finding.severity >= Severity.WARNING:
             bitplanes.add(finding.region, found)
     overlap = bitplanes.open_box(label & others, grid.shape[0], radii(_spacing(grid), constants.open_mm))
-    around = Around(grid, label, others, found, own.voxels, own.band_mm)
+    around = Around(grid, label, others, found, own.voxels, own.band_mm, own.crowd, mean_crowd)
     sides = {Cause.ADD: _whole(own.add, grid), Cause.REMOVE: _whole(own.remove, grid), Cause.OVERLAP: overlap}
     values = _gathered(ensemble, organ, list(sides.values()))
     pieces = [

@@ -31,6 +31,8 @@ FEATURES = (
     "log_share",
     "found",
     "log_rank",
+    "log_crowd",
+    "log_case_crowd",
 )
 
 

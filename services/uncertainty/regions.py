@@ -47,6 +47,13 @@ def runs_of(words: Words) -> tuple[Runs, Corner]:
     return labelled_runs(mask.voxels), mask.corner
 
 
+def crowd(words: Words, least_voxels: float) -> int:
+    """How many regions of a bit plane have at least so many voxels: where there are many, each means less."""
+    runs, _ = runs_of(words)
+    sizes = np.bincount(runs.component, runs.end.astype(np.int64) - runs.begin, minlength=1)
+    return int(np.count_nonzero(sizes >= max(least_voxels, 1)))
+
+
 @dataclass(frozen=True)
 class Around:
     """What the regions of one organ are measured against: bit planes of the grid, and facts about the organ's label."""
@@ -57,6 +64,10 @@ class Around:
     found: Words
     label_voxels: int
     band_mm: float
+    crowd: int
+    """Candidate regions on both sides of the label's border, see `crowd`."""
+    mean_crowd: float
+    """The mean of that over the organs that have a label."""
 
 
 def measured(cause: Cause, own: Words, values: Values, around: Around, calibration: Calibration) -> Piece:
@@ -104,6 +115,8 @@ def _features(cause: Cause, sums: Sums, models: int, around: Around) -> Iterator
             "core": int(sums.core[number]) / count,
             "log_share": log10(count / max(around.label_voxels, count)),
             "found": float(sums.found[number] > 0),
+            "log_crowd": log(max(1, around.crowd)),
+            "log_case_crowd": log(max(1.0, around.mean_crowd)),
         }
 
 

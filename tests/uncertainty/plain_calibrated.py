@@ -107,15 +107,33 @@ def face_areas(numbers: Array, kept: Array, spacing: Spacing) -> tuple[Array, Ar
     return towards, away
 
 
+def crowds(
+    models: Sequence[Mapping[str, Array]], labels: Mapping[str, Array], spacing: Spacing, constants: Constants
+) -> dict[str, int]:
+    """By organ, how many candidate regions of at least `least_mm3` lie on either side of the label's border."""
+    counts = {}
+    for organ, mask in labels.items():
+        stack = stack_of(models, organ).astype(np.int64)
+        flip = np.where(mask, 255 * len(stack) - stack.sum(0), stack.sum(0))
+        sides = [candidates(flip, side, len(stack), spacing, constants) for side in (mask, ~mask)]
+        sizes = np.concatenate([np.bincount(numbers.ravel())[1:] for numbers in sides])
+        counts[organ] = int(np.count_nonzero(sizes * float(np.prod(spacing)) >= constants.least_mm3))
+    return counts
+
+
 def regions(
     models: Sequence[Mapping[str, Array]],
     organ: str,
     labels: Mapping[str, Array],
     spacing: Spacing,
     constants: Constants,
+    crowd: Mapping[str, int],
     found: Array | None = None,
 ) -> list[Region]:
-    """The regions of one organ with their features; `found` is the union of the findings that name the organ."""
+    """The regions of one organ with their features.
+
+    `crowd` is what `crowds` gives, `found` the union of the findings that name the organ.
+    """
     stack, mask = stack_of(models, organ).astype(np.int64), labels[organ]
     full, voxel = 255 * len(stack), float(np.prod(spacing))
     total = stack.sum(0)
@@ -165,16 +183,21 @@ def regions(
                 "found": float(found is not None and bool(found[box][here].any())),
             }
             made.append(Region(sign, box, here, features, 0.0))
-    return _ranked(made, constants)
+    present = sum(bool(other.any()) for other in labels.values())
+    around = {
+        "log_crowd": log(max(1, crowd[organ])),
+        "log_case_crowd": log(max(1.0, sum(crowd.values()) / max(present, 1))),
+    }
+    return _ranked(made, around, constants)
 
 
-def _ranked(made: Sequence[Region], constants: Constants) -> list[Region]:
-    """With the rank by volume among the organ's regions as a feature, and with the probability."""
+def _ranked(made: Sequence[Region], around: Mapping[str, float], constants: Constants) -> list[Region]:
+    """With the features that depend on the other regions, and with the probability."""
     sizes = [np.count_nonzero(region.voxels) for region in made]
     ranked = []
     for region, size in zip(made, sizes, strict=True):
         rank = 1 + sum(other > size for other in sizes)
-        features = {**region.features, "log_rank": log(rank)}
+        features = {**region.features, **around, "log_rank": log(rank)}
         logit = constants.weights["intercept"] + sum(constants.weights[name] * x for name, x in features.items())
         ranked.append(Region(region.sign, region.box, region.voxels, features, 1 / (1 + exp(-logit))))
     return ranked

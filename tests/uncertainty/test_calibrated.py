@@ -50,6 +50,7 @@ def findings_of(together: Ensemble, labels: dict[str, Array]) -> list[Finding]:
 
 def assert_equal_to_plain(models: Sequence[Model], spacing: plain.Spacing = (1.5, 1.5, 1.5)) -> list[Region]:
     together, labels = with_spacing(models, spacing), plain.labels_of(models)
+    crowd = plain.crowds(models, labels, spacing, PLAIN)
     regions: list[Region] = []
     findings = findings_of(together, labels)
     for found in calibrated.attend(together, sorted(together.organs), constants=CONSTANTS):
@@ -61,7 +62,7 @@ def assert_equal_to_plain(models: Sequence[Model], spacing: plain.Spacing = (1.5
                 here[finding.region.slices] = finding.region.voxels > 0
                 pointed |= here & (finding.severity >= Severity.WARNING)
                 shown.append((here, CONSTANTS.findings.get(finding.rule, 0.0)))
-        expected = plain.regions(models, organ, labels, spacing, PLAIN, pointed)
+        expected = plain.regions(models, organ, labels, spacing, PLAIN, crowd, pointed)
         for region in expected:
             here = np.zeros(shape, bool)
             here[region.box] = region.voxels
