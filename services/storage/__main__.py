@@ -68,7 +68,7 @@ def _serve(settings: Settings) -> None:
         Duplicates(catalog),
         concurrent_ingests=settings.concurrent_ingests,
     )
-    sweeper = Sweeper(uploads, settings.sweep_seconds)
+    sweeper = Sweeper((uploads.sweep, volumes.take_fingerprint), settings.sweep_seconds)
 
     def startup() -> None:
         database.upgrade(engine)

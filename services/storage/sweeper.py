@@ -1,20 +1,20 @@
-"""Looks after uploads that were given up, now and then."""
+"""Looks after what nobody waits for, now and then: uploads that were given up, volumes without a fingerprint."""
 
 import threading
+from collections.abc import Callable
 
 import structlog
 
 from services.core.errors import AtlasError
-from services.storage.uploads import Uploads
 
 log = structlog.get_logger()
 
 
 class Sweeper:
-    """A thread that sweeps every `seconds` until it is stopped."""
+    """A thread that does its jobs every `seconds` until it is stopped."""
 
-    def __init__(self, uploads: Uploads, seconds: float) -> None:
-        self._uploads, self._seconds = uploads, seconds
+    def __init__(self, jobs: tuple[Callable[[], None], ...], seconds: float) -> None:
+        self._jobs, self._seconds = jobs, seconds
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
 
@@ -30,11 +30,12 @@ class Sweeper:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            try:
-                self._uploads.sweep()
-            except AtlasError as error:
-                log.warning("sweep", message=error.message, field=error.field)
-            except Exception:
-                # The thread must outlive whatever a store or database comes up with; the next sweep tries again.
-                log.exception("sweep")
+            for job in self._jobs:
+                try:
+                    job()
+                except AtlasError as error:
+                    log.warning("sweep", message=error.message, field=error.field)
+                except Exception:
+                    # The thread must outlive whatever a store or database comes up with; the next sweep tries again.
+                    log.exception("sweep")
             self._stop.wait(self._seconds)

@@ -98,6 +98,19 @@ class Volumes:
         self._catalog.add_all([tables.Withdrawal(volume_id=volume_id, record=_json(mark))])
         return self.get(request.name)
 
+    def take_fingerprint(self) -> None:
+        """Take the fingerprint of one volume that came before fingerprints were taken, if there is one."""
+        row = self._catalog.volume_without_fingerprint()
+        if row is None:
+            return
+        sha256 = message(row).ct.sha256
+        with closing(self._blobs.open_buffered(sha256)) as file:
+            header = nifti.read_header(file)
+        with self._gate.hold(nifti.ct_bytes(header), what=f"volumes/{row.id}"):
+            with closing(self._blobs.open_buffered(sha256)) as file:
+                ct = nifti.read_ct(file)
+            self._catalog.add_all([fingerprint_row(row.id, ct.voxels, ct.geometry)])
+
     def _told(self, rows: Sequence[tables.Volume]) -> Sequence[pb.Volume]:
         """The volumes of rows, with the marks of those that were withdrawn."""
         told, marks = [message(row) for row in rows], self._catalog.withdrawals([row.id for row in rows])

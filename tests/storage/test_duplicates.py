@@ -5,11 +5,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+from sqlalchemy import delete
 
 from abdomenatlas.storage.v1 import storage_pb2 as pb
 from services.core import nifti
 from services.core.geometry import Geometry
 from services.storage.catalog.catalog import Catalog
+from services.storage.catalog.tables import Fingerprint
 from services.storage.duplicates import Duplicates, grouped, row
 from services.storage.volumes import message
 from services.synthetic.cases import make_case
@@ -102,3 +104,14 @@ def test_pages_of_groups(world: World, scan: Scan) -> None:
 def test_groups_join_over_others() -> None:
     pairs = [pb.Duplicate(first=a, second=b) for a, b in (("a", "b"), ("d", "e"), ("c", "b"), ("c", "f"))]
     assert [list(group.volumes) for group in grouped(pairs)] == [["a", "b", "c", "f"], ["d", "e"]]
+
+
+def test_volumes_from_before_fingerprints_get_theirs_in_time(world: World, scan: Scan) -> None:
+    for id_ in ("one", "two"):
+        world.volume(nifti.encode(*scan), id_)
+    with world.catalog.writing() as session:
+        session.execute(delete(Fingerprint))
+    assert pairs(world, "one") == set()
+    for _ in range(3):
+        world.volumes.take_fingerprint()
+    assert pairs(world, "one") == {("volumes/one", "volumes/two", "EXACT")}

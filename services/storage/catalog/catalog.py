@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from services.core.errors import AtlasError, Reason
 from services.storage.catalog.database import unavailable
-from services.storage.catalog.tables import Base, CleanedObject, LabelVersion, OfVolume, Volume, Withdrawal
+from services.storage.catalog.tables import Base, CleanedObject, Fingerprint, LabelVersion, OfVolume, Volume, Withdrawal
 
 R = TypeVar("R", bound=OfVolume)
 T = TypeVar("T", bound=OfVolume | Volume | CleanedObject)
@@ -58,6 +58,12 @@ class Catalog:
             query = query.where(Volume.id.not_in(select(Withdrawal.volume_id)))
         with self.reading() as session:
             return session.scalars(query).all()
+
+    def volume_without_fingerprint(self) -> Volume | None:
+        """One of the volumes that came before fingerprints were taken, if there is any left."""
+        query = select(Volume).where(Volume.id.not_in(select(Fingerprint.volume_id))).limit(1)
+        with self.reading() as session:
+            return session.scalar(query)
 
     def withdrawals(self, volume_ids: Sequence[str]) -> dict[str, Withdrawal]:
         """The withdrawals of those of the volumes that were withdrawn."""
