@@ -14,7 +14,7 @@ MODELS := $(patsubst %/model.yaml,%,$(wildcard models/*/model.yaml))
 # What is installed must not depend on what else the caller's shell has set up.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help setup demo up test check lint contract protos chart images bundle locks docs format train bench-labels bench-attention bench-serving clean
+.PHONY: help setup demo up test check lint contract protos chart images bundle locks docs format train bench-labels bench-attention bench-detection bench-serving clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -79,6 +79,9 @@ bench-labels: $(READY) ## what labels cost, step by step, against what people ru
 
 bench-attention: $(READY) ## attention against plain NumPy and SciPy (half an hour)
 	@PYTHONPATH=.:gen $(BIN)/python -m benchmarks.attention
+
+bench-detection: $(READY) ## how well attention finds errors; CASES=<folder of label cases> judges it on those (minutes)
+	@PYTHONPATH=.:gen $(BIN)/python -m benchmarks.error_detection $(if $(CASES),--cases "$(CASES)")
 
 bench-serving: $(READY) ## what serving costs against MONAI's sliding window and patches (20 minutes)
 	@PYTHONPATH=.:gen $(BIN)/python -m benchmarks.serving

@@ -1,0 +1,1 @@
+"""How well attention finds the errors of labels: planted ones, and those of the project's own networks."""

@@ -1,0 +1,90 @@
+"""What is compared: the product's profiles, and simpler ways to point at errors."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+from scipy import ndimage
+
+from benchmarks.error_detection.cases import Array, Mask
+from services.core.boxes import Boxed
+from services.core.components import largest_component
+from services.core.ensemble import Ensemble
+from services.uncertainty import thresholds
+from services.uncertainty.attention import OrganAttention
+from services.uncertainty.profiles import find
+
+PROFILES = ("parity", "calibrated")
+PARTS = ("entropy only", "disagreement only")
+CONTROLS = ("whole organs", "random boxes")
+METHODS = PROFILES + PARTS + CONTROLS
+_BOX_MM = 20.0
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What each method marks in one organ, boolean (k, j, i), and the calibrated heat as it is stored."""
+
+    label: Mask
+    attention: dict[str, Mask]
+    heat: Array
+
+
+def marks(ensemble: Ensemble, organs: Sequence[str], seed: int) -> Iterator[tuple[str, Marks]]:
+    """All methods on one ensemble, organ by organ."""
+    rng = np.random.default_rng([seed, 13])
+    profiles: dict[str, dict[str, OrganAttention]] = {
+        name: {found.score.organ: found for found in find(name).attend(ensemble, organs, None)} for name in PROFILES
+    }
+    for organ in organs:
+        label = whole(final_label(ensemble, organ), ensemble) > 0
+        attention = {name: whole(profiles[name][organ].heat, ensemble) > 0 for name in PROFILES}
+        attention |= _signs(ensemble, organ)
+        attention["whole organs"] = label
+        attention["random boxes"] = _boxes(rng, label, attention["calibrated"], ensemble)
+        yield organ, Marks(label, attention, whole(profiles["calibrated"][organ].heat, ensemble))
+
+
+def final_label(ensemble: Ensemble, organ: str) -> Boxed:
+    """The ensemble's label: the largest component of where the mean is above one half."""
+    sums = ensemble.sums(organ).astype(np.int32)
+    return largest_component((2 * sums > 255 * len(ensemble.having(organ))).astype(np.uint8))
+
+
+def whole(part: Boxed, ensemble: Ensemble) -> Array:
+    """A box on the whole grid."""
+    array = np.zeros(ensemble.geometry.array_shape, np.uint8)
+    if part.voxels.size:
+        array[part.slices] = part.voxels
+    return array
+
+
+def _signs(ensemble: Ensemble, organ: str) -> dict[str, Mask]:
+    """The two signs of the parity rule, each by itself."""
+    stack = np.stack([member.channel(organ) for member in ensemble.having(organ)])
+    models = len(stack)
+    p = np.arange(1, 256) / 255
+    stored = np.concatenate([[0], np.floor(-255 * p * np.log(p))]).astype(np.int32)
+    unsure = stored[stack].sum(0) >= thresholds.uncertainty(models).least
+    total, squares = stack.sum(0, dtype=np.int32), (stack.astype(np.int32) ** 2).sum(0)
+    differ = models * squares - total**2 >= thresholds.inconsistency(models).least
+    return {"entropy only": _opened(unsure), "disagreement only": _opened(differ)}
+
+
+def _opened(mask: Mask) -> Mask:
+    eroded = ndimage.minimum_filter(mask.astype(np.uint8), 5, mode="constant", cval=0)
+    return cast(Mask, ndimage.maximum_filter(eroded, 5, mode="constant", cval=0) > 0)
+
+
+def _boxes(rng: np.random.Generator, label: Mask, like: Mask, ensemble: Ensemble) -> Mask:
+    """Cubes at random places on the organ, as much volume as the calibrated profile asks for."""
+    result, wanted = np.zeros(label.shape, bool), np.count_nonzero(like)
+    places = np.argwhere(label)
+    if not len(places):
+        return result
+    half = [max(1, round(_BOX_MM / 2 / s)) for s in ensemble.geometry.spacing_mm[::-1]]
+    while np.count_nonzero(result) < wanted:
+        centre = places[rng.integers(len(places))]
+        result[tuple(slice(max(0, c - h), c + h) for c, h in zip(centre, half, strict=True))] = True
+    return result
