@@ -87,17 +87,44 @@ def tissue_mm3(found: Profile) -> list[float]:
     return [float(volume) for volume in found.sum(axis=0, dtype=np.float64) * STEP_MM]
 
 
+@dataclass(frozen=True)
+class Sought:
+    """A profile, made ready to be looked for in many others: as it is and reversed, each also half a sample on.
+
+    Half a sample, because a crop need not begin at a multiple of 2 mm.
+    """
+
+    turns: tuple[tuple[bool, float, Profile, npt.NDArray[np.float64]], ...]
+
+    @classmethod
+    def of(cls, profile: Profile) -> "Sought":
+        """Make a profile ready."""
+        turns = []
+        for is_reversed in (False, True):
+            turned = np.ascontiguousarray(profile[::-1]) if is_reversed else profile
+            for shift, samples in ((0.0, turned), (0.5, (turned[1:] + turned[:-1]) / 2)):
+                turns.append((is_reversed, shift, samples, sums(samples)))
+        return cls(tuple(turns))
+
+    def within(self, first: Profile, first_sums: npt.NDArray[np.float64]) -> Match | None:
+        """How the profile agrees with another one where they agree best, or None if they are not of one scan."""
+        found: Match | None = None
+        for is_reversed, shift, samples, of_samples in self.turns:
+            limit = found.difference if found else NEAR
+            difference, common, offset = _agreement(first, samples, first_sums, of_samples, limit)
+            if difference < limit:
+                found = Match(difference, common * STEP_MM, (offset - shift) * STEP_MM, is_reversed)
+        return found
+
+
 def match(first: Profile, second: Profile) -> Match | None:
     """How two profiles agree where they agree best, or None if they are not of one scan."""
-    found: Match | None = None
-    for is_reversed in (False, True):
-        turned = np.ascontiguousarray(second[::-1]) if is_reversed else second
-        for shift in (0.0, 0.5):  # half a sample, because a crop need not begin at a multiple of 2 mm
-            other = (turned[1:] + turned[:-1]) / 2 if shift else turned
-            difference, samples, offset = _agreement(first, other, _sums(first), _sums(other))
-            if difference < (found.difference if found else NEAR):
-                found = Match(difference, samples * STEP_MM, (offset - shift) * STEP_MM, is_reversed)
-    return found
+    return Sought.of(second).within(first, sums(first))
+
+
+def sums(of: Profile) -> npt.NDArray[np.float64]:
+    """Area of all tissues in the samples before each one, and at the end in all."""
+    return np.concatenate([[0.0], np.cumsum(of.sum(axis=1, dtype=np.float64))])
 
 
 def _canonical(
@@ -115,11 +142,6 @@ def _weights() -> npt.NDArray[np.float64]:
     """How much a block of every whole HU from 0 to the last knot counts for each tissue, shape (HU, tissues)."""
     hu = np.arange(KNOTS_HU[-1] + 1)
     return np.stack([np.interp(hu, KNOTS_HU, np.arange(len(KNOTS_HU)) == n) for n in range(1, len(KNOTS_HU))], axis=1)
-
-
-def _sums(of: Profile) -> npt.NDArray[np.float64]:
-    """Area of all tissues in the samples before each one, and at the end in all."""
-    return np.concatenate([[0.0], np.cumsum(of.sum(axis=1, dtype=np.float64))])
 
 
 @njit(nogil=True, cache=True)
@@ -142,10 +164,10 @@ def _histograms(voxels, highest, block):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _agreement(first, second, first_sums, second_sums):  # type: ignore[no-untyped-def]
+def _agreement(first, second, first_sums, second_sums, most):  # type: ignore[no-untyped-def]
     """(difference, samples in common, sample of the first at which the second begins) where it is least.
 
-    The difference is 2 where the limit of `NEAR` is not kept.
+    The difference is 2 where it is not below `most` and the limit for short overlaps.
     """
     least = int(LEAST_OVERLAP_MM / STEP_MM)
     best, best_samples, best_offset = 2.0, 0, 0
@@ -157,7 +179,7 @@ def _agreement(first, second, first_sums, second_sums):  # type: ignore[no-untyp
         total = first_sums[high] - first_sums[low] + second_sums[high - offset] - second_sums[low - offset]
         if total / 2 < _LEAST_MM2 * samples:
             continue
-        limit = min(best, NEAR * min(1.0, samples * STEP_MM / SURE_OVERLAP_MM)) * total / 2
+        limit = min(best, most, NEAR * min(1.0, samples * STEP_MM / SURE_OVERLAP_MM)) * total / 2
         apart = 0.0
         for sample in range(low, high):
             for tissue in range(first.shape[1]):

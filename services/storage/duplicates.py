@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -43,7 +44,7 @@ class Duplicates:
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
-        self._known: dict[str, tuple[str, fingerprint.Profile, float]] = {}
+        self._known: dict[str, _Known] = {}
         self._lock = threading.Lock()
 
     def of(self, name: str) -> list[pb.Duplicate]:
@@ -85,7 +86,14 @@ class Duplicates:
                     self._known[found.volume_id] = (found.canonical_digest, profile_of(found), found.floor_mm)
 
     def _compare(self, volume_id: str) -> None:
-        pairs = [pair for other in list(self._known) if other != volume_id and (pair := self._pair(other, volume_id))]
+        mine = self._known[volume_id]
+        sought = fingerprint.Sought.of(mine.profile)
+        others = [(id_, known) for id_, known in self._known.items() if id_ != volume_id]
+        pairs = [_pair(id_, known, volume_id, mine, sought) for id_, known in others]
+        self._record(volume_id, [pair for pair in pairs if pair])
+
+    def _record(self, volume_id: str, pairs: list[pb.Duplicate]) -> None:
+        """Keep the pairs of a volume, the older one first, and that it was compared."""
         with self._catalog.reading() as session:
             ages = {
                 id_: session.get_one(Volume, id_).create_time for pair in pairs for id_ in (pair.first, pair.second)
@@ -99,32 +107,42 @@ class Duplicates:
                 for pair in pairs:
                     names = (DuplicatePair.first == pair.first, DuplicatePair.second == pair.second)
                     if session.scalar(select(DuplicatePair.sequence).where(*names)) is None:
-                        session.add(DuplicatePair(first=pair.first, second=pair.second, record=_record(pair)))
+                        session.add(DuplicatePair(first=pair.first, second=pair.second, record=_json(pair)))
                 mine = update(Fingerprint).where(Fingerprint.volume_id == volume_id)
                 session.execute(mine.values(is_compared=True))
         except IntegrityError:  # another process found the same pair a moment ago; the next call ends this one
             return
 
-    def _pair(self, first: str, second: str) -> pb.Duplicate | None:
-        (one_digest, one, one_floor), (two_digest, two, two_floor) = self._known[first], self._known[second]
-        apart = two_floor - one_floor
-        if one_digest == two_digest:
-            length = len(one) * fingerprint.STEP_MM
-            kind = pb.Duplicate.KIND_EXACT
-            return pb.Duplicate(first=first, second=second, kind=kind, overlap_mm=length, header_offset_mm=apart)
-        match = fingerprint.match(one, two)
-        if match is None:
-            return None
-        return pb.Duplicate(
-            first=first,
-            second=second,
-            kind=pb.Duplicate.KIND_NEAR,
-            difference=match.difference,
-            overlap_mm=match.overlap_mm,
-            # Of a volume that stands on its head nobody can say how far off it is.
-            header_offset_mm=0.0 if match.is_reversed else apart - match.offset_mm,
-            is_reversed=match.is_reversed,
-        )
+
+@dataclass(frozen=True)
+class _Known:
+    """One volume's fingerprint, ready for comparison. `floor_mm` is where its header says that it begins below."""
+
+    digest: str
+    profile: fingerprint.Profile
+    sums: npt.NDArray[np.float64]
+    floor_mm: float
+
+
+def _pair(first: str, one: _Known, second: str, two: _Known, sought: fingerprint.Sought) -> pb.Duplicate | None:
+    """What makes two volumes one scan, if anything; `sought` is the second's profile."""
+    apart = two.floor_mm - one.floor_mm
+    if one.digest == two.digest:
+        length, kind = len(one.profile) * fingerprint.STEP_MM, pb.Duplicate.KIND_EXACT
+        return pb.Duplicate(first=first, second=second, kind=kind, overlap_mm=length, header_offset_mm=apart)
+    match = sought.within(one.profile, one.sums)
+    if match is None:
+        return None
+    return pb.Duplicate(
+        first=first,
+        second=second,
+        kind=pb.Duplicate.KIND_NEAR,
+        difference=match.difference,
+        overlap_mm=match.overlap_mm,
+        # Of a volume that stands on its head nobody can say how far off it is.
+        header_offset_mm=0.0 if match.is_reversed else apart - match.offset_mm,
+        is_reversed=match.is_reversed,
+    )
 
 
 def grouped(pairs: Sequence[pb.Duplicate]) -> list[pb.DuplicateGroup]:
@@ -140,7 +158,7 @@ def grouped(pairs: Sequence[pb.Duplicate]) -> list[pb.DuplicateGroup]:
     ]
 
 
-def _record(pair: pb.Duplicate) -> str:
+def _json(pair: pb.Duplicate) -> str:
     return json_format.MessageToJson(pair, indent=None)
 
 
