@@ -38,15 +38,15 @@ def box_of(mask: Mask, spacing: Spacing, margin_mm: float) -> tuple[slice, ...]:
 
 
 def signed_distance(mask: Mask, spacing: Spacing) -> Array:
-    """Signed distance to the border in mm, positive inside."""
+    """Signed distance to the border in mm, positive inside, float32."""
     inside = ndimage.distance_transform_edt(mask, spacing)
     outside = ndimage.distance_transform_edt(~mask, spacing)
-    return cast(Array, np.where(mask, inside, -outside).astype(np.float32))
+    return np.where(mask, inside, -outside).astype(np.float32)
 
 
 def _surface_point(rng: np.random.Generator, mask: Mask) -> Array:
     shell = np.argwhere(mask & ~ndimage.binary_erosion(mask))
-    return shell[rng.integers(len(shell))]
+    return cast(Array, shell[rng.integers(len(shell))])
 
 
 def ball(shape: tuple[int, ...], centre: Sequence[float], radii_mm: Sequence[float], spacing: Spacing) -> Mask:
