@@ -43,10 +43,13 @@ def demonstration_models() -> list[Model]:
 class Models(Values):
     """Where the models come from; an init container fetches them and refuses any that is not what its digest says."""
 
+    source: Literal["image", "storage"] = "image"
+    """"image": from the folder /models of `image`. "storage": objects that `atlas store-model` has stored."""
     image: Image = Image(repository="abdomenatlas/models")
     """Image with the models in its folder /models; whatever image has that, `sh` and `sha256sum` will do."""
     load: list[Model] = demonstration_models()
-    """Name and digest of every model that is loaded; by default the demonstration networks, not for clinical use."""
+    """Name and digest of every model that is loaded; by default the demonstration networks, not for clinical use. From
+    storage, the digest is the one that `atlas store-model` prints."""
     size: Quantity = "8Gi"
     """Room for the models in a pod."""
 

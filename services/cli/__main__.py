@@ -11,6 +11,7 @@ from services.cli.commands import (
     demo,
     exporting,
     importing,
+    models,
     reporting,
     reviews,
     selftest,
@@ -25,6 +26,7 @@ from services.core.rpc import request_id
 for module in (
     stack,
     importing,
+    models,
     volumes,
     checking,
     comparing,

@@ -34,6 +34,17 @@ def test_calls_of_the_product_are_allowed_at_both_ends_and_no_others(name: str) 
     assert leaving - TEST == entering - {("test", service) for service in SERVICES}
 
 
+def test_triton_reaches_storage_only_where_its_models_come_from_there() -> None:
+    values = merged(profile("production"), {"triton": {"models": {"source": "storage"}}})
+    policies = [m for m in manifests(values) if m["kind"] == "NetworkPolicy"]
+    assert _components(one(policies, "NetworkPolicy", "-triton"), "egress", "to") == {"storage"}
+    assert ("triton", "mutual") in _let_in(one(policies, "NetworkPolicy", "-storage"))
+    pod = pod_of(manifests(values), "triton")
+    (server,) = pod["spec"]["containers"]
+    assert "tls" in {volume["name"] for volume in pod["spec"]["volumes"]}
+    assert "tls" not in {mount["name"] for mount in server["volumeMounts"]}
+
+
 def test_what_no_policy_speaks_of_is_closed() -> None:
     everything = manifests(profile("production"))
     deny = one(everything, "NetworkPolicy", "-default-deny")["spec"]

@@ -2,8 +2,11 @@
 
 import contextlib
 import hashlib
+import json
 import os
 import shutil
+import subprocess
+import sys
 import threading
 import zlib
 from collections.abc import Iterator
@@ -146,6 +149,25 @@ def test_a_model_that_is_not_what_its_digest_says_is_not_served(node: Node, tmp_
     done = run_to_end(node, fetch)
     assert done.returncode == 1
     assert f"The model threshold has the digest {folder_digest(components.MODELS / 'threshold')}" in done.stderr
+
+
+def test_models_come_from_storage_by_their_digest(node: Node, tmp_path: Path) -> None:
+    """`atlas store-model` stores one, and the init container fetches what its digest says or nothing."""
+    source = components.MODELS / "threshold"
+    shutil.copytree(source, tmp_path / "threshold")
+    values = merged(_values(tmp_path, []), {"triton": {"models": {"source": "storage"}}})
+    with running_pod(node, pod_of(manifests(values), "storage")) as storage:
+        storage.wait_started()
+        address = f"127.0.0.1:{node.port('storage', 50051)}"
+        command = [sys.executable, "-m", "services.cli", "store-model", str(tmp_path / "threshold"), "--json"]
+        environment = {**storage.environment, "ATLAS_STORAGE": address}
+        stored = subprocess.run(command, env=environment, capture_output=True, check=True)
+        for model, code in ((json.loads(stored.stdout)[0], 0), ({"name": "threshold", "sha256": "0" * 64}, 1)):
+            values["triton"]["models"]["load"] = [model]
+            (fetch, _) = containers(pod_of(manifests(values), "triton"))
+            done = run_to_end(node, fetch)
+            assert done.returncode == code, done.stderr
+    assert folder_digest(tmp_path / "data" / "threshold") == folder_digest(source)
 
 
 def _values(tmp_path: Path, models: list[Path]) -> Values:

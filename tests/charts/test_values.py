@@ -67,6 +67,7 @@ NEEDS: dict[str, Values] = {
     "scheduler.persistence": {"scheduler": {"replicas": 1, "database": {"kind": "sqlite"}}},
     "scheduler.database.kind": {"scheduler": {"replicas": 1}},
     "triton.autoscaling.hpa": {"triton": {"autoscaling": {"mode": "hpa"}}},
+    "triton.models.source": {"triton": {"models": {"load": [{"name": "own", "sha256": "0" * 64}]}}},
     "triton.replicas": {"triton": {"autoscaling": {"mode": "none"}}},
     "triton.maxUnavailable": {"triton": {"replicas": 3, "autoscaling": {"mode": "none"}}},
     "networkPolicy.kubernetesApi": {"triton": {"autoscaling": {"mode": "scheduler"}}},
