@@ -83,7 +83,9 @@ class Duplicates:
             for start in range(0, len(new), 500):
                 chosen = select(Fingerprint).where(Fingerprint.volume_id.in_(new[start : start + 500]))
                 for found in session.scalars(chosen):
-                    self._known[found.volume_id] = (found.canonical_digest, profile_of(found), found.floor_mm)
+                    profile = profile_of(found)
+                    known = _Known(found.canonical_digest, profile, fingerprint.sums(profile), found.floor_mm)
+                    self._known[found.volume_id] = known
 
     def _compare(self, volume_id: str) -> None:
         mine = self._known[volume_id]
