@@ -56,7 +56,11 @@ def _run(case: Path, step: str, contender: str) -> Result:
 
 
 def _notes(result: Result) -> str:
-    shown = {k: v for k, v in result.items() if k not in ("seconds", "runs", "extra_mb", "peak_mb", "digest", "scores")}
+    shown = {
+        k: v
+        for k, v in result.items()
+        if k not in ("seconds", "runs", "extra_mb", "peak_mb", "output_mb", "digest", "scores")
+    }
     return ", ".join(
         f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in shown.items()
     )
@@ -78,11 +82,13 @@ def _summary(found: dict[str, Result]) -> dict[str, Any]:
         return found.get(name, {}).get(of)
 
     both = (SMOOTH, NETWORKS)
-    extras = [fact(f"inverse/ours-{s}", "extra_mb") for s in both]
+    extras = [
+        found[name]["extra_mb"] - found[name]["output_mb"] for s in both if (name := f"inverse/ours-{s}") in found
+    ]
     summary = {
         "inverse_vs_monai": worst([ratio(f"inverse/monai-{s}", f"inverse/ours-{s}") for s in both]),
         "inverse_vs_nnunet": worst([ratio(f"inverse/nnunet-{s}", f"inverse/ours-{s}") for s in both]),
-        "inverse_extra_mb": max((round(mb) for mb in extras if mb is not None), default=None),
+        "inverse_extra_mb": max(map(round, extras), default=None),
         "inverse_vs_monai_smooth": ratio(f"inverse/monai-{SMOOTH}", f"inverse/ours-{SMOOTH}"),
         "inverse_vs_monai_from_files": worst(
             [ratio(f"inverse/monai-{s}", f"inverse/ours_from_files-{s}") for s in both]

@@ -101,12 +101,17 @@ def plain(case: Case, source: str) -> tuple[LabelMap, npt.NDArray[np.bool_]]:
     clear = np.ones(labels.shape, np.bool_)
     for channel, organ in enumerate(ORGANS):
         sums = sum(np.asarray(m.channel(organ), np.float64) for m in case.ensemble(source).members)
-        for start in range(0, len(labels), 10):
-            part = slice(start, start + 10)
-            where = np.meshgrid(positions[0][part], positions[1], positions[2], indexing="ij")
+        # Beyond a voxel around what is not 0, everything is 0.
+        box = [np.flatnonzero(sums.any(axis=tuple({0, 1, 2} - {axis})))[[0, -1]] + (-1, 1) for axis in range(3)]
+        planes, rows, columns = (
+            np.flatnonzero((p >= ends[0]) & (p <= ends[1])) for p, ends in zip(positions, box, strict=True)
+        )
+        for start in range(0, len(planes), 10):
+            part = np.ix_(planes[start : start + 10], rows, columns)
+            where = np.meshgrid(*(p[index.ravel()] for p, index in zip(positions, part, strict=True)), indexing="ij")
             values = ndimage.map_coordinates(sums, where, order=1, mode="nearest", prefilter=False)
             above = 2 * values > 255 * len(MODELS)
-            labels[part][(labels[part] == 0) & above] = channel + 1
+            labels[part] = np.where((labels[part] == 0) & above, channel + 1, labels[part])
             clear[part] &= np.abs(values - 127.5 * len(MODELS)) > _NOISE
     return labels, clear
 
@@ -120,14 +125,17 @@ def _agreement(case: Case, labels: LabelMap, source: str) -> dict[str, Any]:
     }
 
 
-def _kept(case: Case, labels: LabelMap, source: str, name: str) -> dict[str, Any]:
+def _kept(case: Case, labels: LabelMap, source: str) -> dict[str, Any]:
     """How many of the foreground voxels have another label than ours."""
     own = ours(case, source)()
-    return {"differing": float((own != labels).sum() / np.count_nonzero(own)), "of": name}
+    return {
+        "differing": float((own != labels).sum() / np.count_nonzero(own)),
+        "output_mb": labels.nbytes / 2**20,
+    }
 
 
 def _digest(labels: LabelMap) -> dict[str, Any]:
-    return {"labelled": int(np.count_nonzero(labels))}
+    return {"labelled": int(np.count_nonzero(labels)), "output_mb": labels.nbytes / 2**20}
 
 
 def _ranks() -> npt.NDArray[np.int16]:
@@ -145,9 +153,7 @@ def _paint_warm() -> None:
 CONTENDERS = {
     f"{contender.__name__}-{source}": Contender(
         partial(contender, source=source),
-        partial(_agreement, source=source)
-        if contender in (ours, ours_from_files)
-        else partial(_kept, source=source, name=contender.__name__),
+        partial(_agreement, source=source) if contender in (ours, ours_from_files) else partial(_kept, source=source),
     )
     for source in (SMOOTH, NETWORKS)
     for contender in (ours, ours_from_files, monai, nnunet)
