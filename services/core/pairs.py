@@ -6,10 +6,11 @@ import numpy as np
 import numpy.typing as npt
 
 from services.core.boxes import Boxed, Mask
-from services.core.components import largest_component
+from services.core.components import components
 from services.core.geometry import Geometry
 
 _ONE = np.uint8(1)
+_MOST_COMPONENTS = 8
 _LEAST_SHARE = 0.1
 """A component smaller than this share of the largest is a fragment of one of the two, and not the other organ."""
 _LEAST_APART_MM = 30.0
@@ -32,33 +33,34 @@ class Split:
 def split(mask: Mask, geometry: Geometry) -> Split:
     """Split the mask (k, j, i), 0/1, of a pair on `geometry` into its left and its right organ.
 
-    The two largest 26-connected components are the two organs; which is left follows from the affine. Voxels beyond
-    them go to the organ whose centre is nearer, so that none is lost. One component that lies clearly on one side of
-    the image is the only one there is. One that reaches over both sides, or lies near the middle, is not split.
+    One organ is the largest 26-connected component, the other the largest that lies well beside it, and not above it as
+    a cyst of its own might; which is left follows from the affine. Voxels beyond them go to the organ whose centre is
+    nearer, so that none is lost. One component that lies clearly on one side of the image is the only one there is. One
+    that reaches over both sides, or lies near the middle, is not split.
     """
-    first = largest_component(mask, geometry.orientation)
-    if first.count == 0:
+    found = components(mask, most=_MOST_COMPONENTS)
+    if not found:
         return Split(mask, mask, "Neither of the two is there.")
-    rest = mask.copy()
-    rest[first.slices] &= first.voxels ^ _ONE
-    second = largest_component(rest, geometry.orientation)
+    first = found[0]
     middle = _centre_mm(first, geometry)
-    if second.count >= _LEAST_SHARE * first.count:
+    for second in found[1:]:
         other = _centre_mm(second, geometry)
-        if abs(middle[0] - other[0]) >= _LEAST_APART_MM:
-            return _apart(mask, rest, geometry, (first, middle), (second, other))
+        is_organ = second.count >= _LEAST_SHARE * first.count
+        if is_organ and abs(middle[0] - other[0]) >= _LEAST_APART_MM:
+            return _apart(mask, geometry, (first, middle), (second, other))
     return _single(mask, geometry, first)
 
 
 def _apart(
     mask: Mask,
-    rest: Mask,
     geometry: Geometry,
     first: tuple[Boxed, npt.NDArray[np.float64]],
     second: tuple[Boxed, npt.NDArray[np.float64]],
 ) -> Split:
     (one, one_mm), (two, two_mm) = first, second
-    rest[two.slices] &= two.voxels ^ _ONE
+    rest = mask.copy()
+    for organ in (one, two):
+        rest[organ.slices] &= organ.voxels ^ _ONE
     left_out = np.argwhere(rest)
     to_one = np.zeros(len(left_out), np.bool_)
     if len(left_out):
@@ -68,7 +70,7 @@ def _apart(
     is_one[one.slices] = one.voxels
     is_one[tuple(left_out[to_one].T)] = 1
     is_two = mask & (is_one ^ _ONE)
-    note = "Split into the two largest components; left and right follow from the affine."
+    note = "Split into its largest components; left and right follow from the affine."
     if len(left_out):
         note += f" {len(left_out)} voxels beyond them went to the nearer one."
     # World x grows to the right of the patient.

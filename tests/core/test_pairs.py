@@ -1,8 +1,11 @@
 """Kidneys and lungs that a source did not tell apart."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from services.core import nifti
 from services.core.geometry import Geometry
 from services.core.pairs import split
 from services.synthetic.cases import make_case
@@ -54,6 +57,16 @@ def test_no_voxel_is_lost() -> None:
     assert "2 voxels beyond them" in found.note
 
 
+def test_a_cyst_that_is_larger_than_the_other_kidney_is_not_the_other_kidney() -> None:
+    mask = _pair((10, 30), (70, 80))
+    mask[16:20, :, 5:40] = 1
+    found = split(mask, _grid())
+    assert found.left is not None
+    assert found.right is not None
+    np.testing.assert_array_equal(found.left, _pair((70, 80)))
+    assert found.right[16:20].all(axis=(0, 1))[5:40].all()
+
+
 def test_one_kidney_is_the_one_on_its_side_and_the_other_is_absent() -> None:
     found = split(_pair((10, 30)), _grid())
     assert found.left is not None
@@ -83,3 +96,13 @@ def test_of_a_pair_that_is_not_there_both_are_absent() -> None:
     assert not found.left.any()
     assert found.right is not None
     assert not found.right.any()
+
+
+def test_the_kidneys_of_a_release(real_data: Path) -> None:
+    left, right = (
+        nifti.read_mask(real_data / f"abdomenatlas_masks9/kidney_{side}.nii.gz") for side in ("left", "right")
+    )
+    found = split(left.voxels | right.voxels, left.geometry)
+    assert found.left is not None
+    wrong = np.count_nonzero(found.left != left.voxels) + np.count_nonzero(found.right != right.voxels)
+    assert wrong <= 2 * np.count_nonzero(left.voxels & right.voxels) + 20
