@@ -36,13 +36,12 @@ def main() -> None:
     arguments = parser.parse_args()
     prepare(arguments.case, arguments.models)
     found: dict[str, Result] = {}
-    print(f"{'step':<36}{'seconds':>10}{'extra MB':>10}   ")
+    print(f"{'step':<36}{'seconds':>10}{'of cores':>10}{'extra MB':>10}   ")
     for step in arguments.steps:
         for contender in _STEPS[step]:
             result = found[f"{step}/{contender}"] = _run(arguments.case, step, contender)
-            print(
-                f"{f'{step} {contender}':<36}{result['seconds']:>10.3f}{result['extra_mb']:>10.0f}   {_notes(result)}"
-            )
+            numbers = f"{result['seconds']:>10.3f}{result['cpu_seconds']:>10.3f}{result['extra_mb']:>10.0f}"
+            print(f"{f'{step} {contender}':<36}{numbers}   {_notes(result)}")
             sys.stdout.flush()
     print(json.dumps(_summary(found)))
 
@@ -59,7 +58,7 @@ def _notes(result: Result) -> str:
     shown = {
         k: v
         for k, v in result.items()
-        if k not in ("seconds", "runs", "extra_mb", "peak_mb", "output_mb", "digest", "scores")
+        if k not in ("seconds", "cpu_seconds", "runs", "extra_mb", "peak_mb", "output_mb", "digest", "scores")
     }
     return ", ".join(
         f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in shown.items()
