@@ -1,6 +1,7 @@
 """Label files whose header contradicts the CT's."""
 
 from collections.abc import Callable
+from itertools import permutations, product
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,21 @@ def test_axes_that_are_exchanged_are_followed(case: SyntheticCase) -> None:
     swap = np.eye(4)[[2, 1, 0, 3]]
     laid = lay(case, np.ascontiguousarray(mask(case).transpose(2, 1, 0)), case.geometry.matrix @ swap, ct_voxels=never)
     np.testing.assert_array_equal(laid.voxels, mask(case))
+
+
+@pytest.mark.parametrize("axes", list(permutations(range(3))))
+def test_any_order_of_axes_gives_the_same_labels(case: SyntheticCase, axes: tuple[int, int, int]) -> None:
+    """48 ways to lay the same mask into an array, each with a header that says so."""
+    for flips in product((False, True), repeat=3):
+        index = np.zeros((4, 4))
+        index[3, 3] = 1
+        for new, old in enumerate(axes):  # array axes, (k, j, i)
+            index[2 - old, 2 - new] = -1 if flips[new] else 1
+            index[2 - old, 3] = mask(case).shape[old] - 1 if flips[new] else 0
+        turns = tuple(slice(None, None, -1 if flip else 1) for flip in flips)
+        turned = np.ascontiguousarray(mask(case).transpose(axes)[turns])
+        laid = lay(case, turned, case.geometry.matrix @ index)
+        np.testing.assert_array_equal(laid.voxels, mask(case))
 
 
 @pytest.mark.parametrize("organ", ["liver", "aorta", "kidney_left"])
