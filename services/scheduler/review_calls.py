@@ -49,7 +49,7 @@ class ReviewCalls:
         """ClaimReview."""
         key, lease, now = _key(request.name), _lease(request, request.lease), self._clock()
         # By the rule for a label version's author, so that whoever may claim may hand in.
-        reviewer = require_text(request.reviewer, "reviewer", required=True)
+        reviewer = require_text(request.reviewer or identity.actor(), "reviewer", required=True)
         identity.require_acting_as(reviewer, "reviewer")
         with self._database.change() as session:
             row = desk.claim(session, key, reviewer, lease, now)

@@ -94,7 +94,9 @@ def test_an_annotator_reviews_as_themselves_alone(scheduler: Closed) -> None:
     assert refused(lambda: vic.ClaimReview(sched.ClaimReviewRequest(name=name, reviewer="vic"))) == (
         Reason.PERMISSION_DENIED
     )
-    token = ann.ClaimReview(sched.ClaimReviewRequest(name=name, reviewer="ann")).fencing_token
+    claimed = ann.ClaimReview(sched.ClaimReviewRequest(name=name))
+    assert claimed.review.reviewer == "ann"
+    token = claimed.fencing_token
     accept = sched.SubmitReviewRequest(name=name, fencing_token=token, decision=sched.Review.DECISION_ACCEPTED)
     for attempt in (
         lambda: bob.RenewReview(sched.RenewReviewRequest(name=name, fencing_token=token)),

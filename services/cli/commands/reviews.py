@@ -63,7 +63,7 @@ def list_(
 @_app.command()
 def claim(
     review: Annotated[str, typer.Argument(metavar="REVIEW", help="The review's name, as `list` shows it.")],
-    reviewer: Annotated[str, typer.Option(help="Who claims it.")],
+    reviewer: Annotated[str, typer.Option(help="Who claims it; the name in your token by default.")] = "",
     to: Annotated[Path | None, typer.Option(help="Download CT, labels and attention into this folder.")] = None,
     minutes: Minutes = 60,
     state: State = STATE,
@@ -87,7 +87,7 @@ def claim(
     if to:
         to.mkdir(parents=True, exist_ok=True)
         # First of all: whoever is cut off in the download still holds the token.
-        Note(taken.name, claimed.fencing_token, reviewer, taken.volume, taken.label_version).write(to)
+        Note(taken.name, claimed.fencing_token, taken.reviewer, taken.volume, taken.label_version).write(to)
         with counted("Downloading") as progress:
             task = progress.add_task("", total=None)
             fill(connection, taken, to, lambda name: progress.update(task, description=name))

@@ -1598,7 +1598,7 @@ class ClaimReviewRequest(_message.Message):
     name: _builtins.str
     """"campaigns/{campaign}/reviews/{review}"."""
     reviewer: _builtins.str
-    """Who claims it; 1 to 128 characters."""
+    """Who claims it; 1 to 128 characters. Empty means whoever the call's token names. An annotator may name nobody else."""
     @_builtins.property
     def lease(self) -> _duration_pb2.Duration:
         """How long the lease lasts; not set means one hour; from one second to one day."""
