@@ -94,15 +94,22 @@ def _card(model: Model) -> Card:
 def _require_volumes(volumes: Sequence[str], workers: Workers) -> None:
     if len(volumes) <= _FEW:
         for volume in volumes:
-            workers.volume(volume)
+            found = workers.volume(volume)
+            if found.HasField("withdrawal"):
+                raise AtlasError(
+                    Reason.FIELD_INVALID,
+                    f"{volume} was withdrawn: {found.withdrawal.reason}",
+                    field="volumes",
+                    remedy="Leave it out.",
+                )
         return
     missing = set(volumes).difference(workers.volumes())
     if missing:
         raise AtlasError(
             Reason.RESOURCE_NOT_FOUND,
-            f"Storage has no {min(missing)!r}; {len(missing)} volumes are missing in all.",
+            f"Storage has no {min(missing)!r}, or it was withdrawn; {len(missing)} volumes are missing in all.",
             field="volumes",
-            remedy="Import them first.",
+            remedy="Import them first, and leave out what was withdrawn.",
         )
 
 

@@ -212,3 +212,14 @@ def test_volumes_without_labels_are_left_out_by_name(archive: Archive) -> None:
     contents = read_contents(archive.connection, CAMPAIGN)
     assert [case.volume.name for case in contents.cases] == ["volumes/case-a"]
     assert contents.left_out == {"volumes/case-b": "Too large."}
+
+
+def test_withdrawn_volumes_are_left_out_and_the_others_keep_their_numbers(archive: Archive) -> None:
+    before = {case.volume.name: case.number for case in read_contents(archive.connection, CAMPAIGN).cases}
+    archive.records["volumes/case-a"].withdrawal.reason = "consent was taken back"
+    contents = read_contents(archive.connection, CAMPAIGN)
+    assert {case.volume.name: case.number for case in contents.cases} == {"volumes/case-b": before["volumes/case-b"]}
+    assert contents.left_out == {"volumes/case-a": "withdrawn: consent was taken back"}
+    archive.records["volumes/case-b"].withdrawal.reason = "too"
+    with pytest.raises(AtlasError, match="was withdrawn"):
+        read_contents(archive.connection, CAMPAIGN)

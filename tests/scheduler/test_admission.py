@@ -1,12 +1,14 @@
 """What CreateCampaign and SubmitReview refuse, asked of the twins of the other services."""
 
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as pb
+from abdomenatlas.storage.v1 import storage_pb2
 from services.core.errors import AtlasError, Reason
 from services.core.rpc import request_id
 from services.scheduler import admission, campaigns
@@ -122,7 +124,7 @@ def test_many_volumes_are_looked_up_by_listing(world: World, asked: Workers) -> 
     world.sources.update(dict.fromkeys(names, ()))
     volumes = [f"volumes/{name}" for name in names]
     assert len(admission.plan(request(volumes=volumes), asked).volumes) == 2500
-    with pytest.raises(AtlasError, match=r"'volumes/n9999'; 1 volumes") as refused:
+    with pytest.raises(AtlasError, match=r"'volumes/n9999', or it was withdrawn; 1 volumes") as refused:
         admission.plan(request(volumes=[*volumes, "volumes/n9999"]), asked)
     assert refused.value.reason == Reason.RESOURCE_NOT_FOUND
 
@@ -152,3 +154,11 @@ def test_what_is_left_out_has_a_default(fields: dict[str, Any], expected: Acquis
 def test_the_fingerprint_leaves_the_request_id_out() -> None:
     assert admission.fingerprint(request(request_id="1")) == admission.fingerprint(request(request_id="2"))
     assert admission.fingerprint(request()) != admission.fingerprint(request(review_share=0.05))
+
+
+def test_a_withdrawn_volume_is_not_taken_into_a_campaign() -> None:
+    mark = storage_pb2.Withdrawal(reason="consent was taken back", author="ana")
+    storage: Any = SimpleNamespace(volume=lambda name: storage_pb2.Volume(name=name, withdrawal=mark))
+    with pytest.raises(AtlasError, match="consent was taken back") as caught:
+        admission._require_volumes(["volumes/a"], storage)
+    assert (caught.value.reason, caught.value.field) == (Reason.FIELD_INVALID, "volumes")

@@ -40,7 +40,7 @@ class Contents:
     class_map: classmaps.ClassMap
     cases: tuple[ReleaseCase, ...]
     left_out: dict[str, str]
-    """Volumes of the campaign without labels, and why."""
+    """Volumes of the campaign without labels or withdrawn, and why."""
 
 
 def read_contents(connection: Connection, campaign: str) -> Contents:
@@ -66,8 +66,16 @@ def read_contents(connection: Connection, campaign: str) -> Contents:
             field=campaign,
             remedy="Follow it with `atlas campaign watch`.",
         )
-    cases = tuple(_case(connection, number, item, done) for number, item in enumerate(labelled, start=1))
     left_out = {item.volume: item.error or "no labels yet" for item in items if not item.label_version}
+    found = [_case(connection, number, item, done) for number, item in enumerate(labelled, start=1)]
+    withdrawn = [case.volume for case in found if case.volume.HasField("withdrawal")]
+    left_out |= {volume.name: f"withdrawn: {volume.withdrawal.reason}" for volume in withdrawn}
+    # A case keeps its number when another one is withdrawn.
+    cases = tuple(case for case in found if case.volume not in withdrawn)
+    if not cases:
+        message = "Every labelled volume of this campaign was withdrawn."
+        remedy = "Make a campaign of other volumes."
+        raise AtlasError(Reason.CAMPAIGN_STATE, message, field=campaign, remedy=remedy)
     return Contents(record, classmaps.load(cases[0].labels.class_map), cases, left_out)
 
 
