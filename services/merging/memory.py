@@ -12,9 +12,10 @@ def needed_bytes(ct: Geometry, grid: Geometry | None, *, organs: int, compressed
     # The mask, its runs if every second voxel is set, its largest component, and combined_labels.
     at_work = 11 * ct.voxel_count
     done = (organs + 1) * ct.voxel_count // 2
-    sums = 4 * grid.voxel_count if grid else 0
+    # Slabs of 32 slices and one more: those of up to 16 models, read and in order, and their sums.
+    slabs = 34 * 33 * grid.shape[0] * grid.shape[1] if grid else 0
     # While a file is put together from chunks it is there twice.
-    return 2 * compressed_bytes + at_work + done + sums
+    return 2 * compressed_bytes + at_work + done + slabs
 
 
 def needed_to_compare_bytes(ct: Geometry, *, compressed_bytes: int) -> int:

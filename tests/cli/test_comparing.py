@@ -113,8 +113,9 @@ def test_groups_by_dataset_phase_and_spacing(write: Write, tmp_path: Path) -> No
     assert set(groups["spacing"]) == {"up to 1.5 mm", "1.5 to 3 mm", "over 3 mm"}
     assert groups["phase"]["portal"][0]["cases"] == 2
     assert groups["phase"]["arterial"][0]["dsc"]["mean"] < groups["phase"]["portal"][0]["dsc"]["mean"]
-    shown = atlas(truth, other, "--metadata", table).stdout
-    assert "phase: portal" in shown
+    table.rename(truth / "metadata.csv")
+    shown = atlas(truth, other).stdout
+    assert "phase: portal" in shown, "the table of a release was not found"
     assert "dataset: amos22" in shown
 
 

@@ -9,7 +9,7 @@ import typer
 
 from abdomenatlas.merging.v1 import merging_pb2 as pb
 from services.cli.commands.options import STATE, Json, State
-from services.cli.comparison.cases import CaseMasks, find_cases, read_metadata
+from services.cli.comparison.cases import METADATA, CaseMasks, find_cases, read_metadata
 from services.cli.comparison.output import as_data, group_tables, organ_table, write_csv
 from services.cli.comparison.rows import Refusal, Row, compare_cases
 from services.cli.connection import Connection
@@ -42,7 +42,10 @@ def run(
         str, typer.Option(help="Class map with the organs' names, and the ids of combined_labels files.")
     ] = "abdomenatlas-1.1",
     metadata: Annotated[
-        Path | None, typer.Option(help='CSV with a column "case" and "dataset" or "phase", for the groups.')
+        Path | None,
+        typer.Option(
+            help=f'CSV with a column "case" and "dataset" or "phase", for the groups; {METADATA} in REFERENCE.'
+        ),
     ] = None,
     csv: Annotated[Path | None, typer.Option(help="Write one line for each case and organ into this file.")] = None,
     state: State = STATE,
@@ -105,6 +108,8 @@ def _compare_folders(
         second = {next(iter(first)): next(iter(second.values()))}
     _tell("cases", folders[0], set(first) - set(second))
     _tell("cases", folders[1], set(second) - set(first))
+    if metadata is None and (folders[0] / METADATA).is_file():
+        metadata = folders[0] / METADATA
     if metadata:
         facts = read_metadata(metadata)
         first = {name: CaseMasks(c.masks, c.label_map, c.facts | facts.get(name, {})) for name, c in first.items()}

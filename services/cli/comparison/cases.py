@@ -14,6 +14,8 @@ from services.core.errors import AtlasError, Reason
 _NO_ORGANS = frozenset({"ct", "combined_labels"})
 FACTS = ("dataset", "phase")
 """What cases are grouped by, besides their spacing."""
+METADATA = "metadata.csv"
+"""Table of the cases of a release."""
 _CASE_COLUMNS = ("case", "case_id", "bdmap_id", "bdmap id", "id")
 
 
@@ -48,20 +50,20 @@ def find_cases(root: Path, class_map: ClassMap) -> dict[str, CaseMasks]:
 
 
 def read_metadata(path: Path) -> dict[str, dict[str, str]]:
-    """The facts of cases in a CSV file with a column `case` (or `BDMAP ID`) and one of `dataset` or `phase`.
+    """The facts of cases in a CSV file with a column `case` (or `BDMAP ID`), and `dataset` or `phase` where there are.
 
-    Raises FIELD_INVALID if it has no such columns.
+    Raises FIELD_INVALID if it has no column of cases.
     """
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows = [{(key or "").strip().lower(): (value or "").strip() for key, value in r.items()} for r in _rows(file)]
     names = rows[0].keys() if rows else ()
     column = next((name for name in _CASE_COLUMNS if name in names), None)
-    if column is None or not any(fact in names for fact in FACTS):
+    if column is None:
         raise AtlasError(
             Reason.FIELD_INVALID,
             "It is no table of cases.",
             field=str(path),
-            remedy=f'Give it a column "case" and at least one of {", ".join(FACTS)}.',
+            remedy=f'Give it a column "case", and {" or ".join(FACTS)}.',
         )
     return {row[column]: {fact: row[fact] for fact in FACTS if row.get(fact)} for row in rows}
 
