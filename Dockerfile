@@ -57,7 +57,9 @@ RUN pip install --no-cache-dir --require-hashes --only-binary :all: -r /tmp/trit
     && pip install --no-cache-dir --require-hashes --no-deps -r /tmp/tritonserver.txt
 COPY . /src
 WORKDIR /src
+# Python inside Triton looks at no PYTHONPATH.
 RUN images/copy-code serving /opt/atlas \
+    && echo /opt/atlas > /opt/venv/lib/python3.11/site-packages/atlas.pth \
     && images/lay-out-triton /opt/venv /opt/tritonserver \
     && pip uninstall -y -q pip setuptools
 
@@ -87,7 +89,8 @@ LABEL org.opencontainers.image.title="abdomenatlas-triton-gpu" \
     org.opencontainers.image.description="AbdomenAtlas: Triton on GPUs"
 COPY images/locks/triton-gpu.txt /tmp/lock.txt
 RUN pip install --no-cache-dir --break-system-packages --require-hashes --only-binary :all: -r /tmp/lock.txt \
-    && rm /tmp/lock.txt
+    && rm /tmp/lock.txt \
+    && echo /opt/atlas > "$(python3 -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/atlas.pth"
 COPY --from=triton-build /opt/atlas /opt/atlas
 ENV PYTHONPATH=/opt/atlas PYTHONDONTWRITEBYTECODE=1 NUMBA_CACHE_DIR=/tmp/numba
 USER 10001:10001
