@@ -141,16 +141,20 @@ def _fills(index: npt.NDArray[np.float64], file: Geometry, ct: Geometry) -> bool
 
 def _spread(labels: Voxels, ct_voxels: npt.NDArray[np.int16]) -> float | None:
     """Standard deviation of HU within a label, clipped to soft tissue, mean over labels by their size."""
-    chosen = labels != 0
-    ids, hu = labels[chosen], np.clip(ct_voxels[chosen], *_TISSUE_HU).astype(np.float64)
-    if len(ids) < _LEAST_VOXELS:
+    count, total, square = (np.zeros(np.iinfo(labels.dtype).max + 1) for _ in range(3))
+    for plane, hu_plane in zip(labels, ct_voxels, strict=True):
+        chosen = plane != 0
+        if not chosen.any():
+            continue
+        ids, hu = plane[chosen], np.clip(hu_plane[chosen], *_TISSUE_HU).astype(np.float64)
+        for sums, weights in ((count, None), (total, hu), (square, hu * hu)):
+            sums += np.bincount(ids, weights, minlength=len(sums))
+    if count.sum() < _LEAST_VOXELS:
         return None
-    count = np.bincount(ids)
     present = count > 0
-    mean = np.bincount(ids, hu)[present] / count[present]
-    square = np.bincount(ids, hu * hu)[present] / count[present]
-    deviation = np.sqrt(np.maximum(square - mean * mean, 0))
-    return float((deviation * count[present]).sum() / len(ids))
+    mean = total[present] / count[present]
+    deviation = np.sqrt(np.maximum(square[present] / count[present] - mean * mean, 0))
+    return float((deviation * count[present]).sum() / count.sum())
 
 
 def _apart_mm(file: Geometry, ct: Geometry) -> float:

@@ -143,9 +143,7 @@ class LabelImport:
         for piece in target.pieces:
             if piece.labels:
                 assert label_map is not None
-                chosen = np.zeros(np.iinfo(label_map.dtype).max + 1, np.uint8)
-                chosen[[label for label in piece.labels if label < len(chosen)]] = 1
-                mask = chosen[label_map]
+                mask = _labelled(label_map, piece.labels)
             else:
                 with self._opened(piece.file) as file:
                     read = nifti.read_mask(file)
@@ -222,7 +220,7 @@ class _Case:
         """Memory of the largest file, of a label map that stays, of masks that are united, and of the array file.
 
         A 0/1 mask of pure noise takes less than half a byte a voxel there, and at its end the array file is copied.
-        Where a header contradicts the CT's, a second copy of the labels and the CT are looked at too.
+        Where a header contradicts the CT's, a second copy of the labels, a comparison and the CT are looked at too.
         """
         needed = max(map(nifti.labels_bytes, self.headers)) * (2 if asked.label_map else 1)
         organs = len(asked.class_map.organs) if asked.label_map else len(asked.masks)
@@ -230,7 +228,7 @@ class _Case:
             # A pair: the mask, what is left of it, and its two sides.
             organs += 4
         if not all(is_plain(header.geometry, self.grid) for header in self.headers):
-            organs += 2 + 2 + 8
+            organs += 2 + 2 + 1
         return needed + organs * self.grid.voxel_count
 
 
@@ -244,6 +242,15 @@ def _told(organ: str, count: int, made: Plan, origin: pb.Origin.ValueType, grid:
         structures=target.structures,
         split_from=target.name if len(target.organs) > 1 else "",
     )
+
+
+def _labelled(voxels: Voxels, labels: Sequence[int]) -> Mask:
+    """Where a label map (k, j, i) holds one of `labels`: uint8, 0 or 1."""
+    found = np.zeros(voxels.shape, np.bool_)
+    for label in labels:
+        if label <= np.iinfo(voxels.dtype).max:
+            found |= voxels == label
+    return found.view(np.uint8)
 
 
 def _occurring(voxels: Voxels) -> list[int]:
