@@ -9,12 +9,14 @@ import pytest
 from PIL import Image
 
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as sched
+from abdomenatlas.storage.v1 import storage_pb2 as pb
+from abdomenatlas.type.v1.geometry_pb2 import VoxelBox
 from services.cli.report.colours import heat_rgba, organ_colour
 from services.cli.report.facts import read_facts
 from services.cli.report.page import render
 from services.cli.report.pictures import ct_picture, heat_picture
 from services.cli.report.scenes import Row, case_rows
-from services.cli.report.story import duration, tell
+from services.cli.report.story import MAX_REGIONS, duration, tell
 from services.core import classmaps
 from tests.cli.archive import CAMPAIGN, Archive
 
@@ -73,6 +75,36 @@ def test_a_revised_case_shows_before_attention_and_after_in_one_place(archive: A
 
 def test_an_unreviewed_case_shows_labels_and_attention(archive: Archive) -> None:
     assert [row.title for row in rows(archive, "volumes/case-a")] == ["Labels", "Attention"]
+
+
+def test_the_places_to_look_at_stand_beside_the_pictures(archive: Archive) -> None:
+    """Most urgent first, with cause, place, box, volume and probability; the pictures go through the first one."""
+    item = next(item for item in archive.items if item.volume == "volumes/case-a")
+    attention = archive.records[item.attention_map]
+    regions = pb.AttentionRegion
+    for rank in range(1, MAX_REGIONS + 3):
+        attention.regions.add(
+            rank=rank,
+            organ="liver",
+            cause=regions.CAUSE_PRIOR if rank == 2 else regions.CAUSE_REMOVE,
+            box=VoxelBox(first=[1, 2, 3], size=[4, 6, 8]),
+            centre_mm=[31.2, -12.0, 5.0],
+            volume_mm3=2100.0,
+            probability=0.83 if rank == 1 else 0.4,
+            message="liver <leaks>" if rank == 2 else "",
+        )
+    attention.region_count = MAX_REGIONS + 5
+    html = page(archive)
+    spacing = np.linalg.norm(np.array(attention.heat.geometry.affine).reshape(3, 4)[:, :3], axis=0)
+    box = " x ".join(f"{n * mm:.0f}" for n, mm in zip((4, 6, 8), spacing, strict=True))
+    table = html[html.index('class="regions"') :]
+    first = table[table.index("<tbody>") : table.index("</tr>", table.index("<tbody>"))]
+    for text in ("liver", "the networks doubt that it is here", "R 31, P 12, S 5", box, "2.1", "83 %"):
+        assert text in first
+    assert "liver &lt;leaks&gt;" in table
+    assert table.count("the networks doubt") == MAX_REGIONS - 1
+    assert "And 5 more" in table
+    assert rows(archive, item.volume)[0].caption == "through the place to look at first, in liver"
 
 
 def test_left_of_the_patient_is_on_the_viewers_right(archive: Archive) -> None:

@@ -59,13 +59,14 @@ class Row:
 def case_rows(storage: Storage, case: CaseFacts, class_map: ClassMap) -> list[Row]:
     """The picture rows of a case whose labels are ready, all through one place.
 
-    That is the place that a revision changed most, else the hottest, else the middle of the largest organ.
+    That is the place that a revision changed most, else the most urgent region, else the hottest voxel, else the middle
+    of the largest organ.
     """
     assert case.labels is not None
     masks = storage.array(case.labels.masks)
     heat = storage.array(case.attention.heat) if case.attention else None
     before = storage.array(case.before.masks) if case.before else None
-    point, where = _place(case.labels, masks, heat, before)
+    point, where = _place(case, masks, heat, before)
     with _ct(storage, case.volume) as (ct, geometry):
         box = body_box(ct, geometry)
         planes = _planes(point if point is not None else (box[0] + box[1]) / 2, box)
@@ -85,7 +86,7 @@ def case_rows(storage: Storage, case: CaseFacts, class_map: ClassMap) -> list[Ro
         drawn = outlines
         rows.append(row("Labels", where, outlines))
     if any(picture.any() for picture in attention):
-        caption = "where the models disagree, are unsure, or let organs overlap"
+        caption = "where the labels are probably wrong"
         rows.append(row("Attention", caption, drawn, [heat_picture(picture) for picture in attention]))
     if before:
         rows.append(row("After the review", where, outlines))
@@ -93,14 +94,18 @@ def case_rows(storage: Storage, case: CaseFacts, class_map: ClassMap) -> list[Ro
 
 
 def _place(
-    labels: pb.LabelVersion, masks: ArrayFile, heat: ArrayFile | None, before: ArrayFile | None
+    case: CaseFacts, masks: ArrayFile, heat: ArrayFile | None, before: ArrayFile | None
 ) -> tuple[Point | None, str]:
     """Where to look (RAS+ mm), and what is there."""
+    assert case.labels is not None
     if before and (changed := _most_changed(before, masks)) is not None:
         return changed, "through the place that changed most"
+    if case.attention and case.attention.regions:
+        first = case.attention.regions[0]
+        return np.array(first.centre_mm), f"through the place to look at first, in {first.organ.replace('_', ' ')}"
     if heat and (hottest := _hottest(heat)) is not None:
         return hottest, "through the place with most attention"
-    return _largest_organ(masks, labels), "through the middle of the largest organ"
+    return _largest_organ(masks, case.labels), "through the middle of the largest organ"
 
 
 @contextmanager

@@ -28,6 +28,16 @@ _CAMPAIGNS = {
 }
 
 
+_CAUSES = {
+    pb.AttentionRegion.CAUSE_ADD: "the networks see more of it here",
+    pb.AttentionRegion.CAUSE_REMOVE: "the networks doubt that it is here",
+    pb.AttentionRegion.CAUSE_OVERLAP: "another organ claims the same voxels",
+}
+
+MAX_REGIONS = 12
+"""Places to look at that a case's table shows."""
+
+
 @dataclass(frozen=True)
 class OrganRow:
     """One line of a case's organ table. Volumes in ml; None where there is nothing to tell."""
@@ -39,6 +49,22 @@ class OrganRow:
     before_ml: float | None
     attention_ml: float | None
     note: str
+
+
+@dataclass(frozen=True)
+class RegionRow:
+    """One line of a case's list of places to look at."""
+
+    rank: int
+    organ: str
+    colour: str
+    why: str
+    place: str
+    """Centre in the patient, in mm from the CT's origin of coordinates."""
+    box: str
+    """Size of the box around it along right, anterior and superior, in mm."""
+    volume_ml: float
+    probability: float
 
 
 @dataclass(frozen=True)
@@ -60,6 +86,10 @@ class CaseStory:
     grid: str
     notes: tuple[str, ...]
     organs: tuple[OrganRow, ...]
+    regions: tuple[RegionRow, ...]
+    """Most urgent first."""
+    more_regions: int
+    """Regions that are not shown."""
     rows: tuple[Row, ...] = ()
 
 
@@ -127,7 +157,29 @@ def _case(case: CaseFacts, class_map: ClassMap, top: int, rows: tuple[Row, ...])
         grid=str(geometry_from_proto(volume.geometry)).split(", origin")[0],
         notes=tuple(volume.notes) + (tuple(case.labels.notes) if case.labels else ()),
         organs=_organ_rows(case, class_map),
+        regions=_region_rows(case.attention, class_map) if case.attention else (),
+        more_regions=max(0, case.attention.region_count - MAX_REGIONS) if case.attention else 0,
         rows=rows,
+    )
+
+
+def _region_rows(attention: pb.AttentionMap, class_map: ClassMap) -> tuple[RegionRow, ...]:
+    spacing = geometry_from_proto(attention.heat.geometry).spacing_mm
+    return tuple(
+        RegionRow(
+            rank=region.rank,
+            organ=region.organ,
+            colour=organ_colour(region.organ, class_map.organs.index(region.organ)),
+            why=region.message or _CAUSES.get(region.cause, ""),
+            place=", ".join(
+                f"{ends[mm < 0]} {abs(mm):.0f}" for ends, mm in zip(("RL", "AP", "SI"), region.centre_mm, strict=True)
+            ),
+            # The grid of the heat runs along right, anterior and superior.
+            box=" x ".join(f"{n * mm:.0f}" for n, mm in zip(region.box.size, spacing, strict=True)),
+            volume_ml=region.volume_mm3 / 1000,
+            probability=region.probability,
+        )
+        for region in attention.regions[:MAX_REGIONS]
     )
 
 
