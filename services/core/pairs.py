@@ -61,18 +61,18 @@ def _apart(
     rest = mask.copy()
     for organ in (one, two):
         rest[organ.slices] &= organ.voxels ^ _ONE
-    left_out = np.argwhere(rest)
-    to_one = np.zeros(len(left_out), np.bool_)
-    if len(left_out):
-        points = _world(left_out, geometry)
-        to_one = np.linalg.norm(points - one_mm, axis=1) <= np.linalg.norm(points - two_mm, axis=1)
     is_one = np.zeros_like(mask)
     is_one[one.slices] = one.voxels
-    is_one[tuple(left_out[to_one].T)] = 1
+    left_out = 0
+    for k in np.flatnonzero(rest.any(axis=(1, 2))):
+        points = _world(rest[k], int(k), geometry)
+        nearer_one = np.linalg.norm(points - one_mm, axis=1) <= np.linalg.norm(points - two_mm, axis=1)
+        is_one[k][rest[k] != 0] = nearer_one
+        left_out += len(points)
     is_two = mask & (is_one ^ _ONE)
     note = "Split into its largest components; left and right follow from the affine."
-    if len(left_out):
-        note += f" {len(left_out)} voxels beyond them went to the nearer one."
+    if left_out:
+        note += f" {left_out} voxels beyond them went to the nearer one."
     # World x grows to the right of the patient.
     return Split(is_two, is_one, note) if one_mm[0] > two_mm[0] else Split(is_one, is_two, note)
 
@@ -100,11 +100,13 @@ def _centre_mm(box: Boxed, geometry: Geometry) -> npt.NDArray[np.float64]:
 
 
 def _reach_mm(mask: Mask, geometry: Geometry) -> tuple[float, float]:
-    """World x of the first and the last voxel centre of a mask to the right."""
-    x = _world(np.argwhere(mask), geometry)[:, 0]
-    return float(x.min()), float(x.max())
+    """Least and greatest world x of the voxel centres of a mask."""
+    planes = np.flatnonzero(mask.any(axis=(1, 2)))
+    ends = [(x.min(), x.max()) for k in planes if len(x := _world(mask[k], int(k), geometry)[:, 0])]
+    return float(min(low for low, _ in ends)), float(max(high for _, high in ends))
 
 
-def _world(index: npt.NDArray[np.int64], geometry: Geometry) -> npt.NDArray[np.float64]:
-    """RAS mm of (k, j, i) indices, shape (n, 3)."""
-    return np.asarray(index[:, ::-1] @ geometry.matrix[:3, :3].T + geometry.matrix[:3, 3])
+def _world(plane: Mask, k: int, geometry: Geometry) -> npt.NDArray[np.float64]:
+    """RAS mm of the voxels of 1 in plane k, shape (n, 3)."""
+    j, i = np.nonzero(plane)
+    return np.asarray(np.stack([i, j, np.full(len(i), k)], axis=1) @ geometry.matrix[:3, :3].T + geometry.matrix[:3, 3])

@@ -199,8 +199,9 @@ def test_labels_larger_than_the_memory_are_refused(tmp_path: Path) -> None:
     assert refusal(poor.import_masks, ("liver", files.mask(LIVER))).reason == Reason.VOLUME_TOO_LARGE
 
 
-def test_noise_stays_within_what_is_declared() -> None:
-    measured = measure("tests.storage.noise")
+@pytest.mark.parametrize("worst", ["noise", "noisy_pair"])
+def test_noise_stays_within_what_is_declared(worst: str) -> None:
+    measured = measure(f"tests.storage.{worst}")
     assert measured.growth < measured.bound
 
 
