@@ -109,6 +109,7 @@ def _plain_calibrated(ensemble: Ensemble) -> Work:
 
     def score() -> Arrays:
         labels = plain_calibrated.labels_of(models)
+        crowd = plain_calibrated.crowds(models, labels, (k, j, i), fixed)
         # The rules have no plain rendering: both ways call the same.
         findings, heats = _findings(labels, ensemble), {}
         for organ in _organs(ensemble):
@@ -119,7 +120,7 @@ def _plain_calibrated(ensemble: Ensemble) -> Work:
                     here[finding.region.slices] = finding.region.voxels > 0
                     pointed |= here & (finding.severity >= Severity.WARNING)
                     shown.append((here, constants.findings.get(finding.rule, 0.0)))
-            for region in plain_calibrated.regions(models, organ, labels, (k, j, i), fixed, pointed):
+            for region in plain_calibrated.regions(models, organ, labels, (k, j, i), fixed, crowd, pointed):
                 if region.probability >= fixed.least_probability:
                     here = np.zeros(shape, bool)
                     here[region.box] = region.voxels
