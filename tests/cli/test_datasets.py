@@ -146,6 +146,17 @@ def test_totalsegmentator(storage: str, tmp_path: Path) -> None:
     assert volume.hospital == "C"
 
 
+def test_masks_in_our_own_words_go_with_a_dataset_too(storage: str, tmp_path: Path) -> None:
+    case = public.totalsegmentator(tmp_path)["s0011"]
+    folder = tmp_path / "s0011/segmentations"
+    (folder / "inferior_vena_cava.nii.gz").rename(folder / "postcava.nii.gz")
+    (tmp_path / "s0011").rename(tmp_path / "s0012")
+    done = imported(bring(storage, tmp_path, "totalsegmentator-v1"))
+    assert [path.name for path in done["s0012"].case.ignored] == ["kidney_cyst_left.nii.gz"]
+    assert done["s0012"].labels is not None
+    assert masks(storage, done["s0012"].labels)["postcava"].sum() == case.masks["postcava"].sum()
+
+
 def test_a_release_in_its_own_layout(storage: str, tmp_path: Path) -> None:
     case = public.patient(9)
     folder = tmp_path / "BDMAP_00000009"

@@ -57,7 +57,7 @@ def discover_dataset(root: Path, dataset: Dataset, class_map: ClassMap, table: P
         layouts = None if dataset.name in releases() else _layouts(root, dataset)
         if layouts is None:
             return Found(tuple(_case_folders(root, dataset, class_map, facts)))
-        return _found(root, dataset, layouts, facts)
+        return _found(root, dataset, class_map, layouts, facts)
     except OSError as error:
         return Found((Refusal(root, unreadable(error)),))
 
@@ -103,7 +103,7 @@ def _layouts(root: Path, dataset: Dataset) -> Layouts | None:
     return best
 
 
-def _found(root: Path, dataset: Dataset, layouts: Layouts, facts: dict[str, CaseFacts]) -> Found:
+def _found(root: Path, dataset: Dataset, class_map: ClassMap, layouts: Layouts, facts: dict[str, CaseFacts]) -> Found:
     only = re.compile(dataset.only_cases) if dataset.only_cases else None
     entries: list[Case | Refusal] = []
     ids: dict[str, Path] = {}
@@ -121,17 +121,20 @@ def _found(root: Path, dataset: Dataset, layouts: Layouts, facts: dict[str, Case
             entries.append(Refusal(files.image, _taken(id_, ids[id_])))
             continue
         ids[id_] = files.image
-        entries.append(_case(files, id_, root, dataset, facts.get(files.case, CaseFacts())))
+        entries.append(_case(files, id_, root, dataset, class_map, facts.get(files.case, CaseFacts())))
     return Found(tuple(entries), left_out)
 
 
-def _case(files: Files, id_: str, root: Path, dataset: Dataset, facts: CaseFacts) -> Case | Refusal:
-    known = {structure.name for structure in dataset.structures if structure.target}
+def _case(
+    files: Files, id_: str, root: Path, dataset: Dataset, class_map: ClassMap, facts: CaseFacts
+) -> Case | Refusal:
+    # Masks may be named in the dataset's words or in ours.
+    known = {structure.name for structure in dataset.structures if structure.target} | set(class_map.organs)
     masks = {name: path for name, path in files.masks.items() if name in known}
     for path in (files.image, *([files.label_map] if files.label_map else []), *masks.values()):
         if error := file_error(path, root.resolve()):
             return Refusal(path, error)
-    all_names = {structure.name for structure in dataset.structures}
+    all_names = {structure.name for structure in dataset.structures} | set(class_map.organs)
     return Case(
         id_,
         files.image,
