@@ -89,7 +89,7 @@ def _print(planted: Trial, real: Trial) -> None:
         print(table.table(title, trial))
         print(table.organs(trial.tallies))
         print(table.reliability(trial.reliability), end="\n\n")
-    found = {name: areas(planted.scored, name) for name in PROFILES}
+    found = {name: areas([*planted.scored, *real.scored], name) for name in PROFILES}
     print(table.curves(found), end="\n\n")
     print(table.summary(planted, real, {name: gain_over_random(area) for name, area in found.items()}))
 
