@@ -20,7 +20,7 @@ Scan = tuple[npt.NDArray[np.int16], Geometry]
 
 @pytest.fixture(scope="module")
 def patients() -> list[Scan]:
-    cases = [make_case(seed, profile="demo") for seed in range(1, 7)]
+    cases = [make_case(seed, profile="demo") for seed in range(1, 6)]
     return [(case.ct, case.geometry) for case in cases]
 
 
