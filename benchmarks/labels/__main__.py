@@ -69,9 +69,9 @@ def _summary(found: dict[str, Result]) -> dict[str, Any]:
     """The ratios; of the inverse the worse of both sources, and what was not measured is left out."""
 
     def ratio(baseline: str, ours: str, of: str = "seconds") -> float | None:
-        if baseline not in found or ours not in found:
+        if baseline not in found or ours not in found or not found[ours][of]:
             return None
-        return round(found[baseline][of] / found[ours][of], 4)
+        return round(float(found[baseline][of]) / float(found[ours][of]), 4)
 
     def worst(values: list[float | None]) -> float | None:
         known = [value for value in values if value is not None]

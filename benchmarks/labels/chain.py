@@ -123,8 +123,7 @@ def straightforward(case: Case) -> Callable[[], Path]:
         resample = SpatialResample(mode="bilinear", padding_mode="border", align_corners=False, dtype=np.float32)
         tensor = MetaTensor(torch.from_numpy(image).permute(2, 1, 0)[None], affine=torch.tensor(affine))
         moved = resample(tensor, dst_affine=torch.tensor(target), spatial_size=shape)[0]
-        result: Array = moved.as_tensor().permute(2, 1, 0).numpy()
-        return result
+        return np.asarray(moved).T
 
     def save(path: Path, voxels: Array, affine: Array) -> None:
         nib.save(nib.Nifti1Image(voxels.T, affine), path)

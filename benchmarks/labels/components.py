@@ -49,7 +49,7 @@ def cc3d_masks(case: Case) -> Callable[[], list[Mask]]:
     import cc3d
 
     masks = dusty(case)
-    return lambda: [cc3d.largest_k(mask, k=1, connectivity=26) for mask in masks]
+    return lambda: [np.asarray(cc3d.largest_k(mask, k=1, connectivity=26), np.uint8) for mask in masks]
 
 
 def cc3d_labels(case: Case) -> Callable[[], Mask]:

@@ -63,7 +63,7 @@ def monai(case: Case, source: str) -> Callable[[], LabelMap]:
             channels.append(resample(image, dst_affine=target, spatial_size=case.geometry.shape)[0])
         values, winners = torch.stack(channels).max(0)
         labels = torch.where(values > 0.5, winners + 1, 0).to(torch.uint8)
-        return np.ascontiguousarray(labels.as_tensor().permute(2, 1, 0).numpy())
+        return np.ascontiguousarray(np.asarray(labels).T)
 
     return run
 
@@ -100,7 +100,7 @@ def plain(case: Case, source: str) -> tuple[LabelMap, npt.NDArray[np.bool_]]:
     labels = np.zeros(case.geometry.array_shape, np.uint8)
     clear = np.ones(labels.shape, np.bool_)
     for channel, organ in enumerate(ORGANS):
-        sums = sum(np.asarray(m.channel(organ), np.float64) for m in case.ensemble(source).members)
+        sums = case.ensemble(source).sums(organ).astype(np.float64)
         # Beyond a voxel around what is not 0, everything is 0.
         box = [np.flatnonzero(sums.any(axis=tuple({0, 1, 2} - {axis})))[[0, -1]] + (-1, 1) for axis in range(3)]
         planes, rows, columns = (
