@@ -27,7 +27,9 @@ def report_lines(campaign: sched.Campaign, report: sched.CampaignReport) -> Iter
     if budget:
         yield budget
     learnt = report.cost_review_count
-    yield f"Cost of a review: learnt from {learnt} finished ones." if learnt else "Cost of a review: 15 min, the prior."
+    yield (
+        f"Cost of a review: learnt from {learnt} finished so far." if learnt else "Cost of a review: 15 min, the prior."
+    )
     yield from (_arm(arm) for arm in report.arms)
     yield from gain_lines(report)
     policy = campaign.audit_policy
@@ -77,6 +79,8 @@ def audit_line(audit: sched.Audit) -> str:
     seen = f"Audit {audit.number}: {audit.error_count} of {audit.done_count} cases wrong"
     if not audit.HasField("error_share_bound"):
         return f"{seen}, {audit.case_count - audit.done_count} still to be looked at."
+    if audit.case_count == audit.volume_count:
+        return f"{seen}; every volume has been looked at: passed."
     bound = f"at most {audit.error_share_bound:.2%} of the unseen are, with {audit.confidence:.2%} confidence"
     return f"{seen}; {bound}: {'passed' if audit.passed else 'not passed'}."
 
@@ -86,7 +90,8 @@ def _arm(arm: sched.ArmReport) -> str:
     parts = [f"{arm.done_count} of {arm.review_count} reviews done", f"{arm.revised_count} revised"]
     if arm.measured_count:
         parts.append(f"{arm.revised_mm3 / _MM3_PER_ML:.1f} ml relabelled")
-    parts.append(f"{_minutes(arm.active_time):.0f} min")
+    minutes = _minutes(arm.active_time)
+    parts.append(f"{minutes:.0f} min" if minutes >= 10 else f"{minutes:.1f} min")
     return f"{name.capitalize()} arm: {', '.join(parts)}."
 
 

@@ -9,7 +9,7 @@ from google.protobuf.duration_pb2 import Duration
 from typer.testing import CliRunner
 
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as sched
-from services.cli.campaign_report import report_lines
+from services.cli.campaign_report import audit_line, report_lines
 from services.cli.commands.campaigns import register
 from services.cli.connection import Connection
 from services.cli.report.facts import read_facts
@@ -65,7 +65,7 @@ REPORT = sched.CampaignReport(
             error_share_bound=0.0968,
             passed=False,
         ),
-        sched.Audit(number=2, case_count=85, done_count=80, error_count=0, confidence=0.9875),
+        sched.Audit(number=2, volume_count=900, case_count=85, done_count=80, error_count=0, confidence=0.9875),
     ],
     next_audit=sched.AuditPlan(case_count=85, volume_count=900, confidence=0.9875, expected_time=minutes(1275)),
     time_left=minutes(499),
@@ -77,15 +77,21 @@ def test_the_report_in_lines() -> None:
     assert list(report_lines(CAMPAIGN_MESSAGE, REPORT)) == [
         "Strategy: error-per-minute; 10% of the reviews are drawn by lot.",
         "Budget: 600 min, 499 left.",
-        "Cost of a review: learnt from 9 finished ones.",
+        "Cost of a review: learnt from 9 finished so far.",
         "Strategy arm: 8 of 9 reviews done, 7 revised, 56.0 ml relabelled, 96 min.",
-        "Control arm: 1 of 1 reviews done, 0 revised, 5 min.",
+        "Control arm: 1 of 1 reviews done, 0 revised, 5.0 min.",
         "Gain, cases revised: 87.5 % against 0 % by lot, +87.5 % (95% interval +1 to +98).",
         "Aim: at most 5.00% of the unseen cases wrong, with 95.00% confidence.",
         "Audit 1: 2 of 72 cases wrong; at most 9.68% of the unseen are, with 97.50% confidence: not passed.",
         "Audit 2: 0 of 80 cases wrong, 5 still to be looked at.",
         "The next audit takes 85 of 900 unseen cases, about 1275 min, if none of them is wrong.",
     ]
+
+
+def test_an_audit_of_all_that_was_unseen_leaves_nothing_to_bound() -> None:
+    audit = sched.Audit(number=1, case_count=4, volume_count=4, done_count=4, error_count=3, passed=True)
+    audit.error_share_bound = 0
+    assert audit_line(audit) == "Audit 1: 3 of 4 cases wrong; every volume has been looked at: passed."
 
 
 def test_before_any_review_nothing_is_claimed() -> None:
