@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from services.core import arrayfile
-from services.core.boxes import crop
 from services.core.ensemble import Ensemble
 from services.core.geometry import Geometry
 from services.uncertainty import calibrated, calibration
@@ -21,17 +20,13 @@ from services.uncertainty.attention import (
     ranked,
 )
 from services.uncertainty.calibrated import CALIBRATED
-from services.uncertainty.priors.anatomy import Anatomy
-from services.uncertainty.priors.check import check
-from services.uncertainty.priors.findings import Finding, Severity
 from tests.uncertainty import plain_calibrated as plain
-from tests.uncertainty.ensembles import Array, Model, blobs, ensemble, whole
+from tests.uncertainty.compared import equal_to_plain
+from tests.uncertainty.ensembles import Model, blobs, ensemble, whole
 
 ORGANS = ("aorta", "kidney_left", "liver", "postcava", "spleen")
-SIGNS = {Cause.ADD: plain.ADD, Cause.OVERLAP: plain.OVERLAP, Cause.REMOVE: plain.REMOVE}
 # Small volumes: regions of a few voxels and of little probability are shown too.
 CONSTANTS = calibration.load().model_copy(update={"least_mm3": 20.0, "least_probability": 0.02, "grow_mm": 1.5})
-PLAIN = plain.Constants(**{name: getattr(CONSTANTS, name) for name in plain.Constants.__dataclass_fields__})
 
 
 def with_spacing(models: Sequence[Model], spacing: plain.Spacing) -> Ensemble:
@@ -43,49 +38,8 @@ def with_spacing(models: Sequence[Model], spacing: plain.Spacing) -> Ensemble:
     )
 
 
-def findings_of(together: Ensemble, labels: dict[str, Array]) -> list[Finding]:
-    masks = {organ: crop(label.astype(np.uint8)) for organ, label in labels.items()}
-    return list(check(Anatomy.of(masks, together.geometry)))
-
-
 def assert_equal_to_plain(models: Sequence[Model], spacing: plain.Spacing = (1.5, 1.5, 1.5)) -> list[Region]:
-    together, labels = with_spacing(models, spacing), plain.labels_of(models)
-    crowd = plain.crowds(models, labels, spacing, PLAIN)
-    regions: list[Region] = []
-    findings = findings_of(together, labels)
-    for found in calibrated.attend(together, sorted(together.organs), constants=CONSTANTS):
-        organ, shape = found.score.organ, together.geometry.array_shape
-        pointed, shown = np.zeros(shape, bool), []
-        for finding in findings:
-            if organ in finding.organs and finding.region.voxels.size:
-                here = np.zeros(shape, bool)
-                here[finding.region.slices] = finding.region.voxels > 0
-                pointed |= here & (finding.severity >= Severity.WARNING)
-                shown.append((here, CONSTANTS.findings.get(finding.rule, 0.0)))
-        expected = plain.regions(models, organ, labels, spacing, PLAIN, crowd, pointed)
-        for region in expected:
-            here = np.zeros(shape, bool)
-            here[region.box] = region.voxels
-            shown.append((here, region.probability))
-        wanted = sorted(
-            (
-                (region.sign, *(part.start for part in region.box)),
-                (region.probability, np.count_nonzero(region.voxels) * float(np.prod(spacing))),
-            )
-            for region in expected
-            if region.probability >= CONSTANTS.least_probability
-        )
-        mine = sorted(
-            ((SIGNS[region.cause], *region.corner), (region.probability, region.volume_mm3))
-            for region in found.regions
-            if region.cause in SIGNS
-        )
-        assert [place for place, _ in mine] == [place for place, _ in wanted]
-        for (_, numbers), (_, others) in zip(mine, wanted, strict=True):
-            assert numbers == pytest.approx(others, rel=1e-9)
-        np.testing.assert_array_equal(whole(found, shape), plain.heat(shown, shape, spacing, PLAIN))
-        regions += found.regions
-    return regions
+    return equal_to_plain(with_spacing(models, spacing), models, CONSTANTS)
 
 
 @pytest.mark.parametrize("models", [1, 2, 3, 4])
@@ -121,6 +75,33 @@ def test_order_of_models_changes_nothing() -> None:
         for one, other in zip(first, attend(order), strict=True):
             assert (one.score, one.regions) == (other.score, other.regions)
             np.testing.assert_array_equal(one.heat.voxels, other.heat.voxels)
+
+
+@pytest.mark.parametrize("axes", [(0,), (1, 2), (0, 1, 2)])
+def test_a_flipped_grid_flips_the_map_and_changes_no_priority(axes: tuple[int, ...]) -> None:
+    models = blobs(7, ORGANS, models=3, noise=0.5)
+    grid = ensemble(models).geometry
+    matrix = grid.matrix
+    for axis in axes:
+        column = 2 - axis
+        matrix[:3, 3] += matrix[:3, column] * (grid.shape[column] - 1)
+        matrix[:3, column] *= -1
+    flipped = Geometry.from_matrix(grid.shape, matrix)
+    turned = Ensemble(
+        tuple(
+            arrayfile.decode(
+                arrayfile.encode(ORGANS, [np.ascontiguousarray(np.flip(model[o], axes)) for o in ORGANS], flipped)
+            )
+            for model in models
+        )
+    )
+    first, second = attend(models), list(calibrated.attend(turned, ORGANS, constants=CONSTANTS))
+    for one, other in zip(first, second, strict=True):
+        heat = whole(one, grid.array_shape)
+        np.testing.assert_array_equal(np.flip(whole(other, grid.array_shape), axes), heat)
+        assert other.score.expected_error_mm3 == pytest.approx(one.score.expected_error_mm3)
+        assert len(one.regions) == len(other.regions)
+    assert CALIBRATED.priority([found.score for found in first]) > 0
 
 
 def test_a_subset_of_organs_scores_as_within_all() -> None:

@@ -1,4 +1,4 @@
-"""Parity on the nine masks of a real case, made into three models that err differently."""
+"""Both profiles on the nine masks of a real case, made into three models that err differently."""
 
 from pathlib import Path
 
@@ -8,8 +8,10 @@ import pytest
 from scipy import ndimage
 
 from services.core import classmaps
+from services.uncertainty import calibration
 from services.uncertainty.parity import PARITY
 from tests.uncertainty import plain
+from tests.uncertainty.compared import equal_to_plain
 from tests.uncertainty.ensembles import Array, ensemble, whole
 
 ORGANS = classmaps.load().organs
@@ -39,3 +41,7 @@ def test_equals_the_plain_rendering(models: list[dict[str, Array]]) -> None:
         assert found.score.voxels == np.count_nonzero(expected.attention)
         total += found.score.voxels
     assert total > 10_000
+
+
+def test_calibrated_equals_its_plain_rendering(models: list[dict[str, Array]]) -> None:
+    assert equal_to_plain(ensemble(models), models, calibration.load())
