@@ -57,7 +57,7 @@ metadata:
     {{- toYaml . | nindent 4 }}
     {{- end }}
   annotations:
-    checksum/values: {{ include "abdomenatlas.checksum" . }}
+    checksum/secrets: {{ include "abdomenatlas.checksum" . }}
     {{- with merge (dict) $values.podAnnotations .root.Values.commonAnnotations }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
