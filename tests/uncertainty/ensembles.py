@@ -22,15 +22,11 @@ def grid(shape: tuple[int, ...], spacing_mm: float = 1.5) -> Geometry:
     return Geometry.from_matrix((i, j, k), np.diag([spacing_mm, spacing_mm, spacing_mm, 1.0]))
 
 
-def ensemble(models: Sequence[Model]) -> Ensemble:
-    """The ensemble of models given as arrays per organ, through array files."""
+def ensemble(models: Sequence[Model], geometry: Geometry | None = None) -> Ensemble:
+    """The ensemble of models given as arrays per organ, through array files; on a grid of 1.5 mm unless given one."""
+    on = geometry or grid(next(iter(models[0].values())).shape)
     return Ensemble(
-        tuple(
-            arrayfile.decode(
-                arrayfile.encode(list(model), list(model.values()), grid(next(iter(model.values())).shape))
-            )
-            for model in models
-        )
+        tuple(arrayfile.decode(arrayfile.encode(list(model), list(model.values()), on)) for model in models)
     )
 
 

@@ -6,17 +6,22 @@ import numpy as np
 import pytest
 
 from abdomenatlas.storage.v1 import storage_pb2 as storage_pb
+from abdomenatlas.type.v1.geometry_pb2 import GridSpec
 from abdomenatlas.uncertainty.v1 import uncertainty_pb2 as pb
 from abdomenatlas.uncertainty.v1.uncertainty_pb2_grpc import UncertaintyServiceStub
+from services.core import arrayfile
 from services.core.errors import AtlasError, Reason
 from services.core.geometry import Geometry
 from services.core.memory import MemoryGate
+from services.core.rpc.convert import array_ref
 from services.core.storage import Storage
 from services.core.turns import Turns
 from services.uncertainty import scoring
-from tests.components.case import Case, new_case
+from services.uncertainty.attention import listed
+from services.uncertainty.calibrated import CALIBRATED
+from tests.components.case import CLASS_MAP, Case, new_case
 from tests.uncertainty import plain
-from tests.uncertainty.ensembles import Array, blobs
+from tests.uncertainty.ensembles import Array, blobs, ensemble
 
 # 54 x 63 x 66 mm with i running to the back and j to the right: the network grid has 36 x 42 x 44 voxels.
 CT = Geometry((70, 54, 22), (0.0, 1.0, 0.0, -20.0, -0.9, 0.0, 0.0, 31.0, 0.0, 0.0, 3.0, -300.0))
@@ -110,6 +115,52 @@ def test_the_same_call_twice_at_once_is_computed_once(
         maps, computed = zip(*pool.map(ask, range(4)), strict=True)
     assert all(found == maps[0] for found in maps)
     assert sorted(computed) == [False, False, False, True]
+
+
+def test_the_default_profile_lists_regions(
+    stub: UncertaintyServiceStub, case: Case, models: list[dict[str, Array]], predictions: list[str]
+) -> None:
+    """The most urgent first, on the grid of the heat; the map says the same whatever the order of the predictions."""
+    found = score(stub, case, predictions)
+    together = ensemble(models, case.grid)
+    expected = {one.score.organ: one for one in CALIBRATED.attend(together, ORGANS, case.ct)}
+    regions = listed(region for one in expected.values() for region in one.regions)
+    assert (found.profile, found.profile_version) == ("calibrated", CALIBRATED.version)
+    assert regions
+    assert found.region_count == sum(len(one.regions) for one in expected.values())
+    for rank, (message, region) in enumerate(zip(found.regions, regions, strict=True), 1):
+        assert (message.rank, message.organ, message.probability) == (rank, region.organ, region.probability)
+        assert tuple(message.box.first[::-1]) == region.corner
+        inside = case.grid.matrix @ [*region.centre[::-1], 1.0]
+        assert list(message.centre_mm) == pytest.approx(inside[:3].tolist())
+    assert found.priority == round(sum(one.score.expected_error_mm3 for one in expected.values()))
+    heat = case.storage.array(found.heat)
+    for organ, one in expected.items():
+        np.testing.assert_array_equal(heat.channel(organ)[one.heat.slices], one.heat.voxels)
+    other = score(stub, case, predictions[::-1])
+    assert (other.regions, other.priority) == (found.regions, found.priority)
+
+
+def test_a_damaged_prediction_is_told_and_leaves_nothing(
+    stub: UncertaintyServiceStub, case: Case, predictions: list[str]
+) -> None:
+    """Its header is whole, so storage took it; its voxels cannot be decompressed."""
+    soft = np.repeat(np.random.default_rng(0).integers(0, 255, (*case.grid.array_shape[:2], 1)), 99, axis=2)
+    array = soft[:, :, : case.grid.array_shape[2]].astype(np.uint8)
+    data = bytearray(arrayfile.encode(["liver"], [array], case.grid))
+    data[len(data) // 3 : len(data) // 3 + 600] = b"\xff" * 600
+    record = storage_pb.Prediction(
+        model=storage_pb.ModelRef(name="models/damaged/versions/1", weights_sha256="0" * 64),
+        array=array_ref(case.storage.put(bytes(data)), arrayfile.decode(bytes(data))),
+        grid=GridSpec(spacing_mm=1.5),
+        class_map=CLASS_MAP,
+        voxel_digest=case.volume.voxel_digest,
+    )
+    request = storage_pb.CreatePredictionRequest(parent=case.volume.name, prediction_id="d" * 32, prediction=record)
+    damaged = case.storage.rpc.CreatePrediction(request).prediction.name
+    for profile in ("calibrated", "parity"):
+        error = refused(stub, case, [predictions[0], damaged], profile=profile)
+        assert error.reason == Reason.ARRAY_FILE_CORRUPT
 
 
 def test_only_the_organs_asked_for(stub: UncertaintyServiceStub, case: Case, predictions: list[str]) -> None:
