@@ -1,8 +1,8 @@
 """Fit the weights of the calibrated profile: `python -m benchmarks.error_detection.fit [--cases FOLDER]`.
 
 Candidate regions of cases that the benchmark does not use, with planted errors and as the networks predict them; does a
-region touch an error? Ridge logistic regression; reliability is shown on styles (and networks' cases) that were left
-out. The weights go into services/uncertainty/calibration.yaml.
+region touch an error? Ridge logistic regression; reliability is shown on what was left out: each style, the folder as a
+whole, each of the networks' cases. The weights go into services/uncertainty/calibration.yaml.
 """
 
 import argparse
@@ -34,7 +34,7 @@ FIRST_PLANTED, FIRST_REAL = 100, 3000
 RIDGE = 2.0
 REAL_WEIGHT = 4.0
 """How much a region of the networks' own counts beside a planted one: there are few of them."""
-NETWORKS = "networks"
+NETWORKS, FOLDER = "networks", "folder"
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def main() -> None:
     patients = map(synthetic, itertools.count(FIRST_PLANTED))
     found = list(_gather(planted_cases(patients, arguments.planted, 3), style))
     if arguments.cases:
-        found += _gather(planted_cases(repeated(arguments.cases), arguments.bent, 3), style)
+        found += _gather(planted_cases(repeated(arguments.cases), arguments.bent, 3), lambda number: FOLDER)
     shifted = map(networks.shifted_case, itertools.count(FIRST_REAL))
     found += _gather(real_cases(shifted, arguments.real, Path("models")), lambda number: f"{NETWORKS} {number}")
     features = np.stack([sample.features for sample in found])
@@ -145,7 +145,9 @@ def main() -> None:
     real = np.char.startswith(groups, NETWORKS)
     importance = np.where(real, REAL_WEIGHT, 1.0)
     probability = held_out(features, wrong, importance, groups)
-    _show("planted, each style by the others", probability[~real], wrong[~real])
+    bent = groups == FOLDER
+    _show("planted, each style by the others", probability[~real & ~bent], wrong[~real & ~bent])
+    _show("planted in the folder's cases, all by the others", probability[bent], wrong[bent])
     _show("networks, each case by the others", probability[real], wrong[real])
     weights = fitted(features, wrong, importance)
     write(arguments.out, dict(zip(("intercept", *FEATURES), map(float, weights), strict=True)))
