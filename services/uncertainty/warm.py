@@ -14,8 +14,17 @@ from services.uncertainty.profiles import PROFILES
 
 def warm() -> None:
     """Score and check a tiny volume, so that everything is compiled or loaded from the cache."""
-    grid = Geometry.from_matrix((6, 6, 6), np.diag([1.5, 1.5, 1.5, 1.0]))
-    array = np.full(grid.array_shape, 150, np.uint8)
+    # Parts of arrays lie in memory otherwise than whole ones, and kernels are compiled for each.
+    for margin in (0, 3):
+        _warm_profiles(margin)
+    _warm_priors()
+
+
+def _warm_profiles(margin: int) -> None:
+    """A cube of doubt, with that many empty voxels around it."""
+    grid = Geometry.from_matrix((12, 12, 12), np.diag([1.5, 1.5, 1.5, 1.0]))
+    array = np.zeros(grid.array_shape, np.uint8)
+    array[(slice(margin, 12 - margin),) * 3] = 150
     ensemble = Ensemble((arrayfile.decode(arrayfile.encode(["liver", "spleen"], [array, array], grid)),) * 2)
     organs = ("liver", "spleen")
     for profile in PROFILES.values():
@@ -23,7 +32,6 @@ def warm() -> None:
     # Every region is shown, so that what draws them is called too.
     everything = calibration.load().model_copy(update={"least_mm3": 0.0, "least_probability": 0.0})
     list(calibrated.attend(ensemble, organs, constants=everything))
-    _warm_priors()
 
 
 def _warm_priors() -> None:
