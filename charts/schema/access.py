@@ -29,6 +29,8 @@ class ExistingCertificates(Values):
     """Secret of the merging service."""
     scheduler: Name = ""
     """Secret of the scheduler."""
+    triton: Name = ""
+    """Secret of Triton, which reads it only at its start: replace its pods before it expires."""
 
 
 class Tls(Values):

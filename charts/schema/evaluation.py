@@ -26,5 +26,3 @@ class Evaluation(Values):
     """PostgreSQL."""
     s3: EvaluationStore = EvaluationStore(size="50Gi", resources=resources("200m", "1Gi", "2Gi"))
     """Ceph RGW over one monitor and one disk."""
-
-

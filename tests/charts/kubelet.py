@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,10 @@ class Container:
 
     def is_well(self, probe: str) -> bool:
         """What the probe that is named so says."""
+        if "exec" in self.manifest[probe]:
+            command = [self._inside(argument) for argument in self.manifest[probe]["exec"]["command"]]
+            done = subprocess.run(command, env=dict(self.environment), capture_output=True, check=False)
+            return done.returncode == 0
         port = self.manifest[probe]["grpc"]["port"]
         with grpc.insecure_channel(f"127.0.0.1:{self.node.port(self.manifest['name'], port)}") as channel:
             stub: Any = health_pb2_grpc.HealthStub(channel)
@@ -61,6 +66,14 @@ class Container:
             except grpc.RpcError:
                 return False
             return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+    def _inside(self, argument: str) -> str:
+        """An argument in which an address inside the pod is that of this machine."""
+        before, loopback, after = argument.partition("127.0.0.1:")
+        port = "".join(takewhile(str.isdigit, after))
+        return (
+            before + loopback + (f"{self.node.port(self.manifest['name'], port)}{after[len(port) :]}" if port else "")
+        )
 
     def wait_started(self) -> None:
         """Wait as long as the startup probe would."""

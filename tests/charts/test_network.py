@@ -42,6 +42,7 @@ def test_triton_reaches_storage_only_where_its_models_come_from_there() -> None:
     pod = pod_of(manifests(values), "triton")
     (server,) = pod["spec"]["containers"]
     assert "tls" in {volume["name"] for volume in pod["spec"]["volumes"]}
+    # Inference's certificate, which the init container shows, is not for Triton itself.
     assert "tls" not in {mount["name"] for mount in server["volumeMounts"]}
 
 

@@ -22,6 +22,7 @@ import yaml
 from abdomenatlas.storage.v1 import storage_pb2 as pb
 from abdomenatlas.storage.v1.storage_pb2_grpc import StorageServiceStub
 from services.cli.stack.triton import TritonServer, _own_backends, _wheel
+from services.core.errors import AtlasError
 from services.core.geometry import Geometry
 from services.core.rpc.server import ENDING_SECONDS
 from services.inference.model import Model
@@ -32,6 +33,7 @@ from tests.charts.rendering import CHART, Manifest, Values, containers, manifest
 from tests.components import triton as components
 from tests.components.postgres import fresh_database, postgres
 from tests.components.require import require
+from tests.security.pki import Authority
 
 SLOW = """\
 import time
@@ -113,6 +115,28 @@ def test_a_prediction_in_flight_outlives_triton_s_end(node: Node, tmp_path: Path
         server.terminate()
         assert again.result(60)
         assert server.exit_code(server.grace_seconds - 5) == 0
+
+
+def test_triton_in_production_answers_inference_alone_and_its_probes(node: Node, tmp_path: Path) -> None:
+    """With the chart's own arguments and the certificates that cert-manager would make."""
+    own = {"triton": _values(tmp_path, [components.MODELS / "threshold"])["triton"] | {"gpu": {"enabled": False}}}
+    authority = Authority(tmp_path / "pki")
+    tls = tmp_path / "tls"
+    tls.mkdir()
+    pair = authority.service("triton")
+    for source, name in ((pair.cert, "tls.crt"), (pair.key, "tls.key"), (authority.ca, "ca.crt")):
+        shutil.copy(source, tls / name)
+    node.folders["/etc/atlas/tls"] = tls
+    with _triton(node, manifests(merged(profile("production"), own))) as server:
+        server.wait_started()
+        assert server.is_well("readinessProbe")
+        address = f"127.0.0.1:{node.port('triton', 8001)}"
+        (model,) = Triton(address, authority.credentials(authority.service("inference"))).models()
+        assert model.fault is None
+        with pytest.raises(AtlasError):
+            Triton(address).models()
+        with pytest.raises(AtlasError):
+            Triton(address, authority.credentials()).models()
 
 
 @pytest.mark.parametrize("name", ["production", "evaluation"])

@@ -73,7 +73,7 @@ NEEDS: dict[str, Values] = {
     "networkPolicy.kubernetesApi": {"triton": {"autoscaling": {"mode": "scheduler"}}},
 }
 NEEDS["evaluation.enabled"] = NEEDS["evaluation"] | {"evaluation": {}}
-NEEDS["tls.mode"]["tls"]["existingSecrets"]["scheduler"] = "c"
+NEEDS["tls.mode"]["tls"]["existingSecrets"] |= {"scheduler": "c", "triton": "c"}
 NEEDS["tls.existingSecrets"]["tls"]["existingSecrets"] = NEEDS["tls.mode"]["tls"]["existingSecrets"]
 
 PEERS = [{"ipBlock": {"cidr": "10.99.0.0/16"}}]
