@@ -49,7 +49,7 @@ class Region:
 
 def binary_entropy(p: Array) -> Array:
     inner = np.clip(p, 1e-300, 1 - 1e-16)
-    return cast(Array, np.where((p <= 0) | (p >= 1), 0.0, -inner * np.log(inner) - (1 - inner) * np.log1p(-inner)))
+    return np.where((p <= 0) | (p >= 1), 0.0, -inner * np.log(inner) - (1 - inner) * np.log1p(-inner))
 
 
 def label(stack: Array) -> Array:
