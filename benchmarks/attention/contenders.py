@@ -86,7 +86,8 @@ def _read(ensemble: Ensemble) -> Work:
 def _rules(ensemble: Ensemble) -> Work:
     warm()
     labels = plain_calibrated.labels_of(_arrays(ensemble))
-    return lambda: _findings(labels, ensemble)
+    boxes = {organ: crop(mask.astype(np.uint8)) for organ, mask in labels.items()}
+    return lambda: list(check(Anatomy.of(boxes, ensemble.geometry)))
 
 
 def _plain_parity(ensemble: Ensemble) -> Work:
