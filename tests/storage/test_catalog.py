@@ -42,7 +42,7 @@ def test_the_migrations_make_what_the_tables_say(engine: Engine) -> None:
 
 
 def test_upgrading_again_changes_nothing(engine: Engine, catalog: Catalog) -> None:
-    catalog.add_volume(volume("a"))
+    catalog.add_all([volume("a")])
     database.upgrade(engine)
     assert catalog.volume("a").record == "{}"
 
@@ -70,8 +70,9 @@ def test_processes_that_start_together_upgrade_once(tmp_path: Path, postgres_url
 
 
 def test_the_first_row_of_an_id_stays(catalog: Catalog) -> None:
-    assert catalog.add_volume(volume("a", record="first")).record == "first"
-    assert catalog.add_volume(volume("a", record="second")).record == "first"
+    assert catalog.add_all([volume("a", record="first")])
+    assert not catalog.add_all([volume("a", record="second")])
+    assert catalog.volume("a").record == "first"
     assert catalog.add(labels("a", "l"), "n").record == "l"
     again = labels("a", "l")
     again.record = "other"
@@ -93,15 +94,15 @@ def test_what_is_not_there_is_not_found(catalog: Catalog) -> None:
 def test_volumes_are_listed_by_id_byte_by_byte(catalog: Catalog) -> None:
     ids = ["b", "B", "a_1", "a-1", "a.1", "A", "10", "9"]
     for id_ in ids:
-        catalog.add_volume(volume(id_, dataset="odd" if id_ in ("b", "9") else ""))
+        catalog.add_all([volume(id_, dataset="odd" if id_ in ("b", "9") else "")])
     assert [row.id for row in catalog.volumes(dataset="", after="", limit=100)] == sorted(ids)
     assert [row.id for row in catalog.volumes(dataset="", after="A", limit=2)] == ["B", "a-1"]
     assert [row.id for row in catalog.volumes(dataset="odd", after="", limit=100)] == ["9", "b"]
 
 
 def test_rows_of_a_volume_are_listed_in_the_order_of_their_coming(catalog: Catalog) -> None:
-    catalog.add_volume(volume("a"))
-    catalog.add_volume(volume("b"))
+    catalog.add_all([volume("a")])
+    catalog.add_all([volume("b")])
     for id_, of, origin in (("3", "a", 1), ("1", "b", 1), ("2", "a", 3), ("0", "a", 1)):
         catalog.add(labels(of, id_, origin), id_)
     rows = catalog.list(tables.LabelVersion, "a", after=0, limit=10)
@@ -113,21 +114,21 @@ def test_rows_of_a_volume_are_listed_in_the_order_of_their_coming(catalog: Catal
 def test_moments_keep_their_zone(catalog: Catalog) -> None:
     row = volume("a")
     row.create_time = NOW.astimezone(timezone(timedelta(hours=5)))
-    catalog.add_volume(row)
+    catalog.add_all([row])
     stored = catalog.volume("a").create_time
     assert stored == NOW
     assert stored.utcoffset() == timedelta(0)
 
 
 def test_many_writers_wait_for_one_another(catalog: Catalog) -> None:
-    catalog.add_volume(volume("a"))
+    catalog.add_all([volume("a")])
     failures: list[Exception] = []
 
     def write(number: int) -> None:
         try:
             for step in range(10):
                 catalog.add(labels("a", f"{number}-{step % 5}"), "x")
-                catalog.add_volume(volume(f"shared-{step}"))
+                catalog.add_all([volume(f"shared-{step}")])
         except Exception as error:
             failures.append(error)
 

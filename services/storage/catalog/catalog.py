@@ -5,10 +5,10 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from sqlalchemy import Engine, select
-from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
 
+from services.core.database import answering
 from services.core.errors import AtlasError, Reason
 from services.storage.catalog.database import unavailable
 from services.storage.catalog.tables import Base, CleanedObject, Fingerprint, LabelVersion, OfVolume, Volume, Withdrawal
@@ -31,13 +31,13 @@ class Catalog:
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """A transaction that reads."""
-        with _translated(), self._reads.begin() as session:
+        with answering(unavailable), self._reads.begin() as session:
             yield session
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
         """A transaction that writes; committed at the end, or undone if an error passes."""
-        with _translated(), self._writes.begin() as session:
+        with answering(unavailable), self._writes.begin() as session:
             yield session
 
     def volume(self, volume_id: str, field: str = "parent") -> Volume:
@@ -81,10 +81,6 @@ class Catalog:
         except IntegrityError:
             return False
         return True
-
-    def add_volume(self, row: Volume) -> Volume:
-        """Insert a volume. If its id is taken, what is there stays and is returned."""
-        return self._add(row, lambda: self.volume(row.id))
 
     def is_volume(self, sha256: str) -> bool:
         """Whether an object is the CT of a volume."""
@@ -143,11 +139,3 @@ def _found(row: T | None, name: str, field: str) -> T:
             remedy="Check the name; the List calls show what is there.",
         )
     return row
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except (OperationalError, InterfaceError, PoolTimeoutError) as error:
-        raise unavailable() from error
