@@ -1,5 +1,6 @@
 """A release holds the CT as it came, masks bit for bit on its grid, and where each of them is from."""
 
+import csv
 import gzip
 import hashlib
 import json
@@ -14,8 +15,10 @@ import yaml
 
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as sched
 from abdomenatlas.storage.v1 import storage_pb2 as pb
+from services.cli.comparison.cases import read_metadata
 from services.cli.release.contents import read_contents
 from services.cli.release.present import damaged_files, foreign_files, make_way, release_id
+from services.cli.release.provenance import identity
 from services.cli.release.writer import write_release
 from services.core.errors import AtlasError, Reason
 from tests.cli.archive import CAMPAIGN, Archive
@@ -38,7 +41,7 @@ def test_the_layout(archive: Archive, tmp_path: Path) -> None:
     assert write(archive, tmp_path / "release")
     names = set(files(tmp_path / "release"))
     organs = {"aorta", "gall_bladder", "spleen"}
-    expected = {"release.json", "class_map.yaml", "SHA256SUMS"}
+    expected = {"release.json", "class_map.yaml", "metadata.csv", "SHA256SUMS"}
     for case, known in (("BDMAP_00000001", organs), ("BDMAP_00000002", organs | {"liver"})):
         expected |= {f"{case}/{n}" for n in ("ct.nii.gz", "combined_labels.nii.gz", "provenance.json")}
         expected |= {f"{case}/segmentations/{organ}.nii.gz" for organ in known}
@@ -92,6 +95,33 @@ def test_provenance_tells_each_organ_apart(archive: Archive, tmp_path: Path) -> 
     assert told["unknown_organs"] == ["kidney_left", "kidney_right", "pancreas", "postcava", "stomach"]
     assert [len(model["weights_sha256"]) for model in told["models"]] == [64, 64]
     assert told["reviews"][0]["decision"] == "revised"
+
+
+def test_the_table_of_cases(archive: Archive, tmp_path: Path) -> None:
+    """Source, grid and volumes: 0 ml for an absent organ, nothing for an unknown one, and read by `atlas compare`."""
+    archive.records["volumes/case-b"].hospital = 'Clinic "North", Ward 1'
+    write(archive, tmp_path / "release")
+    path = tmp_path / "release" / "metadata.csv"
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = {row["case"]: row for row in csv.DictReader(file)}
+    assert list(rows) == ["BDMAP_00000001", "BDMAP_00000002"]
+    row = rows["BDMAP_00000002"]
+    told = [row[name] for name in ("dataset", "source_id", "hospital", "licence")]
+    assert told == ["<b>set</b>", "case-b", 'Clinic "North", Ward 1', "CC-BY-4.0"]
+    assert [row[f"shape_{axis}"] for axis in "ijk"] == ["40", "36", "20"]
+    assert [row[f"spacing_{axis}_mm"] for axis in "ijk"] == ["2", "2.5", "5"]
+    assert row["orientation"] == "LPS"
+    liver = nib.load(tmp_path / "release/BDMAP_00000002/segmentations/liver.nii.gz")
+    voxels = np.count_nonzero(np.asarray(liver.dataobj))
+    assert float(row["liver_ml"]) == pytest.approx(voxels * 2 * 2.5 * 5 / 1000, abs=1e-3)
+    assert (float(row["gall_bladder_ml"]), row["pancreas_ml"]) == (0, "")
+    assert read_metadata(path) == {"BDMAP_00000001": {}, "BDMAP_00000002": {"dataset": "<b>set</b>"}}
+
+
+def test_what_the_table_tells_is_part_of_the_id(archive: Archive) -> None:
+    before = identity(read_contents(archive.connection, CAMPAIGN))
+    archive.records["volumes/case-b"].hospital = "North"
+    assert identity(read_contents(archive.connection, CAMPAIGN)) != before
 
 
 def test_a_second_export_changes_nothing(archive: Archive, tmp_path: Path) -> None:

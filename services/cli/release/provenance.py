@@ -9,6 +9,7 @@ from typing import Any
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as sched
 from abdomenatlas.storage.v1 import storage_pb2 as pb
 from services.cli.release.contents import FORMAT, Contents, ReleaseCase
+from services.cli.release.metadata import metadata
 from services.core.names import content_id
 
 ORIGINS = {pb.ORIGIN_SOURCE: "source", pb.ORIGIN_REVISION: "revision", pb.ORIGIN_AI: "ai"}
@@ -57,7 +58,8 @@ def identity(contents: Contents) -> str:
 
     A review that accepts labels changes no voxel, but who looked at them is part of the release.
     """
-    told = [_record(contents), *(case_provenance(case, contents) for case in contents.cases)]
+    cases = [case_provenance(case, contents) for case in contents.cases]
+    told = [_record(contents), metadata(contents), *cases]
     return content_id(json.dumps(told, sort_keys=True))
 
 

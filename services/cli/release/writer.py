@@ -12,6 +12,7 @@ from isal import igzip
 
 from services.cli.masks import uint8_channel
 from services.cli.release.contents import Contents, ReleaseCase
+from services.cli.release.metadata import METADATA, metadata
 from services.cli.release.present import CHECKSUMS, RECORD, damaged_files, release_id, sha256
 from services.cli.release.provenance import case_provenance, identity, release_record
 from services.core.errors import AtlasError, Reason
@@ -38,6 +39,7 @@ def write_release(storage: Storage, contents: Contents, folder: Path, on_case: O
             on_case(case)
         class_map = {"name": contents.class_map.name, "organs": contents.class_map.organs_by_id}
         (part / "class_map.yaml").write_text(yaml.safe_dump(class_map, sort_keys=False))
+        (part / METADATA).write_text(metadata(contents), encoding="utf-8")
         _write_json(part / RECORD, release_record(contents))
         _write_checksums(part)
         part.rename(folder)
