@@ -79,8 +79,8 @@ def _table(case: Path) -> dict[str, Any]:
         empty = run(profile, "padded")["cpu_seconds"] / found[profile, SMOOTH]["cpu_seconds"]
         ratios[f"{profile} empty"] = empty
         print(f"{profile}, in four times as many voxels that are empty: {empty:.2f} x the time")
-    size = len(MODELS) * len(ORGANS) * SIZES[SMOOTH]
-    shares = {work: size / found["parity", work]["cpu_seconds"] / bandwidth for work in (SMOOTH, NETWORKS)}
+    read = len(MODELS) * len(ORGANS) * SIZES[SMOOTH]
+    shares = {work: read / found["parity", work]["cpu_seconds"] / bandwidth for work in (SMOOTH, NETWORKS)}
     return {
         "parity_ratio": round(min(ratios[f"parity {work}"] for work in COMPARED), 1),
         "calibrated_ratio": round(min(ratios[f"calibrated {work}"] for work in COMPARED), 1),

@@ -161,4 +161,4 @@ def _findings(labels: Arrays, ensemble: Ensemble) -> list[Finding]:
 
 
 def _digest(heat: Any) -> str:
-    return hashlib.sha256(np.ascontiguousarray(heat)).hexdigest()[:16]
+    return hashlib.sha256(np.ascontiguousarray(heat).data).hexdigest()[:16]
