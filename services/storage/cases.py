@@ -21,9 +21,9 @@ class Cases:
         ct = pb.CreateVolumeRequest()
         ct.CopyFrom(request.volume)
         ct.volume_id = request.volume_id
-        volume, rows = self._volumes.prepare(ct)
         if not request.labels.files:
             return self._volumes.create(ct), None
+        volume, rows = self._volumes.prepare(ct)
         labels = pb.ImportLabelVersionRequest()
         labels.CopyFrom(request.labels)
         labels.parent, labels.origin = volume.name, pb.ORIGIN_SOURCE
