@@ -117,11 +117,6 @@ class Sought:
         return found
 
 
-def match(first: Profile, second: Profile) -> Match | None:
-    """How two profiles agree where they agree best, or None if they are not of one scan."""
-    return Sought.of(second).within(first, sums(first))
-
-
 def sums(of: Profile) -> npt.NDArray[np.float64]:
     """Area of all tissues in the samples before each one, and at the end in all."""
     return np.concatenate([[0.0], np.cumsum(of.sum(axis=1, dtype=np.float64))])

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from services.core import nifti
-from services.core.fingerprint import NEAR, Match, canonical_digest, match, profile, tissue_mm3
+from services.core.fingerprint import NEAR, Match, Profile, Sought, canonical_digest, profile, sums, tissue_mm3
 from services.core.geometry import Geometry
 from services.synthetic.cases import make_case
 
@@ -24,8 +24,12 @@ def patients() -> list[Scan]:
     return [(case.ct, case.geometry) for case in cases]
 
 
+def agreement(first: Profile, second: Profile) -> Match | None:
+    return Sought.of(second).within(first, sums(first))
+
+
 def found(first: Scan, second: Scan) -> Match | None:
-    return match(profile(*first), profile(*second))
+    return agreement(profile(*first), profile(*second))
 
 
 def _geometry(voxels: npt.NDArray[np.int16], matrix: npt.NDArray[np.float64]) -> Geometry:
@@ -104,14 +108,16 @@ def test_a_changed_copy_is_found(patients: list[Scan], change: str) -> None:
 
 def test_different_patients_are_not(patients: list[Scan]) -> None:
     profiles = [profile(*patient) for patient in patients]
-    assert [pair for pair in combinations(range(len(profiles)), 2) if match(profiles[pair[0]], profiles[pair[1]])] == []
+    assert [
+        pair for pair in combinations(range(len(profiles)), 2) if agreement(profiles[pair[0]], profiles[pair[1]])
+    ] == []
 
 
 def test_changed_copies_of_different_patients_are_not_either(patients: list[Scan]) -> None:
     halves = [profile(*cut(patient, slice(len(patient[0]) // 2, None))) for patient in patients]
     whole = [profile(*patient) for patient in patients]
     assert [
-        (a, b) for a in range(len(halves)) for b in range(len(whole)) if a != b and match(halves[a], whole[b])
+        (a, b) for a in range(len(halves)) for b in range(len(whole)) if a != b and agreement(halves[a], whole[b])
     ] == []
 
 

@@ -12,6 +12,6 @@ Pure functions of two masks (k, j, i) on one grid. What they say of empty masks:
 from services.core.metrics.agreement import Agreement, agreement, warm
 from services.core.metrics.hausdorff import hd95_mm
 from services.core.metrics.nsd import nsd
-from services.core.metrics.overlap import dsc, volume_difference_ml
+from services.core.metrics.overlap import dsc
 
-__all__ = ["Agreement", "agreement", "dsc", "hd95_mm", "nsd", "volume_difference_ml", "warm"]
+__all__ = ["Agreement", "agreement", "dsc", "hd95_mm", "nsd", "warm"]

@@ -1,4 +1,4 @@
-"""How much of two masks is common: DSC, and the difference of volumes."""
+"""How much of two masks is common: DSC."""
 
 import numpy as np
 from numba import njit
@@ -16,11 +16,6 @@ def dsc_of(pair: Pair) -> float:
     if pair.both_empty:
         return float("nan")
     return 2 * int(_common(pair.first, pair.second)) / (pair.first_count + pair.second_count)
-
-
-def volume_difference_ml(first: Mask, second: Mask, voxel_volume_mm3: float) -> float:
-    """Volume of the second mask less that of the first."""
-    return (int(np.count_nonzero(second)) - int(np.count_nonzero(first))) * voxel_volume_mm3 / 1000
 
 
 @njit("i8(u1[:,:,:], u1[:,:,:])", nogil=True, cache=True)
