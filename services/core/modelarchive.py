@@ -13,7 +13,9 @@ def pack(folder: Path, archive: Path) -> None:
     """Write all files of `folder`, under its name, to `archive`. Raises FOLDER_EMPTY."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
     if not files:
-        raise AtlasError(Reason.FOLDER_EMPTY, "There is no file in it.", field=str(folder))
+        raise AtlasError(
+            Reason.FOLDER_EMPTY, "There is no file in it.", field=str(folder), remedy="Name the model's own folder."
+        )
     with tarfile.open(archive, "w", format=tarfile.PAX_FORMAT) as tar:
         for path in files:
             entry = tarfile.TarInfo(f"{folder.name}/{path.relative_to(folder).as_posix()}")

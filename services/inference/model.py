@@ -45,7 +45,12 @@ class Model:
     def require_card(self) -> Card:
         """The card of a model that is ready. Raises `fault` (MODEL_CARD_INVALID or MODEL_NOT_READY) otherwise."""
         if self.card is None:
-            raise self.fault or AtlasError(Reason.MODEL_NOT_READY, f"{self.name} is not ready.", field="model")
+            raise self.fault or AtlasError(
+                Reason.MODEL_NOT_READY,
+                f"{self.name} is not ready.",
+                field="model",
+                remedy="Wait until Triton has loaded it.",
+            )
         return self.card
 
 

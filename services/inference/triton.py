@@ -152,7 +152,12 @@ def _refuse(status: str, message: str, cause: InferenceServerException) -> NoRet
             Reason.DEPENDENCY_UNAVAILABLE, f"Triton does not answer: {text}", field="triton", remedy="Is it running?"
         ) from cause
     if status == "StatusCode.NOT_FOUND" or "unknown model" in message:
-        raise AtlasError(Reason.MODEL_NOT_FOUND, f"Triton does not serve it: {text}", field="model") from cause
+        raise AtlasError(
+            Reason.MODEL_NOT_FOUND,
+            f"Triton does not serve it: {text}",
+            field="model",
+            remedy="Add it to Triton's repository, or name one of ListModels.",
+        ) from cause
     raise AtlasError(
         Reason.MODEL_ANSWER_INVALID,
         f"The model failed: {text}",

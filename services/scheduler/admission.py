@@ -35,7 +35,9 @@ def require_well_formed(request: pb.CreateCampaignRequest) -> None:
     require_text(request.profile, "profile", longest=_MAX_PROFILE)
     require_text(request.request_id, "request_id", longest=_MAX_REQUEST_ID)
     if not request.volumes:
-        raise AtlasError(Reason.FIELD_REQUIRED, "A campaign needs a volume.", field="volumes")
+        raise AtlasError(
+            Reason.FIELD_REQUIRED, "A campaign needs a volume.", field="volumes", remedy="Name at least one."
+        )
     if len(request.volumes) > campaigns.MAX_VOLUMES:
         raise _invalid("volumes", f"A campaign has at most {campaigns.MAX_VOLUMES} volumes.")
     for volume in request.volumes:

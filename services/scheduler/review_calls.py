@@ -126,7 +126,12 @@ def _decision(request: pb.SubmitReviewRequest) -> Decision:
         message = f"{request.decision} is no decision."
         raise AtlasError(Reason.FIELD_INVALID, message, field="decision") from error
     if decision == Decision.NONE:
-        raise AtlasError(Reason.FIELD_REQUIRED, "What was decided?", field="decision")
+        raise AtlasError(
+            Reason.FIELD_REQUIRED,
+            "What was decided?",
+            field="decision",
+            remedy="Say whether the labels were accepted or revised.",
+        )
     if decision == Decision.REVISED and not request.revision:
         remedy = "Import the revised organs with ImportLabelVersion and name the result."
         raise AtlasError(Reason.FIELD_REQUIRED, "Which revision?", field="revision", remedy=remedy)

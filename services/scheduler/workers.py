@@ -173,7 +173,12 @@ class Workers:
                 if message.WhichOneof("update") == field:
                     result = getattr(message, field)
         if result is None:
-            raise AtlasError(Reason.DEPENDENCY_UNAVAILABLE, f"The stream ended without {field}.", field=field)
+            raise AtlasError(
+                Reason.DEPENDENCY_UNAVAILABLE,
+                f"The stream ended without {field}.",
+                field=field,
+                remedy="Try again; the service's log tells why.",
+            )
         return result
 
     @contextmanager

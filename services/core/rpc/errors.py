@@ -93,9 +93,24 @@ def from_rpc_error(error: grpc.RpcError, service: str) -> AtlasError:
             Reason.DEPENDENCY_UNAVAILABLE, f"{service} does not answer{why}.", field=service, remedy=remedy
         )
     if code == _Code.DEADLINE_EXCEEDED:
-        return AtlasError(Reason.DEADLINE_EXCEEDED, f"{service} did not answer in time.", field=service)
+        return AtlasError(
+            Reason.DEADLINE_EXCEEDED,
+            f"{service} did not answer in time.",
+            field=service,
+            remedy="Try again; its log tells what it was doing.",
+        )
     if code in (_Code.UNAUTHENTICATED, _Code.PERMISSION_DENIED):
-        return AtlasError(Reason[code.name], f"{service} refused the call: {text[:300]}", field="authorization")
+        return AtlasError(
+            Reason[code.name],
+            f"{service} refused the call: {text[:300]}",
+            field="authorization",
+            remedy="Show it a token or certificate that it takes.",
+        )
     if code in (_Code.UNIMPLEMENTED, _Code.INTERNAL, _Code.UNKNOWN):
-        return AtlasError(Reason.INTERNAL, f"{service} failed with {code.name}: {text[:300]}", field=service)
+        return AtlasError(
+            Reason.INTERNAL,
+            f"{service} failed with {code.name}: {text[:300]}",
+            field=service,
+            remedy="Its log says more, under the same request id.",
+        )
     return AtlasError(Reason.FIELD_INVALID, f"{service} refused the call with {code.name}: {text[:300]}")

@@ -80,7 +80,12 @@ class _SecretFiles(PydanticBaseSettingsSource):
         try:
             return (Path(path).read_text().strip() if path else None), field_name, False
         except (OSError, UnicodeDecodeError) as error:
-            raise AtlasError(Reason.FIELD_INVALID, "The file it names cannot be read.", field=variable) from error
+            raise AtlasError(
+                Reason.FIELD_INVALID,
+                "The file it names cannot be read.",
+                field=variable,
+                remedy="Name a text file that this process may read.",
+            ) from error
 
     def __call__(self) -> dict[str, Any]:
         """All fields that have a file."""
