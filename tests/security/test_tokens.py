@@ -84,7 +84,7 @@ def test_a_bad_token_is_refused_with_what_is_wrong_with_it(storage: Closed, atta
 )
 def test_a_good_token_opens(storage: Closed, kid: str, algorithm: str) -> None:
     token = storage.issuer.token("ann", "viewer", "something-else", kid=kid, algorithm=algorithm)
-    assert list_volumes(storage.with_token(token)).volumes is not None
+    list_volumes(storage.with_token(token))
 
 
 def test_an_expiry_within_the_leeway_of_two_clocks_passes(storage: Closed) -> None:
