@@ -36,6 +36,7 @@ class Archive:
     records: dict[str, Any] = field(default_factory=dict)
     items: list[sched.CampaignItem] = field(default_factory=list)
     reviews: list[sched.Review] = field(default_factory=list)
+    duplicates: list[pb.DuplicateGroup] = field(default_factory=list)
     state: int = sched.Campaign.STATE_ROUND_DONE
     report: sched.CampaignReport = field(default_factory=sched.CampaignReport)
 
@@ -49,6 +50,7 @@ class Archive:
             GetLabelVersion=one("label_version"),
             GetAttentionMap=one("attention_map"),
             GetPrediction=one("prediction"),
+            ListDuplicateGroups=lambda _: SimpleNamespace(groups=self.duplicates, next_page_token=""),
         )
         storage = SimpleNamespace(rpc=rpc, array=self.array, get_file=self.get_file)
         scheduler = SimpleNamespace(

@@ -4,6 +4,8 @@ import csv
 import gzip
 import hashlib
 import json
+import os
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ from services.cli.comparison.cases import read_metadata
 from services.cli.release.contents import read_contents
 from services.cli.release.present import damaged_files, foreign_files, make_way, release_id
 from services.cli.release.provenance import identity
+from services.cli.release.split import Lot
+from services.cli.release.tarball import write_tar
 from services.cli.release.writer import write_release
 from services.core.errors import AtlasError, Reason
 from tests.cli.archive import CAMPAIGN, Archive
@@ -116,6 +120,28 @@ def test_the_table_of_cases(archive: Archive, tmp_path: Path) -> None:
     assert float(row["liver_ml"]) == pytest.approx(voxels * 2 * 2.5 * 5 / 1000, abs=1e-3)
     assert (float(row["gall_bladder_ml"]), row["pancreas_ml"]) == (0, "")
     assert read_metadata(path) == {"BDMAP_00000001": {}, "BDMAP_00000002": {"dataset": "<b>set</b>"}}
+
+
+def test_scans_that_came_twice_are_on_one_side(archive: Archive) -> None:
+    alone = read_contents(archive.connection, CAMPAIGN, Lot(test_share=0.5)).sides
+    assert sorted(alone.values()) == ["test", "train"]
+    archive.duplicates = [pb.DuplicateGroup(volumes=["volumes/case-a", "volumes/case-b", "volumes/elsewhere"])]
+    for share in (0.1, 0.9):
+        sides = read_contents(archive.connection, CAMPAIGN, Lot(test_share=share)).sides
+        assert set(sides.values()) == {"test" if share > 0.5 else "train"}
+
+
+def test_the_tarball_is_the_same_to_the_byte(archive: Archive, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        write(archive, tmp_path / name / "release")
+        os.utime(tmp_path / name / "release" / "release.json", (len(name), len(name)))
+        write_tar(tmp_path / name / "release", tmp_path / f"{name}.tar")
+    assert (tmp_path / "one.tar").read_bytes() == (tmp_path / "two.tar").read_bytes()
+    with tarfile.open(tmp_path / "one.tar") as packed:
+        packed.extractall(tmp_path / "unpacked", filter="data")
+    assert files(tmp_path / "unpacked" / "release") == files(tmp_path / "one" / "release")
+    with pytest.raises(AtlasError, match="such a file already"):
+        write_tar(tmp_path / "one" / "release", tmp_path / "two.tar")
 
 
 def test_what_the_table_tells_is_part_of_the_id(archive: Archive) -> None:

@@ -11,6 +11,8 @@ from services.cli.connection import Connection
 from services.cli.output import counted, out, print_json, warn
 from services.cli.release.contents import Contents, read_contents
 from services.cli.release.provenance import identity
+from services.cli.release.split import TEST_SHARE, Lot
+from services.cli.release.tarball import write_tar
 from services.cli.release.writer import write_release
 
 
@@ -22,6 +24,13 @@ def register(app: typer.Typer) -> None:
 def run(
     campaign: Campaign,
     to: Annotated[Path, typer.Option(help="Folder of the release; new, empty, or holding this very release.")],
+    tar: Annotated[
+        Path | None, typer.Option(help="Pack the release into this file too, always to the same bytes.")
+    ] = None,
+    test_share: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the cases for testing, drawn by lot, duplicates on one side.")
+    ] = TEST_SHARE,
+    split_seed: Annotated[int, typer.Option(help="Another number draws other cases for testing.")] = 0,
     state: State = STATE,
     json: Json = False,
 ) -> None:
@@ -31,11 +40,16 @@ def run(
     own grid, and `provenance.json`, which tells organ by organ what it was made of. An organ that nobody looked for has
     no file; one that is absent has a file without voxels. The folder appears only when it is whole.
 
-    Example: `atlas export first --to releases/first`
+    `metadata.csv` has a row for each case: its source, licence, grid, volumes of organs, and whether it is for training
+    or testing.
+
+    Examples: `atlas export first --to releases/first` · `atlas export first --to first --tar first.tar`
     """
     connection = Connection.to(state)
-    contents = read_contents(connection, campaign_name(campaign))
+    contents = read_contents(connection, campaign_name(campaign), Lot(test_share, split_seed))
     written = export(connection, contents, to)
+    if tar:
+        write_tar(to, tar)
     if json:
         print_json(
             {

@@ -6,6 +6,7 @@ from abdomenatlas.scheduler.v1 import scheduler_pb2 as sched
 from abdomenatlas.storage.v1 import storage_pb2 as pb
 from services.cli.connection import Connection
 from services.cli.paging import every
+from services.cli.release.split import Lot, split
 from services.core import classmaps
 from services.core.errors import AtlasError, Reason
 
@@ -41,9 +42,11 @@ class Contents:
     cases: tuple[ReleaseCase, ...]
     left_out: dict[str, str]
     """Volumes of the campaign without labels or withdrawn, and why."""
+    sides: dict[str, str]
+    """Whether a volume, by name, is for training or for testing."""
 
 
-def read_contents(connection: Connection, campaign: str) -> Contents:
+def read_contents(connection: Connection, campaign: str, lot: Lot = Lot()) -> Contents:  # noqa: B008 - immutable
     """The release of a campaign as it stands: its newest merged labels, cases numbered in the order of volume names.
 
     Raises CAMPAIGN_STATE if no volume has labels yet.
@@ -76,7 +79,10 @@ def read_contents(connection: Connection, campaign: str) -> Contents:
         message = "Every labelled volume of this campaign was withdrawn."
         remedy = "Make a campaign of other volumes."
         raise AtlasError(Reason.CAMPAIGN_STATE, message, field=campaign, remedy=remedy)
-    return Contents(record, classmaps.load(cases[0].labels.class_map), cases, left_out)
+    groups = every(connection.storage.rpc.ListDuplicateGroups, pb.ListDuplicateGroupsRequest(), "groups")
+    digests = {case.volume.name: case.volume.voxel_digest for case in cases}
+    sides = split(digests, [group.volumes for group in groups], lot)
+    return Contents(record, classmaps.load(cases[0].labels.class_map), cases, left_out, sides)
 
 
 def _case(connection: Connection, number: int, item: sched.CampaignItem, reviews: list[sched.Review]) -> ReleaseCase:
