@@ -16,6 +16,7 @@ from services.cli.commands import (
     reviews,
     selftest,
     stack,
+    validating,
     volumes,
 )
 from services.cli.exits import Exit, exit_code
@@ -33,6 +34,7 @@ for module in (
     campaigns,
     reviews,
     exporting,
+    validating,
     reporting,
     selftest,
     demo,

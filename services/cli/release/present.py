@@ -21,10 +21,20 @@ def release_id(folder: Path) -> str | None:
 
 def damaged_files(folder: Path) -> list[str]:
     """Files of a release that are missing or no longer have their checksum."""
-    sums = _checksums(folder)
-    if sums is None:
+    if _checksums(folder) is None:
         return [CHECKSUMS]
-    return [name for name, digest in sums.items() if not (folder / name).is_file() or sha256(folder / name) != digest]
+    return missing_files(folder) + altered_files(folder)
+
+
+def missing_files(folder: Path) -> list[str]:
+    """Files that the list of checksums has and the folder has not."""
+    return [name for name in _checksums(folder) or () if not (folder / name).is_file()]
+
+
+def altered_files(folder: Path) -> list[str]:
+    """Files of the list of checksums that are there and have another one."""
+    sums = (_checksums(folder) or {}).items()
+    return [name for name, digest in sums if (folder / name).is_file() and sha256(folder / name) != digest]
 
 
 def foreign_files(folder: Path) -> list[str]:
