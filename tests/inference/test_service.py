@@ -257,6 +257,7 @@ def test_inference_killed_during_a_prediction(start_inference: StartInference, v
             list(stream)
         process.start()
         wait_ready(process)
+        wait_until(lambda: _lists_models(stub), "the channel to be connected again", 10)
         prediction, _ = predict(stub, name, "models/slow/versions/1")
     assert list(volumes.rpc.ListPredictions(storage_pb2.ListPredictionsRequest(parent=name)).predictions) == [
         prediction

@@ -23,10 +23,14 @@ def grid(shape: tuple[int, ...], spacing_mm: float = 1.5) -> Geometry:
 
 
 def ensemble(models: Sequence[Model], geometry: Geometry | None = None) -> Ensemble:
-    """The ensemble of models given as arrays per organ, through array files; on a grid of 1.5 mm unless given one."""
-    on = geometry or grid(next(iter(models[0].values())).shape)
+    """The ensemble of models given as arrays per organ, through array files; on grids of 1.5 mm unless given one."""
     return Ensemble(
-        tuple(arrayfile.decode(arrayfile.encode(list(model), list(model.values()), on)) for model in models)
+        tuple(
+            arrayfile.decode(
+                arrayfile.encode(list(model), list(model.values()), geometry or grid(next(iter(model.values())).shape))
+            )
+            for model in models
+        )
     )
 
 

@@ -39,7 +39,9 @@ _OPTIONS = [
     ("grpc.service_config", json.dumps(_RETRY)),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.keepalive_time_ms", 60_000),
-    ("grpc.max_reconnect_backoff_ms", 2_000),
+    # Less than what the retries wait in all, so that a call outlives the moment in which a service begins again.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 500),
 ]
 
 
