@@ -30,9 +30,8 @@ spec:
 
 {{- define "abdomenatlas.podSpec" -}}
 {{- $values := index .root.Values .component -}}
-{{- $token := eq (include "abdomenatlas.callsKubernetes" .) "true" -}}
 serviceAccountName: {{ include "abdomenatlas.name" . }}
-automountServiceAccountToken: {{ $token }}
+automountServiceAccountToken: false
 # The pause before SIGTERM, what calls in flight may take, and what the process needs to end.
 terminationGracePeriodSeconds: {{ add 5 $values.drainSeconds 15 }}
 securityContext: {{- include "abdomenatlas.podSecurity" . | nindent 2 }}

@@ -9,7 +9,3 @@
 {{- end }}
 {{- end -}}
 
-{{/* "true" for the scheduler, where it scales Triton itself; nobody else has a token of Kubernetes. */}}
-{{- define "abdomenatlas.callsKubernetes" -}}
-{{ and (eq .component "scheduler") (eq .root.Values.triton.autoscaling.mode "scheduler") }}
-{{- end -}}
