@@ -48,7 +48,7 @@ def write(image: str) -> None:
         wanted.flush()
         command = [sys.executable, "-m", "uv", "pip", "compile", wanted.name, "--quiet", "--generate-hashes"]
         command += ["--python-version", PYTHON.get(image, "3.11")]
-        command += ["--python-platform", "x86_64-manylinux_2_36", "--no-header", "--no-annotate", "--no-emit-index-url"]
+        command += ["--python-platform", "x86_64-manylinux_2_36", "--no-header", "--no-annotate"]
         command += ["--no-deps"] if image in ALONE else ["--constraint", str(ROOT / "requirements.lock")]
         command += ["--output-file", str(LOCKS / f"{image}.txt")]
         subprocess.run(command, check=True)
