@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from services.synthetic.cases import make_case, write_case
-from services.synthetic.scans import PROFILES
+from services.synthetic.profiles import PROFILES
 from services.synthetic.sources import MIXED, SOURCES
 
 
@@ -19,7 +19,7 @@ def main() -> None:
         "--seed", type=int, default=1, help="seed of the first case; the next ones count on (default 1)"
     )
     parser.add_argument(
-        "--profile", choices=sorted(PROFILES), default="demo", help="how they are scanned (default demo)"
+        "--profile", choices=sorted(PROFILES), default="demo", help="how and whom is scanned (default demo)"
     )
     parser.add_argument(
         "--source", choices=["mixed", *SOURCES], default="mixed", help="which organs come labelled (default: in turn)"

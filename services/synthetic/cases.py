@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from services.core import nifti
 from services.core.geometry import Geometry
 from services.synthetic.patients import Patient
+from services.synthetic.profiles import PROFILES
 from services.synthetic.render import hounsfield, paint
-from services.synthetic.scans import PROFILES, scan_geometry
+from services.synthetic.scans import scan_geometry
 from services.synthetic.tissues import ORGAN_TISSUES, Phase, organ_mask
 
 
@@ -27,12 +28,12 @@ class SyntheticCase:
 
 
 def make_case(seed: int, *, profile: str = "clinical", geometry: Geometry | None = None) -> SyntheticCase:
-    """Draw the patient `seed` and scan it by a profile of `scans.PROFILES`, or on a given grid.
+    """Draw the patient `seed` and scan it by a profile of `PROFILES`, or on a given grid.
 
-    The patient depends on the seed alone: another profile or geometry shows the same anatomy.
+    The patient depends on the seed and the profile's population: another geometry shows the same anatomy.
     """
-    patient = Patient.draw(np.random.default_rng([seed, 0]))
     scan = PROFILES[profile]
+    patient = Patient.draw(np.random.default_rng([seed, 0]), scan.population)
     rng = np.random.default_rng([seed, 1])
     drawn = scan_geometry(patient, scan, rng)
     grid = drawn if geometry is None else geometry
@@ -41,7 +42,11 @@ def make_case(seed: int, *, profile: str = "clinical", geometry: Geometry | None
     slice_axis = int(np.argmax(np.abs(grid.matrix[2, :3])))
     blur = [plane, plane, plane]
     blur[2 - slice_axis] = through
-    ct = hounsfield(patient, tissues, rng, noise_hu=rng.uniform(*scan.noise_hu), blur=(blur[0], blur[1], blur[2]))
+    noise_hu = rng.uniform(*scan.noise_hu)
+    hu = hounsfield(patient, tissues, rng, noise_hu=noise_hu, blur=(blur[0], blur[1], blur[2]), grain=scan.grain)
+    calibration = np.random.default_rng([seed, 2])
+    scale, offset = calibration.uniform(*scan.hu_scale), calibration.uniform(*scan.hu_offset)
+    ct = np.asarray(np.clip(np.rint(hu * np.float32(scale) + np.float32(offset)), -1024, 3071), np.int16)
     masks = {organ: organ_mask(tissues, organ) for organ in ORGAN_TISSUES}
     return SyntheticCase(seed, patient.phase, grid, ct, masks)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from services.synthetic.populations import Population
 from services.synthetic.tissues import Tissue
 
 Array = NDArray[np.float32]
@@ -34,9 +35,9 @@ class Frame:
     table_gap: float
 
     @staticmethod
-    def draw(rng: np.random.Generator) -> "Frame":
+    def draw(rng: np.random.Generator, population: Population) -> "Frame":
         """Draw a trunk between lean and stout."""
-        stout = rng.beta(1.6, 2.2)
+        stout = rng.beta(*population.stout)
         return Frame(
             half_width=rng.normal(124, 4),
             half_depth=rng.normal(82, 3) + 10 * stout,

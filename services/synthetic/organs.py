@@ -3,13 +3,14 @@
 import numpy as np
 
 from services.synthetic.layers import Layer, ellipsoid, near, tube
+from services.synthetic.populations import Population
 from services.synthetic.shapes import Blend, Ellipsoid, Tube
 from services.synthetic.tissues import ORGAN_TISSUES, Tissue
 
 _LIVER = ORGAN_TISSUES["liver"]
 
 
-def liver(rng: np.random.Generator) -> list[Layer]:
+def liver(rng: np.random.Generator, population: Population) -> list[Layer]:
     """A wedge under the right dome reaching across the midline, with vessels and now and then lesions."""
     right = ellipsoid(rng, (74, 2, 40), (62, 78, 72), (0, 8, 0), scale=0.06)
     tip = ellipsoid(rng, (90, 0, -8), (36, 52, 50), scale=0.14)
@@ -32,7 +33,7 @@ def liver(rng: np.random.Generator) -> list[Layer]:
         bend = (hilum + end) / 2 + rng.normal(0, 5, 3)
         branch = Tube.through([hilum.tolist(), bend.tolist(), end.tolist()], [6, 4, 1.6])
         layers.append(Layer(branch, ((0, Tissue.LIVER_VESSEL),), only_over=_LIVER))
-    for _ in range(rng.choice([0, 1, 3], p=[0.6, 0.25, 0.15])):
+    for _ in range(rng.choice([0, 1, 3], p=population.liver_lesions)):
         radius = rng.uniform(4, 17)
         ball = ellipsoid(rng, (75, 5, 40), (radius,) * 3, move_mm=26, scale=0.15)
         layers.append(Layer(ball, ((0, Tissue.LIVER_LESION),), bumps_mm=1.5, only_over=_LIVER))
@@ -100,9 +101,9 @@ def pancreas(rng: np.random.Generator) -> list[Layer]:
     return [Layer(gland, ((0, Tissue.PANCREAS),), 1.0, 2.2)]
 
 
-def gall_bladder(rng: np.random.Generator) -> list[Layer]:
-    """A pear under the liver; one patient in twenty has none."""
-    if rng.random() < 0.05:
+def gall_bladder(rng: np.random.Generator, population: Population) -> list[Layer]:
+    """A pear under the liver; some patients have none."""
+    if rng.random() < population.no_gall_bladder:
         return []
     fill = float(np.exp(rng.normal(0, 0.16)))
     pear = tube(

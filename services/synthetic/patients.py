@@ -9,6 +9,7 @@ from services.synthetic import bowel, organs
 from services.synthetic.fields import SmoothField
 from services.synthetic.frame import Frame
 from services.synthetic.layers import Layer
+from services.synthetic.populations import GENERAL, Population
 from services.synthetic.shapes import rotation
 from services.synthetic.tissues import Phase, draw_hounsfield
 
@@ -35,27 +36,27 @@ class Patient:
     bumps: SmoothField
 
     @staticmethod
-    def draw(rng: np.random.Generator) -> "Patient":
+    def draw(rng: np.random.Generator, population: Population = GENERAL) -> "Patient":
         """Draw a patient."""
-        frame = Frame.draw(rng)
-        phase, mean, texture = draw_hounsfield(rng)
+        frame = Frame.draw(rng, population)
+        phase, mean, texture = draw_hounsfield(rng, population)
         layers = (
             *bowel.chest_and_glands(rng),
             *bowel.small_bowel(rng),
             *bowel.colon(rng),
-            *organs.liver(rng),
+            *organs.liver(rng, population),
             *organs.spleen(rng),
             *organs.stomach(rng),
             *bowel.duodenum(rng),
             *organs.pancreas(rng),
             *organs.kidney(rng, "left"),
             *organs.kidney(rng, "right"),
-            *organs.gall_bladder(rng),
+            *organs.gall_bladder(rng, population),
             *bowel.vessels(rng),
             *organs.postcava(rng),
             *organs.aorta(rng),
         )
-        whole = rng.normal(1.0, 0.05)
+        whole = rng.normal(population.size, 0.05)
         return Patient(
             frame=frame,
             layers=layers,
@@ -63,7 +64,7 @@ class Patient:
             mean=mean,
             texture=texture,
             turn=rotation(*rng.normal(0, 2.5, 3)),
-            size=np.clip(whole * np.exp(rng.normal(0, 0.03, 3)), 0.85, 1.18),
+            size=np.clip(whole * np.exp(rng.normal(0, 0.03, 3)), 0.85 * population.size, 1.18 * population.size),
             bends=(SmoothField.draw(rng, 70.0), SmoothField.draw(rng, 70.0), SmoothField.draw(rng, 70.0)),
             bumps=SmoothField.draw(rng, 24.0),
         )

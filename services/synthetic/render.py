@@ -106,12 +106,12 @@ def hounsfield(
     *,
     noise_hu: float,
     blur: tuple[float, float, float],
-) -> NDArray[np.int16]:
-    """HU int16 (z, y, x): tissue means and texture, blurred (standard deviations in voxels), and noise."""
+    grain: float,
+) -> NDArray[np.float32]:
+    """HU (z, y, x): tissue means and texture, blurred by `blur`, and noise blurred by `grain` (in voxels)."""
     image = patient.mean[tissues]
     image += patient.texture[tissues] * rng.standard_normal(tissues.shape, np.float32)
     image = ndimage.gaussian_filter(image, blur, truncate=2.5)
     noise = rng.standard_normal(tissues.shape, np.float32)
-    grainy = ndimage.gaussian_filter(noise, (0.3, 0.6, 0.6), truncate=2.5)
-    image += np.float32(noise_hu / grainy.std()) * grainy
-    return np.asarray(np.clip(np.rint(image), -1024, 3071), np.int16)
+    grainy = ndimage.gaussian_filter(noise, (0.3, grain, grain), truncate=2.5)
+    return np.asarray(image + np.float32(noise_hu / grainy.std()) * grainy, np.float32)

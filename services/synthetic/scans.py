@@ -1,53 +1,14 @@
-"""How a patient is scanned: spacing, orientation, field of view, noise and sharpness."""
-
-from dataclasses import dataclass
+"""Where a scanner lays its voxels over a patient."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.core.geometry import Geometry
 from services.synthetic.patients import Patient
+from services.synthetic.profiles import Profile
 from services.synthetic.shapes import rotation
 
-Range = tuple[float, float]
 Vector = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Profile:
-    """Ranges to draw a scan from: lengths in mm, angles in degrees, noise in HU, blur in voxels (standard deviation).
-
-    `top_mm` and `bottom_mm` bound the field of view above and below the first lumbar vertebra.
-    """
-
-    plane_mm: Range
-    slice_mm: Range
-    orientations: tuple[str, ...]
-    tilt_degrees: float
-    top_mm: Range
-    bottom_mm: Range
-    margin_mm: Range
-    noise_hu: Range
-    blur: Range
-
-
-PROFILES: dict[str, Profile] = {
-    "training": Profile((3, 3), (3, 3), ("RAS",), 0, (60, 165), (-160, -55), (-10, 20), (2, 16), (0.25, 0.6)),
-    "clinical": Profile(
-        (0.8, 3),
-        (1, 5),
-        ("LPS", "RAS", "LAS", "RPS", "LPI", "PSR"),
-        4,
-        (85, 150),
-        (-140, -60),
-        (-5, 20),
-        (6, 28),
-        (0.4, 0.9),
-    ),
-    "demo": Profile(
-        (1.6, 2.0), (2.0, 3.0), ("LPS", "RAS", "LAS"), 2, (105, 130), (-110, -80), (0, 10), (8, 20), (0.4, 0.7)
-    ),
-}
 
 
 def scan_geometry(patient: Patient, profile: Profile, rng: np.random.Generator) -> Geometry:

@@ -7,6 +7,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from services.synthetic.populations import Population
+
 Phase = Literal["native", "arterial", "portal", "delayed"]
 PHASES: tuple[Phase, ...] = ("native", "arterial", "portal", "delayed")
 
@@ -142,12 +144,14 @@ _TWINS = {
 }
 
 
-def draw_hounsfield(rng: np.random.Generator) -> tuple[Phase, NDArray[np.float32], NDArray[np.float32]]:
+def draw_hounsfield(
+    rng: np.random.Generator, population: Population
+) -> tuple[Phase, NDArray[np.float32], NDArray[np.float32]]:
     """Draw a patient's contrast phase and per tissue (by value) the mean HU and the texture's standard deviation.
 
     The means lie between the drawn phase and its neighbour, since no injection is timed twice alike.
     """
-    phase = PHASES[rng.choice(4, p=[0.2, 0.2, 0.45, 0.15])]
+    phase = PHASES[rng.choice(4, p=population.phases)]
     towards = PHASES[int(np.clip(PHASES.index(phase) + rng.integers(-1, 2), 0, 3))]
     share = 0.0 if phase == "native" else float(rng.uniform(0, 0.4)) * (towards != "native")
     shifts = {tissue: float(rng.standard_normal()) for tissue in LOOKS}
@@ -159,7 +163,7 @@ def draw_hounsfield(rng: np.random.Generator) -> tuple[Phase, NDArray[np.float32
             (1 - share) * getattr(look, phase) + share * getattr(look, towards) + look.between * shifts[tissue]
         )
         texture[tissue] = look.texture
-    if rng.random() < 0.2:  # a fatty liver: darker than the spleen, its vessels stay bright
+    if rng.random() < population.fatty_liver:  # a fatty liver: darker than the spleen, its vessels stay bright
         mean[Tissue.LIVER] -= rng.uniform(10, 45)
     return phase, mean, texture
 

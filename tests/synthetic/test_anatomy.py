@@ -10,7 +10,8 @@ from services.core import classmaps
 from services.core.geometry import Geometry
 from services.synthetic import SyntheticCase, make_case
 from services.synthetic.patients import Patient
-from services.synthetic.scans import PROFILES, scan_geometry
+from services.synthetic.profiles import PROFILES
+from services.synthetic.scans import scan_geometry
 
 SEEDS = (1, 2, 3, 4, 5)
 # A little wider than what is seen over hundreds of patients (ml).
@@ -139,7 +140,7 @@ def test_a_short_field_of_view_cuts_the_patient_and_moves_nothing() -> None:
 @pytest.mark.parametrize("seed", range(6))
 def test_profiles_keep_their_promises(name: str, seed: int) -> None:
     profile, rng = PROFILES[name], np.random.default_rng(seed)
-    geometry = scan_geometry(Patient.draw(rng), profile, rng)
+    geometry = scan_geometry(Patient.draw(rng, profile.population), profile, rng)
     through = int(np.argmax(np.abs(geometry.matrix[2, :3])))
     assert geometry.orientation in profile.orientations
     assert profile.slice_mm[0] - 1e-3 <= geometry.spacing_mm[through] <= profile.slice_mm[1] + 1e-3
