@@ -45,7 +45,8 @@ def test_the_layout(archive: Archive, tmp_path: Path) -> None:
     assert write(archive, tmp_path / "release")
     names = set(files(tmp_path / "release"))
     organs = {"aorta", "gall_bladder", "spleen"}
-    expected = {"release.json", "class_map.yaml", "metadata.csv", "SHA256SUMS"}
+    expected = {"release.json", "class_map.yaml", "metadata.csv", "datalist.json", "SHA256SUMS"}
+    expected |= {"README.md", "LICENSE.md"}
     for case, known in (("BDMAP_00000001", organs), ("BDMAP_00000002", organs | {"liver"})):
         expected |= {f"{case}/{n}" for n in ("ct.nii.gz", "combined_labels.nii.gz", "provenance.json")}
         expected |= {f"{case}/segmentations/{organ}.nii.gz" for organ in known}
@@ -95,7 +96,7 @@ def test_provenance_tells_each_organ_apart(archive: Archive, tmp_path: Path) -> 
     assert organs["spleen"]["reviewer"] == "Dr. Example"
     assert organs["liver"]["author"] == "<b>set</b>"
     assert organs["aorta"]["models"] == ["models/unet/versions/1", "models/unetr/versions/1"]
-    assert told["source"] == {"dataset": "<b>set</b>", "id": "case-b", "licence": "CC-BY-4.0"}
+    assert told["source"] == {"dataset": "<b>set</b>", "id": "case-b", "licence": "CC-BY-4.0", "hospital": None}
     assert told["unknown_organs"] == ["kidney_left", "kidney_right", "pancreas", "postcava", "stomach"]
     assert [len(model["weights_sha256"]) for model in told["models"]] == [64, 64]
     assert told["reviews"][0]["decision"] == "revised"

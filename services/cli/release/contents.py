@@ -10,7 +10,8 @@ from services.cli.release.split import Lot, split
 from services.core import classmaps
 from services.core.errors import AtlasError, Reason
 
-FORMAT = 1
+FORMAT = 2
+"""It grows whenever the same contents would give other files."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class Contents:
     """Volumes of the campaign without labels or withdrawn, and why."""
     sides: dict[str, str]
     """Whether a volume, by name, is for training or for testing."""
+    lot: Lot
+    """How that was drawn."""
 
 
 def read_contents(connection: Connection, campaign: str, lot: Lot = Lot()) -> Contents:  # noqa: B008 - immutable
@@ -82,7 +85,7 @@ def read_contents(connection: Connection, campaign: str, lot: Lot = Lot()) -> Co
     groups = every(connection.storage.rpc.ListDuplicateGroups, pb.ListDuplicateGroupsRequest(), "groups")
     digests = {case.volume.name: case.volume.voxel_digest for case in cases}
     sides = split(digests, [group.volumes for group in groups], lot)
-    return Contents(record, classmaps.load(cases[0].labels.class_map), cases, left_out, sides)
+    return Contents(record, classmaps.load(cases[0].labels.class_map), cases, left_out, sides, lot)
 
 
 def _case(connection: Connection, number: int, item: sched.CampaignItem, reviews: list[sched.Review]) -> ReleaseCase:

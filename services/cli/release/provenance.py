@@ -10,6 +10,7 @@ from abdomenatlas.scheduler.v1 import scheduler_pb2 as sched
 from abdomenatlas.storage.v1 import storage_pb2 as pb
 from services.cli.release.contents import FORMAT, Contents, ReleaseCase
 from services.cli.release.metadata import metadata
+from services.cli.release.models import models
 from services.core.names import content_id
 
 ORIGINS = {pb.ORIGIN_SOURCE: "source", pb.ORIGIN_REVISION: "revision", pb.ORIGIN_AI: "ai"}
@@ -27,6 +28,7 @@ def case_provenance(case: ReleaseCase, contents: Contents) -> dict[str, Any]:
             "dataset": volume.dataset or None,
             "id": volume.source_id or None,
             "licence": volume.licence or None,
+            "hospital": volume.hospital or None,
         },
         "ct": {
             "sha256": volume.ct.sha256,
@@ -40,7 +42,7 @@ def case_provenance(case: ReleaseCase, contents: Contents) -> dict[str, Any]:
         "policy": labels.author,
         "organs": {organ.organ: _organ(organ, case) for organ in labels.organs},
         "unknown_organs": [organ for organ in contents.class_map.organs if organ not in known],
-        "models": _models(case.predictions.values()),
+        "models": models([case]),
         "reviews": [
             {
                 "round": review.round,
@@ -77,7 +79,8 @@ def _record(contents: Contents) -> dict[str, Any]:
         "class_map": contents.class_map.name,
         "grid_spacing_mm": campaign.grid.spacing_mm,
         "profile": campaign.profile,
-        "models": _models(p for case in contents.cases for p in case.predictions.values()),
+        "models": models(contents.cases),
+        "split": {"test_share": contents.lot.test_share, "seed": contents.lot.seed},
         "cases": [
             {
                 "case": case.name,
@@ -102,8 +105,3 @@ def _organ(organ: pb.OrganLabel, case: ReleaseCase) -> dict[str, Any]:
     if organ.predictions:
         made_of["models"] = [case.predictions[name].model.name for name in organ.predictions]
     return made_of | {"voxels": organ.voxels, "volume_ml": round(organ.volume_mm3 / 1000, 3)}
-
-
-def _models(predictions: Any) -> list[dict[str, str]]:
-    weights = {p.model.name: p.model.weights_sha256 for p in predictions}
-    return [{"name": name, "weights_sha256": digest} for name, digest in sorted(weights.items())]

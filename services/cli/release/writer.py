@@ -11,7 +11,9 @@ import yaml
 from isal import igzip
 
 from services.cli.masks import uint8_channel
+from services.cli.release.card import CARD, LICENCES, card, licences
 from services.cli.release.contents import Contents, ReleaseCase
+from services.cli.release.datalist import DATALIST, datalist
 from services.cli.release.metadata import METADATA, metadata
 from services.cli.release.present import CHECKSUMS, RECORD, damaged_files, release_id, sha256
 from services.cli.release.provenance import case_provenance, identity, release_record
@@ -39,7 +41,9 @@ def write_release(storage: Storage, contents: Contents, folder: Path, on_case: O
             on_case(case)
         class_map = {"name": contents.class_map.name, "organs": contents.class_map.organs_by_id}
         (part / "class_map.yaml").write_text(yaml.safe_dump(class_map, sort_keys=False))
-        (part / METADATA).write_text(metadata(contents), encoding="utf-8")
+        for name, text in ((METADATA, metadata), (CARD, card), (LICENCES, licences)):
+            (part / name).write_text(text(contents), encoding="utf-8")
+        _write_json(part / DATALIST, datalist(contents))
         _write_json(part / RECORD, release_record(contents))
         _write_checksums(part)
         part.rename(folder)

@@ -1,0 +1,11 @@
+"""The models that made the AI masks of a release."""
+
+from collections.abc import Iterable
+
+from services.cli.release.contents import ReleaseCase
+
+
+def models(cases: Iterable[ReleaseCase]) -> list[dict[str, str]]:
+    """Name and digest of the weights of each model whose predictions went into the labels, by name."""
+    weights = {p.model.name: p.model.weights_sha256 for case in cases for p in case.predictions.values()}
+    return [{"name": name, "weights_sha256": digest} for name, digest in sorted(weights.items())]
