@@ -92,6 +92,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Class maps that must agree do not. Status FAILED_PRECONDITION."""
     ERROR_REASON_PROFILE_UNKNOWN: _ErrorReason.ValueType  # 66
     """No attention profile has this name. Status INVALID_ARGUMENT."""
+    ERROR_REASON_TRAINING_DATA: _ErrorReason.ValueType  # 72
+    """The cases do not hold what a network is to learn from them. Status FAILED_PRECONDITION."""
+    ERROR_REASON_TRAINING_FAILED: _ErrorReason.ValueType  # 73
+    """Training cannot go on: its loss is not finite, or a batch does not fit into memory. Status ABORTED."""
+    ERROR_REASON_DISK_FULL: _ErrorReason.ValueType  # 74
+    """There is no room left on the disk. Status RESOURCE_EXHAUSTED."""
+    ERROR_REASON_MODEL_VERSION_REFUSED: _ErrorReason.ValueType  # 75
+    """The version of a model is not one that may be served, by its comparison with the one before, or that can be gone
+    back to. Status FAILED_PRECONDITION.
+    """
     ERROR_REASON_LEASE_HELD: _ErrorReason.ValueType  # 80
     """The review is held by somebody else until the stated time. Status FAILED_PRECONDITION."""
     ERROR_REASON_LEASE_LOST: _ErrorReason.ValueType  # 81
@@ -194,6 +204,16 @@ ERROR_REASON_CLASS_MAP_MISMATCH: ErrorReason.ValueType  # 65
 """Class maps that must agree do not. Status FAILED_PRECONDITION."""
 ERROR_REASON_PROFILE_UNKNOWN: ErrorReason.ValueType  # 66
 """No attention profile has this name. Status INVALID_ARGUMENT."""
+ERROR_REASON_TRAINING_DATA: ErrorReason.ValueType  # 72
+"""The cases do not hold what a network is to learn from them. Status FAILED_PRECONDITION."""
+ERROR_REASON_TRAINING_FAILED: ErrorReason.ValueType  # 73
+"""Training cannot go on: its loss is not finite, or a batch does not fit into memory. Status ABORTED."""
+ERROR_REASON_DISK_FULL: ErrorReason.ValueType  # 74
+"""There is no room left on the disk. Status RESOURCE_EXHAUSTED."""
+ERROR_REASON_MODEL_VERSION_REFUSED: ErrorReason.ValueType  # 75
+"""The version of a model is not one that may be served, by its comparison with the one before, or that can be gone
+back to. Status FAILED_PRECONDITION.
+"""
 ERROR_REASON_LEASE_HELD: ErrorReason.ValueType  # 80
 """The review is held by somebody else until the stated time. Status FAILED_PRECONDITION."""
 ERROR_REASON_LEASE_LOST: ErrorReason.ValueType  # 81
