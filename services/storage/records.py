@@ -11,6 +11,7 @@ from abdomenatlas.type.v1.array_pb2 import ArrayRef
 from services.core import classmaps
 from services.core.arrayfile import ArrayFile
 from services.core.classmaps import ClassMap
+from services.core.ensemble import MAX_MODELS
 from services.core.errors import AtlasError, Reason
 from services.core.geometry import Geometry, network_grid, require_same
 from services.core.names import parse
@@ -114,6 +115,7 @@ class Records:
             self.predictions.require_of(volume_id, name, "label_version.organs.predictions")
         for organ in organs:
             _require_origin(organ.origin, "label_version.organs.origin")
+            _require_models(organ.models)
 
     @contextmanager
     def _array(self, message: ArrayRef, field: str, expected: Geometry, expected_name: str) -> Iterator[ArrayFile]:
@@ -154,6 +156,15 @@ def _require_organs(channels: Sequence[str], class_map: ClassMap, field: str) ->
     class_map.require(tuple(channels), field=field)
     if len(set(channels)) != len(channels):
         raise AtlasError(Reason.FIELD_INVALID, "An organ comes twice.", field=field)
+
+
+def _require_models(models: Sequence[pb.ModelRef]) -> None:
+    field = "label_version.organs.models"
+    if len(models) > MAX_MODELS:
+        raise AtlasError(Reason.FIELD_INVALID, f"At most {MAX_MODELS} models are expected.", field=field)
+    for model in models:
+        parse(model.name, "models/*/versions/*", f"{field}.name")
+        require_sha256(model.weights_sha256, f"{field}.weights_sha256")
 
 
 def _require_origin(origin: int, field: str) -> None:

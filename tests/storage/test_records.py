@@ -213,6 +213,13 @@ def test_what_it_was_made_of_must_be_there_and_of_this_volume(world: World) -> N
     assert refusal(label, world, organs=[organ]).reason == Reason.RESOURCE_NOT_FOUND
 
 
+def test_models_of_another_archive_are_named_in_full(world: World) -> None:
+    assert label(world, organs=[liver(models=[MODEL])]).organs[0].models[0] == MODEL
+    for wrong in ([pb.ModelRef(name="unet")], [pb.ModelRef(name=MODEL.name, weights_sha256="c")], [MODEL] * 17):
+        error = refusal(label, world, OTHER_ID, organs=[liver(models=wrong)])
+        assert error.field.startswith("label_version.organs.models")
+
+
 def test_lists_are_paged_in_the_order_of_coming(world: World) -> None:
     names = [predict(world, id_=f"{number:032x}").name for number in (3, 1, 2)]
     page, token = world.records.predictions.page("volumes/case", 2, "", "ListPredictions")

@@ -1580,6 +1580,7 @@ class OrganLabel(_message.Message):
     VOLUME_MM3_FIELD_NUMBER: _builtins.int
     STRUCTURES_FIELD_NUMBER: _builtins.int
     SPLIT_FROM_FIELD_NUMBER: _builtins.int
+    MODELS_FIELD_NUMBER: _builtins.int
     organ: _builtins.str
     """Name in the class map."""
     origin: Global___Origin.ValueType
@@ -1600,6 +1601,12 @@ class OrganLabel(_message.Message):
     def structures(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names, in the dataset's own words, of what the mask is the union of; empty where the file spoke of the organ itself."""
 
+    @_builtins.property
+    def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelRef]:
+        """For AI that was merged in another archive, whose predictions are not in this one: the models that were fused, as
+        the release tells that the version came with; at most 16. Else empty.
+        """
+
     def __init__(
         self,
         *,
@@ -1611,10 +1618,11 @@ class OrganLabel(_message.Message):
         volume_mm3: _builtins.float = ...,
         structures: _abc.Iterable[_builtins.str] | None = ...,
         split_from: _builtins.str = ...,
+        models: _abc.Iterable[Global___ModelRef] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["label_version", b"label_version", "organ", b"organ", "origin", b"origin", "predictions", b"predictions", "split_from", b"split_from", "structures", b"structures", "volume_mm3", b"volume_mm3", "voxels", b"voxels"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["label_version", b"label_version", "models", b"models", "organ", b"organ", "origin", b"origin", "predictions", b"predictions", "split_from", b"split_from", "structures", b"structures", "volume_mm3", b"volume_mm3", "voxels", b"voxels"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
