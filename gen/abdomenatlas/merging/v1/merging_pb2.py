@@ -24,9 +24,10 @@ _sym_db = _symbol_database.Default()
 
 from abdomenatlas.storage.v1 import storage_pb2 as abdomenatlas_dot_storage_dot_v1_dot_storage__pb2
 from abdomenatlas.type.v1 import array_pb2 as abdomenatlas_dot_type_dot_v1_dot_array__pb2
+from abdomenatlas.type.v1 import merge_pb2 as abdomenatlas_dot_type_dot_v1_dot_merge__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%abdomenatlas/merging/v1/merging.proto\x12\x17\x61\x62\x64omenatlas.merging.v1\x1a%abdomenatlas/storage/v1/storage.proto\x1a abdomenatlas/type/v1/array.proto\"K\n\x0cMergeRequest\x12\x0e\n\x06volume\x18\x01 \x01(\t\x12\x13\n\x0bpredictions\x18\x02 \x03(\t\x12\x16\n\x0elabel_versions\x18\x03 \x03(\t\"\x8d\x01\n\rMergeResponse\x12\x32\n\x08progress\x18\x01 \x01(\x0b\x32\x1e.abdomenatlas.type.v1.ProgressH\x00\x12>\n\rlabel_version\x18\x02 \x01(\x0b\x32%.abdomenatlas.storage.v1.LabelVersionH\x00\x42\x08\n\x06update\"\x82\x02\n\x0e\x43ompareRequest\x12\r\n\x05\x66irst\x18\x01 \x01(\t\x12\x0e\n\x06second\x18\x02 \x01(\t\x12\x0e\n\x06organs\x18\x03 \x03(\t\x12\x19\n\x0ctolerance_mm\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12[\n\x13organ_tolerances_mm\x18\x05 \x03(\x0b\x32>.abdomenatlas.merging.v1.CompareRequest.OrganTolerancesMmEntry\x1a\x38\n\x16OrganTolerancesMmEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x0f\n\r_tolerance_mm\"\x8f\x01\n\x0f\x43ompareResponse\x12\x32\n\x08progress\x18\x01 \x01(\x0b\x32\x1e.abdomenatlas.type.v1.ProgressH\x00\x12>\n\ncomparison\x18\x02 \x01(\x0b\x32(.abdomenatlas.merging.v1.LabelComparisonH\x00\x42\x08\n\x06update\"\x92\x01\n\x0fLabelComparison\x12\r\n\x05\x66irst\x18\x01 \x01(\t\x12\x0e\n\x06second\x18\x02 \x01(\t\x12\x37\n\x06organs\x18\x03 \x03(\x0b\x32\'.abdomenatlas.merging.v1.OrganAgreement\x12\x12\n\nonly_first\x18\x04 \x03(\t\x12\x13\n\x0bonly_second\x18\x05 \x03(\t\"\xb0\x01\n\x0eOrganAgreement\x12\r\n\x05organ\x18\x01 \x01(\t\x12\x10\n\x03\x64sc\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x03nsd\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12\x14\n\x0ctolerance_mm\x18\x04 \x01(\x01\x12\x14\n\x07hd95_mm\x18\x05 \x01(\x01H\x02\x88\x01\x01\x12\x10\n\x08\x66irst_ml\x18\x06 \x01(\x01\x12\x11\n\tsecond_ml\x18\x07 \x01(\x01\x42\x06\n\x04_dscB\x06\n\x04_nsdB\n\n\x08_hd95_mm2\xca\x01\n\x0eMergingService\x12X\n\x05Merge\x12%.abdomenatlas.merging.v1.MergeRequest\x1a&.abdomenatlas.merging.v1.MergeResponse0\x01\x12^\n\x07\x43ompare\x12\'.abdomenatlas.merging.v1.CompareRequest\x1a(.abdomenatlas.merging.v1.CompareResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%abdomenatlas/merging/v1/merging.proto\x12\x17\x61\x62\x64omenatlas.merging.v1\x1a%abdomenatlas/storage/v1/storage.proto\x1a abdomenatlas/type/v1/array.proto\x1a abdomenatlas/type/v1/merge.proto\"~\n\x0cMergeRequest\x12\x0e\n\x06volume\x18\x01 \x01(\t\x12\x13\n\x0bpredictions\x18\x02 \x03(\t\x12\x16\n\x0elabel_versions\x18\x03 \x03(\t\x12\x31\n\x06policy\x18\x04 \x01(\x0b\x32!.abdomenatlas.type.v1.MergePolicy\"\x8d\x01\n\rMergeResponse\x12\x32\n\x08progress\x18\x01 \x01(\x0b\x32\x1e.abdomenatlas.type.v1.ProgressH\x00\x12>\n\rlabel_version\x18\x02 \x01(\x0b\x32%.abdomenatlas.storage.v1.LabelVersionH\x00\x42\x08\n\x06update\"\x82\x02\n\x0e\x43ompareRequest\x12\r\n\x05\x66irst\x18\x01 \x01(\t\x12\x0e\n\x06second\x18\x02 \x01(\t\x12\x0e\n\x06organs\x18\x03 \x03(\t\x12\x19\n\x0ctolerance_mm\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12[\n\x13organ_tolerances_mm\x18\x05 \x03(\x0b\x32>.abdomenatlas.merging.v1.CompareRequest.OrganTolerancesMmEntry\x1a\x38\n\x16OrganTolerancesMmEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x0f\n\r_tolerance_mm\"\x8f\x01\n\x0f\x43ompareResponse\x12\x32\n\x08progress\x18\x01 \x01(\x0b\x32\x1e.abdomenatlas.type.v1.ProgressH\x00\x12>\n\ncomparison\x18\x02 \x01(\x0b\x32(.abdomenatlas.merging.v1.LabelComparisonH\x00\x42\x08\n\x06update\"\x92\x01\n\x0fLabelComparison\x12\r\n\x05\x66irst\x18\x01 \x01(\t\x12\x0e\n\x06second\x18\x02 \x01(\t\x12\x37\n\x06organs\x18\x03 \x03(\x0b\x32\'.abdomenatlas.merging.v1.OrganAgreement\x12\x12\n\nonly_first\x18\x04 \x03(\t\x12\x13\n\x0bonly_second\x18\x05 \x03(\t\"\xb0\x01\n\x0eOrganAgreement\x12\r\n\x05organ\x18\x01 \x01(\t\x12\x10\n\x03\x64sc\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x03nsd\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12\x14\n\x0ctolerance_mm\x18\x04 \x01(\x01\x12\x14\n\x07hd95_mm\x18\x05 \x01(\x01H\x02\x88\x01\x01\x12\x10\n\x08\x66irst_ml\x18\x06 \x01(\x01\x12\x11\n\tsecond_ml\x18\x07 \x01(\x01\x42\x06\n\x04_dscB\x06\n\x04_nsdB\n\n\x08_hd95_mm2\xca\x01\n\x0eMergingService\x12X\n\x05Merge\x12%.abdomenatlas.merging.v1.MergeRequest\x1a&.abdomenatlas.merging.v1.MergeResponse0\x01\x12^\n\x07\x43ompare\x12\'.abdomenatlas.merging.v1.CompareRequest\x1a(.abdomenatlas.merging.v1.CompareResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,20 +36,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_COMPAREREQUEST_ORGANTOLERANCESMMENTRY']._loaded_options = None
   _globals['_COMPAREREQUEST_ORGANTOLERANCESMMENTRY']._serialized_options = b'8\001'
-  _globals['_MERGEREQUEST']._serialized_start=139
-  _globals['_MERGEREQUEST']._serialized_end=214
-  _globals['_MERGERESPONSE']._serialized_start=217
-  _globals['_MERGERESPONSE']._serialized_end=358
-  _globals['_COMPAREREQUEST']._serialized_start=361
-  _globals['_COMPAREREQUEST']._serialized_end=619
-  _globals['_COMPAREREQUEST_ORGANTOLERANCESMMENTRY']._serialized_start=546
-  _globals['_COMPAREREQUEST_ORGANTOLERANCESMMENTRY']._serialized_end=602
-  _globals['_COMPARERESPONSE']._serialized_start=622
-  _globals['_COMPARERESPONSE']._serialized_end=765
-  _globals['_LABELCOMPARISON']._serialized_start=768
-  _globals['_LABELCOMPARISON']._serialized_end=914
-  _globals['_ORGANAGREEMENT']._serialized_start=917
-  _globals['_ORGANAGREEMENT']._serialized_end=1093
-  _globals['_MERGINGSERVICE']._serialized_start=1096
-  _globals['_MERGINGSERVICE']._serialized_end=1298
+  _globals['_MERGEREQUEST']._serialized_start=173
+  _globals['_MERGEREQUEST']._serialized_end=299
+  _globals['_MERGERESPONSE']._serialized_start=302
+  _globals['_MERGERESPONSE']._serialized_end=443
+  _globals['_COMPAREREQUEST']._serialized_start=446
+  _globals['_COMPAREREQUEST']._serialized_end=704
+  _globals['_COMPAREREQUEST_ORGANTOLERANCESMMENTRY']._serialized_start=631
+  _globals['_COMPAREREQUEST_ORGANTOLERANCESMMENTRY']._serialized_end=687
+  _globals['_COMPARERESPONSE']._serialized_start=707
+  _globals['_COMPARERESPONSE']._serialized_end=850
+  _globals['_LABELCOMPARISON']._serialized_start=853
+  _globals['_LABELCOMPARISON']._serialized_end=999
+  _globals['_ORGANAGREEMENT']._serialized_start=1002
+  _globals['_ORGANAGREEMENT']._serialized_end=1178
+  _globals['_MERGINGSERVICE']._serialized_start=1181
+  _globals['_MERGINGSERVICE']._serialized_end=1383
 # @@protoc_insertion_point(module_scope)

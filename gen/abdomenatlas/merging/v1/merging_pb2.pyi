@@ -5,6 +5,7 @@ isort:skip_file
 
 from abdomenatlas.storage.v1 import storage_pb2 as _storage_pb2
 from abdomenatlas.type.v1 import array_pb2 as _array_pb2
+from abdomenatlas.type.v1 import merge_pb2 as _merge_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -29,6 +30,7 @@ class MergeRequest(_message.Message):
     VOLUME_FIELD_NUMBER: _builtins.int
     PREDICTIONS_FIELD_NUMBER: _builtins.int
     LABEL_VERSIONS_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
     volume: _builtins.str
     """"volumes/{volume}"."""
     @_builtins.property
@@ -39,16 +41,21 @@ class MergeRequest(_message.Message):
     def label_versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names of source and revision label versions of that volume, later revisions last, at most 64."""
 
+    @_builtins.property
+    def policy(self) -> _merge_pb2.MergePolicy:
+        """How they are merged; not set means the defaults."""
+
     def __init__(
         self,
         *,
         volume: _builtins.str = ...,
         predictions: _abc.Iterable[_builtins.str] | None = ...,
         label_versions: _abc.Iterable[_builtins.str] | None = ...,
+        policy: _merge_pb2.MergePolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["label_versions", b"label_versions", "predictions", b"predictions", "volume", b"volume"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["label_versions", b"label_versions", "policy", b"policy", "predictions", b"predictions", "volume", b"volume"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

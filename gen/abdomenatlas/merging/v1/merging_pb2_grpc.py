@@ -52,10 +52,10 @@ class MergingServiceServicer:
     """
 
     def Merge(self, request, context):
-        """Merges one volume. Per organ the highest origin wins: source, then revision, then AI; among revisions the one
-        named last. AI is the mean of the predictions that have the organ, brought to the CT's own grid by trilinear
-        interpolation, above one half, largest 26-connected component. The stream tells the progress and ends with
-        the label version. A version that is already in storage is returned at once.
+        """Merges one volume. Per organ the highest origin wins: source, then revision, then AI. AI is what the predictions
+        that have the organ say together, brought to the CT's own grid by trilinear interpolation and then post-processed;
+        `policy` says how. The stream tells the progress and ends with the label version. A version that is already in
+        storage is returned at once.
         Stages: "queued", "reading", "merging", "storing".
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

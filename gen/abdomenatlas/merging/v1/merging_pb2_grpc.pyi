@@ -34,10 +34,10 @@ class MergingServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> MergingServiceAsyncStub: ...
     Merge: _grpc.UnaryStreamMultiCallable[_merging_pb2.MergeRequest, _merging_pb2.MergeResponse]
-    """Merges one volume. Per organ the highest origin wins: source, then revision, then AI; among revisions the one
-    named last. AI is the mean of the predictions that have the organ, brought to the CT's own grid by trilinear
-    interpolation, above one half, largest 26-connected component. The stream tells the progress and ends with
-    the label version. A version that is already in storage is returned at once.
+    """Merges one volume. Per organ the highest origin wins: source, then revision, then AI. AI is what the predictions
+    that have the organ say together, brought to the CT's own grid by trilinear interpolation and then post-processed;
+    `policy` says how. The stream tells the progress and ends with the label version. A version that is already in
+    storage is returned at once.
     Stages: "queued", "reading", "merging", "storing".
     """
     Compare: _grpc.UnaryStreamMultiCallable[_merging_pb2.CompareRequest, _merging_pb2.CompareResponse]
@@ -52,10 +52,10 @@ class MergingServiceAsyncStub(MergingServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Merge: _aio.UnaryStreamMultiCallable[_merging_pb2.MergeRequest, _merging_pb2.MergeResponse]  # type: ignore[assignment]
-    """Merges one volume. Per organ the highest origin wins: source, then revision, then AI; among revisions the one
-    named last. AI is the mean of the predictions that have the organ, brought to the CT's own grid by trilinear
-    interpolation, above one half, largest 26-connected component. The stream tells the progress and ends with
-    the label version. A version that is already in storage is returned at once.
+    """Merges one volume. Per organ the highest origin wins: source, then revision, then AI. AI is what the predictions
+    that have the organ say together, brought to the CT's own grid by trilinear interpolation and then post-processed;
+    `policy` says how. The stream tells the progress and ends with the label version. A version that is already in
+    storage is returned at once.
     Stages: "queued", "reading", "merging", "storing".
     """
     Compare: _aio.UnaryStreamMultiCallable[_merging_pb2.CompareRequest, _merging_pb2.CompareResponse]  # type: ignore[assignment]
@@ -73,10 +73,10 @@ class MergingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _merging_pb2.MergeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_merging_pb2.MergeResponse], _abc.AsyncIterator[_merging_pb2.MergeResponse]]:
-        """Merges one volume. Per organ the highest origin wins: source, then revision, then AI; among revisions the one
-        named last. AI is the mean of the predictions that have the organ, brought to the CT's own grid by trilinear
-        interpolation, above one half, largest 26-connected component. The stream tells the progress and ends with
-        the label version. A version that is already in storage is returned at once.
+        """Merges one volume. Per organ the highest origin wins: source, then revision, then AI. AI is what the predictions
+        that have the organ say together, brought to the CT's own grid by trilinear interpolation and then post-processed;
+        `policy` says how. The stream tells the progress and ends with the label version. A version that is already in
+        storage is returned at once.
         Stages: "queued", "reading", "merging", "storing".
         """
 

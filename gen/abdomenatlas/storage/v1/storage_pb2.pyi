@@ -5,6 +5,7 @@ isort:skip_file
 
 from abdomenatlas.type.v1 import array_pb2 as _array_pb2
 from abdomenatlas.type.v1 import geometry_pb2 as _geometry_pb2
+from abdomenatlas.type.v1 import merge_pb2 as _merge_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -1581,18 +1582,25 @@ class OrganLabel(_message.Message):
     STRUCTURES_FIELD_NUMBER: _builtins.int
     SPLIT_FROM_FIELD_NUMBER: _builtins.int
     MODELS_FIELD_NUMBER: _builtins.int
+    READERS_FIELD_NUMBER: _builtins.int
+    DISPUTED_VOXELS_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
     organ: _builtins.str
     """Name in the class map."""
     origin: Global___Origin.ValueType
     """Where the mask came from."""
     label_version: _builtins.str
-    """For source and revision: the label version that it was taken from; empty in that version itself."""
+    """For source and revision: the label version that it was taken from; empty in that version itself, and where
+    `readers` were brought together.
+    """
     voxels: _builtins.int
     """Voxels of the mask on the CT's grid."""
     volume_mm3: _builtins.float
     """The same as a volume in mm^3."""
     split_from: _builtins.str
     """The un-split pair, such as "kidney", that the source labelled and that was split here by the affine; else empty."""
+    disputed_voxels: _builtins.int
+    """Voxels on which the `readers` did not all agree."""
     @_builtins.property
     def predictions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """For AI: the predictions that were fused."""
@@ -1607,6 +1615,14 @@ class OrganLabel(_message.Message):
         the release tells that the version came with; at most 16. Else empty.
         """
 
+    @_builtins.property
+    def readers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The label versions of several authors that were brought together, in order; empty where one was taken as it is."""
+
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___LabelChange]:
+        """What was changed after the models were fused or the mask was taken, in the order in which it happened."""
+
     def __init__(
         self,
         *,
@@ -1619,14 +1635,136 @@ class OrganLabel(_message.Message):
         structures: _abc.Iterable[_builtins.str] | None = ...,
         split_from: _builtins.str = ...,
         models: _abc.Iterable[Global___ModelRef] | None = ...,
+        readers: _abc.Iterable[_builtins.str] | None = ...,
+        disputed_voxels: _builtins.int = ...,
+        changes: _abc.Iterable[Global___LabelChange] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["label_version", b"label_version", "models", b"models", "organ", b"organ", "origin", b"origin", "predictions", b"predictions", "split_from", b"split_from", "structures", b"structures", "volume_mm3", b"volume_mm3", "voxels", b"voxels"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "disputed_voxels", b"disputed_voxels", "label_version", b"label_version", "models", b"models", "organ", b"organ", "origin", b"origin", "predictions", b"predictions", "readers", b"readers", "split_from", b"split_from", "structures", b"structures", "volume_mm3", b"volume_mm3", "voxels", b"voxels"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___OrganLabel: _TypeAlias = OrganLabel  # noqa: Y015
+
+@_typing.final
+class LabelChange(_message.Message):
+    """One change of a mask in a merge. Steps that changed nothing are left out."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[LabelChange._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: LabelChange._Kind.ValueType  # 0
+        """Not set."""
+        KIND_SIDES: LabelChange._Kind.ValueType  # 1
+        """See type.v1.OrganSteps.Step."""
+        KIND_ISLANDS: LabelChange._Kind.ValueType  # 2
+        """See type.v1.OrganSteps.Step."""
+        KIND_PLAUSIBLE: LabelChange._Kind.ValueType  # 3
+        """See type.v1.OrganSteps.Step."""
+        KIND_LARGEST: LabelChange._Kind.ValueType  # 4
+        """See type.v1.OrganSteps.Step."""
+        KIND_HOLES: LabelChange._Kind.ValueType  # 5
+        """See type.v1.OrganSteps.Step."""
+        KIND_CLEARED: LabelChange._Kind.ValueType  # 6
+        """A neighbour of a higher origin took its voxels; see type.v1.MergePolicy.Overwrite."""
+        KIND_REASSIGNED: LabelChange._Kind.ValueType  # 7
+        """It got voxels that a higher source had freed; see type.v1.MergePolicy.Overwrite."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """What changed it."""
+
+    KIND_UNSPECIFIED: LabelChange.Kind.ValueType  # 0
+    """Not set."""
+    KIND_SIDES: LabelChange.Kind.ValueType  # 1
+    """See type.v1.OrganSteps.Step."""
+    KIND_ISLANDS: LabelChange.Kind.ValueType  # 2
+    """See type.v1.OrganSteps.Step."""
+    KIND_PLAUSIBLE: LabelChange.Kind.ValueType  # 3
+    """See type.v1.OrganSteps.Step."""
+    KIND_LARGEST: LabelChange.Kind.ValueType  # 4
+    """See type.v1.OrganSteps.Step."""
+    KIND_HOLES: LabelChange.Kind.ValueType  # 5
+    """See type.v1.OrganSteps.Step."""
+    KIND_CLEARED: LabelChange.Kind.ValueType  # 6
+    """A neighbour of a higher origin took its voxels; see type.v1.MergePolicy.Overwrite."""
+    KIND_REASSIGNED: LabelChange.Kind.ValueType  # 7
+    """It got voxels that a higher source had freed; see type.v1.MergePolicy.Overwrite."""
+
+    KIND_FIELD_NUMBER: _builtins.int
+    ADDED_MM3_FIELD_NUMBER: _builtins.int
+    REMOVED_MM3_FIELD_NUMBER: _builtins.int
+    kind: Global___LabelChange.Kind.ValueType
+    """What changed it."""
+    added_mm3: _builtins.float
+    """Volume of the voxels that came to the mask, in mm^3."""
+    removed_mm3: _builtins.float
+    """Volume of the voxels that left it, in mm^3."""
+    def __init__(
+        self,
+        *,
+        kind: Global___LabelChange.Kind.ValueType = ...,
+        added_mm3: _builtins.float = ...,
+        removed_mm3: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added_mm3", b"added_mm3", "kind", b"kind", "removed_mm3", b"removed_mm3"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LabelChange: _TypeAlias = LabelChange  # noqa: Y015
+
+@_typing.final
+class LabelSource(_message.Message):
+    """Where some voxels of a label version come from: what one value of its source map means."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUE_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
+    LABEL_VERSIONS_FIELD_NUMBER: _builtins.int
+    PREDICTIONS_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
+    VOXELS_FIELD_NUMBER: _builtins.int
+    value: _builtins.int
+    """Value in the source map, from 1; 0 is background."""
+    origin: Global___Origin.ValueType
+    """Who speaks there."""
+    change: Global___LabelChange.Kind.ValueType
+    """Not set for voxels as they were given or fused; otherwise what added them."""
+    voxels: _builtins.int
+    """Voxels of the source map with this value."""
+    @_builtins.property
+    def label_versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """For source and revision: the label version, or those of all readers who were brought together."""
+
+    @_builtins.property
+    def predictions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """For AI: the predictions that were fused."""
+
+    def __init__(
+        self,
+        *,
+        value: _builtins.int = ...,
+        origin: Global___Origin.ValueType = ...,
+        label_versions: _abc.Iterable[_builtins.str] | None = ...,
+        predictions: _abc.Iterable[_builtins.str] | None = ...,
+        change: Global___LabelChange.Kind.ValueType = ...,
+        voxels: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "label_versions", b"label_versions", "origin", b"origin", "predictions", b"predictions", "value", b"value", "voxels", b"voxels"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LabelSource: _TypeAlias = LabelSource  # noqa: Y015
 
 @_typing.final
 class LabelVersion(_message.Message):
@@ -1644,6 +1782,9 @@ class LabelVersion(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     NOTES_FIELD_NUMBER: _builtins.int
     DATASET_MAP_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    SOURCES_FIELD_NUMBER: _builtins.int
+    DISAGREEMENT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, "volumes/{volume}/labels/{label_version}"."""
     origin: Global___Origin.ValueType
@@ -1660,7 +1801,10 @@ class LabelVersion(_message.Message):
 
     @_builtins.property
     def combined(self) -> _array_pb2.ArrayRef:
-        """One uint8 channel "combined_labels" with the class map's ids, derived from `masks`; only of merged versions."""
+        """uint8 channel "combined_labels" with the class map's ids, derived from `masks`, and channel "sources", the source
+        map: where each voxel's label comes from, a `value` of `sources`. Versions from before it was recorded have the first
+        alone. Only of merged versions.
+        """
 
     @_builtins.property
     def organs(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrganLabel]:
@@ -1673,6 +1817,20 @@ class LabelVersion(_message.Message):
     @_builtins.property
     def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What was odd about the files and how they were read, one sentence each."""
+
+    @_builtins.property
+    def policy(self) -> _merge_pb2.MergePolicy:
+        """How it was merged, every default spelled out; only of merged versions."""
+
+    @_builtins.property
+    def sources(self) -> _containers.RepeatedCompositeFieldContainer[Global___LabelSource]:
+        """What the values of the source map mean."""
+
+    @_builtins.property
+    def disagreement(self) -> _array_pb2.ArrayRef:
+        """Per organ that has `readers` and disputed voxels: how many of them say other than `masks`, uint8, on the CT's own
+        grid. Not set if there is no such organ.
+        """
 
     def __init__(
         self,
@@ -1687,10 +1845,13 @@ class LabelVersion(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         notes: _abc.Iterable[_builtins.str] | None = ...,
         dataset_map: _builtins.str = ...,
+        policy: _merge_pb2.MergePolicy | None = ...,
+        sources: _abc.Iterable[Global___LabelSource] | None = ...,
+        disagreement: _array_pb2.ArrayRef | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["combined", b"combined", "create_time", b"create_time", "masks", b"masks"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["combined", b"combined", "create_time", b"create_time", "disagreement", b"disagreement", "masks", b"masks", "policy", b"policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "class_map", b"class_map", "combined", b"combined", "create_time", b"create_time", "dataset_map", b"dataset_map", "masks", b"masks", "name", b"name", "notes", b"notes", "organs", b"organs", "origin", b"origin"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "class_map", b"class_map", "combined", b"combined", "create_time", b"create_time", "dataset_map", b"dataset_map", "disagreement", b"disagreement", "masks", b"masks", "name", b"name", "notes", b"notes", "organs", b"organs", "origin", b"origin", "policy", b"policy", "sources", b"sources"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
