@@ -1,0 +1,125 @@
+"""The gate: whether a new version of a model may take the place of the one that is served. Arrays in, table out."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+Change = Literal["better", "same", "worse", "unmeasured"]
+
+
+@dataclass(frozen=True)
+class OrganChange:
+    """One organ on the held-out cases that have it: mean DSC before and after, and the mean paired difference with its
+    bootstrap interval."""
+
+    organ: str
+    cases: int
+    before: float | None
+    after: float | None
+    difference: float | None
+    low: float | None
+    high: float | None
+    change: Change
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The comparison of two versions. `reasons` say why the new one is not promoted; it is if there are none."""
+
+    organs: tuple[OrganChange, ...]
+    confidence: float
+    margin: float
+    reasons: tuple[str, ...]
+
+    @property
+    def promoted(self) -> bool:
+        """Whether the new version may be served."""
+        return not self.reasons
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"promoted": self.promoted, **asdict(self)}
+
+    def markdown(self) -> str:
+        """The table for people."""
+        share = f"{self.confidence:.0%}"
+        lines = [
+            f"| organ | cases | DSC before | DSC after | difference | {share} interval | |",
+            "|---|--:|--:|--:|--:|---|---|",
+        ]
+        for row in self.organs:
+            if row.difference is None:
+                lines.append(f"| {row.organ} | 0 | | | | | {row.change} |")
+                continue
+            lines.append(
+                f"| {row.organ} | {row.cases} | {row.before:.4f} | {row.after:.4f} | {row.difference:+.4f} "
+                f"| {row.low:+.4f} to {row.high:+.4f} | {row.change} |"
+            )
+        verdict = "Promoted." if self.promoted else f"Refused. {' '.join(self.reasons)}"
+        return "\n".join([*lines, "", verdict, ""])
+
+
+def judge(
+    organs: Sequence[str],
+    before: NDArray[np.float64],
+    after: NDArray[np.float64],
+    *,
+    tuned: Collection[str] = (),
+    confidence: float = 0.95,
+    margin: float = 0.0,
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> Verdict:
+    """Compare DSC (case, organ) of the served version and the new one on the same held-out cases.
+
+    An organ regresses if the whole interval of its mean paired difference lies below -`margin` (percentile bootstrap
+    over cases; NaN is left out; with a single case the interval is its difference). Refused is a version of which an
+    organ regresses, or of which an organ of `tuned` could not be measured at all.
+    """
+    if before.shape != after.shape or before.shape[1:] != (len(organs),):
+        raise ValueError(f"{before.shape} and {after.shape} are not (case, {len(organs)})")
+    rows = tuple(
+        _compared(organ, before[:, column], after[:, column], confidence, margin, resamples, seed)
+        for column, organ in enumerate(organs)
+    )
+    reasons = [f"{row.organ} regresses by {-(row.difference or 0):.4f} DSC." for row in rows if row.change == "worse"]
+    reasons += [
+        f"No held-out case has {row.organ}, which was tuned."
+        for row in rows
+        if row.change == "unmeasured" and row.organ in tuned
+    ]
+    return Verdict(rows, confidence, margin, tuple(reasons))
+
+
+def _compared(
+    organ: str,
+    before: NDArray[np.float64],
+    after: NDArray[np.float64],
+    confidence: float,
+    margin: float,
+    resamples: int,
+    seed: int,
+) -> OrganChange:
+    there = np.isfinite(before) & np.isfinite(after)
+    if not there.any():
+        return OrganChange(organ, 0, None, None, None, None, None, "unmeasured")
+    differences = after[there] - before[there]
+    low = high = mean = float(differences.mean())
+    if differences.size > 1 and np.ptp(differences) > 0:
+        interval = stats.bootstrap(
+            (differences,),
+            np.mean,
+            confidence_level=confidence,
+            n_resamples=resamples,
+            method="percentile",
+            rng=np.random.default_rng(seed),
+        ).confidence_interval
+        low, high = float(interval.low), float(interval.high)
+    change: Change = "worse" if high < -margin else "better" if low > 0 else "same"
+    return OrganChange(
+        organ, int(there.sum()), float(before[there].mean()), float(after[there].mean()), mean, low, high, change
+    )

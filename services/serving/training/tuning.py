@@ -1,0 +1,62 @@
+"""Tuning a trained network on what people have revised."""
+
+import copy
+from collections.abc import Collection, Sequence
+
+import torch
+from torch import nn
+
+from services.core.errors import AtlasError, Reason
+from services.serving.card import Card
+from services.serving.training.case import Case
+from services.serving.training.distributed import ALONE, Group
+from services.serving.training.run import Run
+from services.serving.training.sampling import Sampler
+
+
+def tune(
+    network: nn.Module,
+    card: Card,
+    cases: Sequence[Case],
+    *,
+    organs: Collection[str],
+    steps: int,
+    seed: int = 0,
+    rate: float = 2e-3,
+    batch: int = 1,
+    replay: Sequence[Case] = (),
+    whole: bool = False,
+    group: Group = ALONE,
+) -> nn.Module:
+    """A copy of `network`, in evaluation mode, tuned for `steps` steps; the same seed gives the same weights.
+
+    Only the heads of `organs`, those that were revised, change: of everything else every bit stays. With `whole` all
+    weights change; then give cases of earlier rounds as `replay`, or organs that nobody revised are forgotten (in the
+    paper they lost 10.4 DSC). Raises TRAINING_DATA if an organ of `organs` is labelled in no case.
+    """
+    require_labelled(card, cases, organs)
+    torch.manual_seed(seed)
+    run = Run(copy.deepcopy(network), card, rate, heads=() if whole else organs, group=group)
+    sampler = Sampler(cases, card, seed, organs=None if whole else organs, replay=replay)
+    for step in range(steps):
+        numbers = group.mine(range(step * batch * group.size, (step + 1) * batch * group.size))
+        run.step(sampler.draw(0, numbers, steps * batch * group.size), step / steps)
+    return run.average
+
+
+def require_labelled(card: Card, cases: Sequence[Case], organs: Collection[str]) -> None:
+    """Raise TRAINING_DATA, naming them, if organs are not the card's, or if nobody looked for them in any case."""
+    if strangers := sorted(set(organs) - set(card.organs)):
+        raise _unfit(
+            f"The network of {card.name} has no channel for {', '.join(strangers)}.", "Name organs of its card."
+        )
+    seen = {organ for case in cases for organ in case.organs}
+    if missing := [organ for organ in card.organs if organ in organs and organ not in seen]:
+        raise _unfit(
+            f"Nobody looked for {', '.join(missing)} in any of the {len(cases)} cases.",
+            "Add cases that are labelled for it, or leave the organ out.",
+        )
+
+
+def _unfit(message: str, remedy: str) -> AtlasError:
+    return AtlasError(Reason.TRAINING_DATA, message, field="organs", remedy=remedy)

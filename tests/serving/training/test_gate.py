@@ -1,0 +1,70 @@
+"""A version is promoted only if no organ regresses beyond its interval."""
+
+import json
+
+import numpy as np
+import pytest
+
+from services.serving.training.gate import judge
+
+ORGANS = ("liver", "spleen", "pancreas")
+
+
+def test_noise_passes_and_a_regress_does_not() -> None:
+    """Ups and downs around nothing are the same; twenty small losses in a row are not."""
+    rng = np.random.default_rng(0)
+    before = rng.uniform(0.8, 0.9, (20, 3))
+    after = before + np.stack([rng.normal(0, 0.02, 20), np.full(20, 0.03) + rng.normal(0, 0.01, 20), np.zeros(20)], 1)
+    verdict = judge(ORGANS, before, after)
+    assert verdict.promoted
+    assert [row.change for row in verdict.organs] == ["same", "better", "same"]
+    after[:, 2] -= rng.uniform(0.005, 0.02, 20)
+    verdict = judge(ORGANS, before, after)
+    assert not verdict.promoted
+    assert [row.change for row in verdict.organs] == ["same", "better", "worse"]
+    assert verdict.reasons[0].startswith("pancreas regresses by 0.0")
+    assert judge(ORGANS, before, after, margin=0.02).promoted
+
+
+def test_the_interval_covers_the_truth() -> None:
+    """The true mean lies in the 90 % interval of 30 cases in about nine of ten trials."""
+    rng = np.random.default_rng(1)
+    hits = 0
+    for trial in range(100):
+        after = rng.normal(0.01, 0.05, (30, 1))
+        (row,) = judge(["liver"], np.zeros((30, 1)), after, confidence=0.9, resamples=500, seed=trial).organs
+        assert row.low is not None
+        assert row.high is not None
+        hits += row.low <= 0.01 <= row.high
+    assert 80 <= hits <= 98
+
+
+def test_cases_without_an_organ_are_left_out() -> None:
+    before = np.array([[0.5, np.nan, np.nan], [0.6, 0.7, np.nan]])
+    verdict = judge(ORGANS, before, before + 0.1, tuned=["pancreas"])
+    assert [(row.cases, row.change) for row in verdict.organs] == [(2, "better"), (1, "better"), (0, "unmeasured")]
+    assert verdict.reasons == ("No held-out case has pancreas, which was tuned.",)
+    assert judge(ORGANS, before, before + 0.1, tuned=["liver"]).promoted, (
+        "an organ that nobody touched may be unmeasured"
+    )
+
+
+def test_one_case_decides_by_its_difference() -> None:
+    before = np.array([[0.5, 0.5, 0.5]])
+    assert judge(ORGANS, before, before).promoted
+    assert not judge(ORGANS, before, before - [0, 0.01, 0]).promoted
+
+
+def test_the_table_says_what_was_found() -> None:
+    before = np.array([[0.5, np.nan, 0.5]] * 3)
+    verdict = judge(ORGANS, before, before - [0.1, 0, 0])
+    text = verdict.markdown()
+    assert "| liver | 3 | 0.5000 | 0.4000 | -0.1000 | -0.1000 to -0.1000 | worse |" in text
+    assert "| spleen | 0 | | | | | unmeasured |" in text
+    assert text.endswith("Refused. liver regresses by 0.1000 DSC.\n")
+    assert json.loads(json.dumps(verdict.as_dict()))["promoted"] is False
+
+
+def test_tables_of_other_shapes_are_refused() -> None:
+    with pytest.raises(ValueError, match="are not"):
+        judge(ORGANS, np.zeros((2, 3)), np.zeros((3, 3)))
