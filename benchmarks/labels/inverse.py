@@ -41,7 +41,7 @@ def painted(grid: Geometry, ct: Geometry, slabs: list[Any]) -> LabelMap:
     labels = np.zeros(ct.array_shape, np.uint8)
     ranks = _ranks()
     for index, organ in enumerate(slabs):
-        paint(labels, to_ct_mask(organ, grid, ct, models=len(MODELS)), index + 1, ranks)
+        paint(labels, to_ct_mask(organ, grid, ct, weights=[1] * len(MODELS)), index + 1, ranks)
     return labels
 
 

@@ -31,7 +31,7 @@ def organ_dsc(run: Run, card: Card, reference: Reference) -> dict[str, float]:
         truth = reference.masks.get(organ)
         if truth is None or not truth.any():
             continue
-        mask = to_ct_mask([(0, stored[None])], grid, reference.geometry, models=1)
+        mask = to_ct_mask([(0, stored[None])], grid, reference.geometry, weights=[1])
         scores[organ] = metrics.dsc(mask.whole(truth.shape), truth)
     return scores
 

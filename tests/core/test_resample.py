@@ -59,7 +59,7 @@ def stack(sums: npt.NDArray[np.uint16], models: int) -> npt.NDArray[np.uint8]:
 
 def fused(sums: npt.NDArray[np.uint16], grid: Geometry, ct: Geometry, models: int) -> npt.NDArray[np.uint8]:
     """The whole mask of `to_ct_mask`, given the models at once."""
-    return to_ct_mask([(0, stack(sums, models))], grid, ct, models=models).whole(ct.array_shape)
+    return to_ct_mask([(0, stack(sums, models))], grid, ct, weights=[1] * models).whole(ct.array_shape)
 
 
 def turned(
@@ -242,7 +242,7 @@ def test_slabs_of_any_size_give_the_same_mask_and_those_without_an_organ_may_be_
         sums[first:stop] *= rng.random() < 0.6
     members = stack(sums, 3)
     slabs = [(first, members[:, first:stop]) for first, stop in itertools.pairwise(edges) if sums[first:stop].any()]
-    result = to_ct_mask(slabs, grid, ct, models=3).whole(ct.array_shape)
+    result = to_ct_mask(slabs, grid, ct, weights=[1] * 3).whole(ct.array_shape)
     np.testing.assert_array_equal(result, fused(sums, grid, ct, 3))
     want, position = reference(sums, grid, ct)
     clear = (np.abs(2 * want - 765) > 4.0) & (border_distance(position, grid) > 1e-3)
@@ -263,5 +263,5 @@ def test_slabs_of_any_size_give_the_same_mask_and_those_without_an_organ_may_be_
 def test_slabs_that_are_no_part_of_the_grid_are_refused(slabs: list[tuple[int, npt.NDArray[np.uint8]]]) -> None:
     grid = Geometry.from_matrix((3, 3, 4), np.diag([1.5, 1.5, 1.5, 1]))
     with pytest.raises(AtlasError) as caught:
-        to_ct_mask(slabs, grid, grid, models=1)
+        to_ct_mask(slabs, grid, grid, weights=[1])
     assert caught.value.reason is Reason.GEOMETRY_MISMATCH

@@ -25,4 +25,4 @@ def warm() -> None:
         ct = Geometry((2, 2, 2), (1.0, 0.0, tilt, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0))
         grid = network_grid(ct)
         to_grid(np.zeros((2, 2, 2), np.int16), ct, grid)
-        to_ct_mask([(0, np.full((1, *grid.array_shape), 255, np.uint8))], grid, ct, models=1)
+        to_ct_mask([(0, np.full((1, *grid.array_shape), 255, np.uint8))], grid, ct, weights=[1])

@@ -5,7 +5,7 @@ no mean and no interpolated channel is ever there as a whole. Linear interpolati
 ones above the threshold and their neighbours are looked at.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,27 +20,30 @@ from services.core.resample.thresholding import add_rows, clear_rows, mask_rows,
 Slab = tuple[int, npt.NDArray[np.uint8]]
 """First slice of the network grid, and the models' probabilities (model, z, y, x) from there: 255 for certainty."""
 
-_MAX_MODELS = 257  # whose sum fits uint16
+MAX_WEIGHT = 257
+"""Of all models together, so that their sum fits uint16."""
 _WINDOW = 32
 
 
-def to_ct_mask(slabs: Iterable[Slab], grid: Geometry, ct: Geometry, *, models: int) -> Boxed:
-    """Where the mean probability of `models` models is above one half, on the grid of `ct`: 0/1, in a box around it.
+def to_ct_mask(slabs: Iterable[Slab], grid: Geometry, ct: Geometry, *, weights: Sequence[int]) -> Boxed:
+    """Where the weighted mean probability of some models is above one half, on the grid of `ct`: 0/1, in a box around it.
 
-    `slabs` come in ascending order and do not overlap; where there is none, all probabilities are 0. A voxel is 1 where
-    twice the interpolated sum is more than 255 times `models`, and 0 outside `grid`. Raises GEOMETRY_MISMATCH if a slab
-    does not lie on `grid`, FIELD_INVALID for another number of models.
+    `weights` are whole numbers of 1 or more, one a model. `slabs` come in ascending order and do not overlap; where
+    there is none, all probabilities are 0. A voxel is 1 where twice the interpolated, weighted sum is more than 255
+    times the sum of the weights, and 0 outside `grid`. Raises GEOMETRY_MISMATCH if a slab does not lie on `grid`,
+    FIELD_INVALID if the weights are none, or more than `MAX_WEIGHT` together.
     """
-    if not 1 <= models <= _MAX_MODELS:
-        raise AtlasError(Reason.FIELD_INVALID, f"1 to {_MAX_MODELS} models, not {models}.", field="models")
+    if not 1 <= sum(weights) <= MAX_WEIGHT or min(weights) < 1:
+        message = f"Weights of 1 or more and at most {MAX_WEIGHT} together are expected, not {list(weights)}."
+        raise AtlasError(Reason.FIELD_INVALID, message, field="weights")
     # Pages that nothing is written to take no memory.
     mask = np.zeros(ct.array_shape, np.uint8)
     aligned = align(ct, grid)
     way = path(aligned.geometry, grid)
     reach = np.array([[n, 0] for n in aligned.geometry.array_shape], np.int64)
-    target = _Target(aligned, way, np.float32(127.5 * models), mask.reshape(-1), reach)
+    target = _Target(aligned, way, np.float32(127.5 * sum(weights)), mask.reshape(-1), reach)
     fill = _Rows(target, grid) if way.is_parallel else _Voxels(target, grid)
-    for window in _windows(slabs, grid, models):
+    for window in _windows(slabs, grid, weights):
         fill(window)
     if reach[0, 1] == 0:
         return EMPTY
@@ -131,15 +134,15 @@ def _between_slices(z: Line, window: _Window) -> tuple[int, int]:
     return (int(inside[0]), int(inside[-1]) + 1) if inside.size else (0, 0)
 
 
-def _windows(slabs: Iterable[Slab], grid: Geometry, models: int) -> Iterator[_Window]:
-    """The sums of the models, window after window, each overwritten by the next one."""
+def _windows(slabs: Iterable[Slab], grid: Geometry, weights: Sequence[int]) -> Iterator[_Window]:
+    """The weighted sums of the models, window after window, each overwritten by the next one."""
     depth, height, width = grid.array_shape
     # The first slice is the one before those that come: zeros, or the last of the window before.
     sums = np.zeros((_WINDOW + 1, height, width), np.uint16)
     peaks = np.zeros((_WINDOW + 1, height), np.uint8)
     spans = np.zeros((_WINDOW + 1, height, 2), np.int32)
     position = 0
-    for first, members in _pieces(slabs, grid, models):
+    for first, members in _pieces(slabs, grid, len(weights)):
         if first > position:
             if position > 0:
                 clear_rows(sums[1:2], peaks[1:2], spans[1:2])
@@ -147,9 +150,9 @@ def _windows(slabs: Iterable[Slab], grid: Geometry, models: int) -> Iterator[_Wi
             clear_rows(sums[:1], peaks[:1], spans[:1])
         stop = 1 + len(members[0])
         clear_rows(sums[1:stop], peaks[1:stop], spans[1:stop])
-        for member in members:
-            add_rows(sums[1:stop], peaks[1:stop], member)
-        spans_above(sums[1:stop], peaks[1:stop], 255 * models, spans[1:stop])
+        for member, weight in zip(members, weights, strict=True):
+            add_rows(sums[1:stop], peaks[1:stop], member, weight)
+        spans_above(sums[1:stop], peaks[1:stop], 255 * sum(weights), spans[1:stop])
         start = 0 if first > 0 else 1
         yield _Window(first - 1 + start, sums[start:stop], spans[start:stop])
         for kept in (sums, peaks, spans):

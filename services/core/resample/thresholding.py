@@ -9,9 +9,11 @@ _HALF_PROBABILITY = 128
 _ROWS = 16
 
 
-@njit("void(u2[:,:,::1], u1[:,::1], u1[:,:,::1])", nogil=True, cache=True)
-def add_rows(sums, peaks, member):  # type: ignore[no-untyped-def]
-    """Add one model's probabilities (z, y, x) to `sums`, and raise the `peaks` (z, y) of rows to its highest value."""
+@njit("void(u2[:,:,::1], u1[:,::1], u1[:,:,::1], u2)", nogil=True, cache=True)
+def add_rows(sums, peaks, member, weight):  # type: ignore[no-untyped-def]
+    """Add one model's probabilities (z, y, x) to `sums`, so many times, and raise the `peaks` (z, y) of rows to its
+    highest value.
+    """
     depth, height, width = member.shape
     for z in range(depth):
         plane = member[z].reshape(-1)
@@ -33,7 +35,7 @@ def add_rows(sums, peaks, member):  # type: ignore[no-untyped-def]
                     continue
                 peaks[z, y] = max(peaks[z, y], peak)
                 for x in range(width):
-                    into[x] = np.uint16(into[x] + np.uint16(row[x]))
+                    into[x] = np.uint16(into[x] + np.uint16(weight * np.uint16(row[x])))
 
 
 @njit("void(u2[:,:,::1], u1[:,::1], i4[:,:,::1])", nogil=True, cache=True)
