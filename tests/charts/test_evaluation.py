@@ -65,7 +65,8 @@ def _server(node: Node, everything: list[Manifest], name: str) -> Iterator[Conta
     also = {"MON_PORT": str(node.port("mon", 6789))}
     with running_pod(there, pod, also, user=NOBODY) as server:
         port = server.manifest["ports"][0]["containerPort"]
-        wait_until(lambda: _is_up(server, there.port(name, port), home.parent / f"{name}.log"), name, 120)
+        # Longer than the script itself waits for a part that has ended, so that its log can say which.
+        wait_until(lambda: _is_up(server, there.port(name, port), home.parent / f"{name}.log"), name, 300)
         yield server
         server.terminate()
         server.exit_code(60)
