@@ -211,7 +211,9 @@ class Archive:
             author=author,
         )
         for organ, mask in masks.items():
-            labels.organs.add(organ=organ, origin=cast(Any, origin), voxels=int(mask.sum()))
+            voxels = int(mask.sum())
+            volume_mm3 = voxels * geometry.voxel_volume_mm3
+            labels.organs.add(organ=organ, origin=cast(Any, origin), voxels=voxels, volume_mm3=volume_mm3)
         return self._named(f"{parent}/labels", labels)
 
     def put(self, data: bytes) -> ObjectRef:

@@ -16,6 +16,8 @@ from services.cli.ingest.discover import Case, Refusal, discover, stem
 from services.cli.ingest.duplicates import described
 from services.cli.ingest.importer import Imported, Source, import_case
 from services.cli.output import as_data, out, print_json, printable, show_error, table, transfer, warn
+from services.cli.reimport.case import import_released
+from services.cli.reimport.folder import ReleasedCase, is_release, released_cases
 from services.core import classmaps, datasets
 from services.core.errors import AtlasError, Reason
 from services.core.names import require_id
@@ -74,12 +76,21 @@ def run(
     case folders. Its labels become our organs: tumours count as their organ, un-split kidneys and lungs are split, and
     what it did not look for stays unknown. A case of it goes in as a whole or not at all.
 
+    A release that `atlas export` wrote brings its own records: volumes and labels keep their names, masks their
+    origins.
+
     Examples: `atlas import scan.nii.gz` · `atlas import ~/amos22 --dataset amos22`
     """
     organs = classmaps.load(class_map)
     looked = tuple(filter(None, (organ.strip() for organ in looked_for.split(","))))
     organs.require(looked, field="--looked-for")
-    found = [entry for path in paths for entry in _discover(path, organs, dataset, case_table)]
+    found: list[Case | Refusal] = []
+    for path in paths:
+        if is_release(path):
+            _require_untold(path, dataset or licence or looked_for or volume_id or label_map or case_table)
+            found += released_cases(path)
+        else:
+            found += _discover(path, organs, dataset, case_table)
     found = _with_options(found, label_map, volume_id)
     connection = Connection.to(state)
     source = Source(dataset, licence, class_map, looked)
@@ -87,6 +98,17 @@ def run(
     _show(done, json)
     if any(entry.refusals if isinstance(entry, Imported) else True for entry in done):
         raise typer.Exit(Exit.REFUSED)
+
+
+def _require_untold(release: Path, told: object) -> None:
+    """Raise FIELD_INVALID if the command line tells something of the cases of a release."""
+    if told:
+        raise AtlasError(
+            Reason.FIELD_INVALID,
+            "This is a release, which tells by itself what its cases and labels are.",
+            field=str(release),
+            remedy="Import it without --dataset, --licence, --case-table, --label-map, --looked-for and --id.",
+        )
 
 
 def _discover(
@@ -121,7 +143,11 @@ def import_all(connection: Connection, found: list[Case | Refusal], source: Sour
                 show_error(entry.error, str(entry.path))
                 yield entry
                 continue
-            result = import_case(connection.storage, entry, source, _Bars(progress, f"{number}/{len(found)}"))
+            bars = _Bars(progress, f"{number}/{len(found)}")
+            if isinstance(entry, ReleasedCase):
+                result = import_released(connection.storage, entry, bars)
+            else:
+                result = import_case(connection.storage, entry, source, bars)
             for refusal in result.refusals:
                 show_error(refusal.error, str(refusal.path))
             for warning in _warnings(result, source):

@@ -10,7 +10,8 @@ from services.cli.ingest.discover import Case, Refusal, unreadable
 from services.core.errors import AtlasError, Reason
 from services.core.storage import OnProgress, Storage
 
-_ENDS_THE_IMPORT = {Reason.DEPENDENCY_UNAVAILABLE, Reason.SHUTTING_DOWN, Reason.TOO_MANY_UPLOADS}
+ENDS_THE_IMPORT = {Reason.DEPENDENCY_UNAVAILABLE, Reason.SHUTTING_DOWN, Reason.TOO_MANY_UPLOADS}
+"""After these nothing else would go in either."""
 
 T = TypeVar("T")
 Watch = Callable[[Path], OnProgress]
@@ -98,7 +99,7 @@ def _import_whole(storage: Storage, case: Case, source: Source, watch: Watch, re
         at_work = case.ct
         done = storage.rpc.ImportCase(request, timeout=600)
     except AtlasError as error:
-        if error.reason in _ENDS_THE_IMPORT:
+        if error.reason in ENDS_THE_IMPORT:
             raise
         guilty = [path for path, _ in labels if error.field and error.field == display_name(path)]
         refusals.append(Refusal(guilty[0] if guilty else at_work, error))
@@ -135,7 +136,7 @@ def _import_labels(
         try:
             return storage.rpc.ImportLabelVersion(request, timeout=600).label_version
         except AtlasError as error:
-            if error.reason in _ENDS_THE_IMPORT:
+            if error.reason in ENDS_THE_IMPORT:
                 raise
             guilty = [entry for entry in left if entry[1].display_name in error.field] or left
             refusals.extend(Refusal(path, error) for path, _ in guilty)
@@ -147,7 +148,7 @@ def _attempt(path: Path, refusals: list[Refusal], action: Callable[[], T]) -> T 
     try:
         return action()
     except AtlasError as error:
-        if error.reason in _ENDS_THE_IMPORT:
+        if error.reason in ENDS_THE_IMPORT:
             raise
         refusals.append(Refusal(path, error))
     except OSError as error:

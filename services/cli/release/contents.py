@@ -23,8 +23,8 @@ class ReleaseCase:
     labels: pb.LabelVersion
     predictions: dict[str, pb.Prediction]
     """Predictions that went into the labels, by name."""
-    authors: dict[str, str]
-    """Who made the source and revision versions that went into the labels, by the versions' names."""
+    given: dict[str, pb.LabelVersion]
+    """Source and revision versions that went into the labels, by name."""
     reviews: tuple[sched.Review, ...]
     """Reviews of the volume in this campaign that are done, oldest first."""
 
@@ -32,6 +32,10 @@ class ReleaseCase:
     def name(self) -> str:
         """Folder of the case."""
         return f"BDMAP_{self.number:08d}"
+
+    def models(self, organ: pb.OrganLabel) -> list[pb.ModelRef]:
+        """The models that an AI mask of the labels was made of."""
+        return [self.predictions[name].model for name in organ.predictions] or list(organ.models)
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,6 @@ def _case(connection: Connection, number: int, item: sched.CampaignItem, reviews
         volume,
         labels,
         {name: rpc.GetPrediction(pb.GetPredictionRequest(name=name)).prediction for name in predictions},
-        {n: rpc.GetLabelVersion(pb.GetLabelVersionRequest(name=n)).label_version.author for n in versions},
+        {name: rpc.GetLabelVersion(pb.GetLabelVersionRequest(name=name)).label_version for name in versions},
         tuple(review for review in reviews if review.volume == item.volume),
     )

@@ -19,27 +19,36 @@ def release_id(folder: Path) -> str | None:
         return None
 
 
+def checksums(folder: Path) -> dict[str, str] | None:
+    """Digests of a release's files by name, or None if the list is missing or is none."""
+    try:
+        lines = (folder / CHECKSUMS).read_text().splitlines()
+        return {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+    except (OSError, ValueError):
+        return None
+
+
 def damaged_files(folder: Path) -> list[str]:
     """Files of a release that are missing or no longer have their checksum."""
-    if _checksums(folder) is None:
+    if checksums(folder) is None:
         return [CHECKSUMS]
     return missing_files(folder) + altered_files(folder)
 
 
 def missing_files(folder: Path) -> list[str]:
     """Files that the list of checksums has and the folder has not."""
-    return [name for name in _checksums(folder) or () if not (folder / name).is_file()]
+    return [name for name in checksums(folder) or () if not (folder / name).is_file()]
 
 
 def altered_files(folder: Path) -> list[str]:
     """Files of the list of checksums that are there and have another one."""
-    sums = (_checksums(folder) or {}).items()
+    sums = (checksums(folder) or {}).items()
     return [name for name, digest in sums if (folder / name).is_file() and sha256(folder / name) != digest]
 
 
 def foreign_files(folder: Path) -> list[str]:
     """What lies in a release's folder and is not of the release, links included."""
-    listed = {CHECKSUMS, *(_checksums(folder) or ())}
+    listed = {CHECKSUMS, *(checksums(folder) or ())}
     entries = (path for path in sorted(folder.rglob("*")) if path.is_symlink() or not path.is_dir())
     return [name for path in entries if (name := path.relative_to(folder).as_posix()) not in listed]
 
@@ -63,12 +72,3 @@ def sha256(path: Path) -> str:
     """Digest of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _checksums(folder: Path) -> dict[str, str] | None:
-    """Digests by file name, or None if the list is missing or is none."""
-    try:
-        lines = (folder / CHECKSUMS).read_text().splitlines()
-        return {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
-    except (OSError, ValueError):
-        return None

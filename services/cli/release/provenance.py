@@ -4,10 +4,13 @@ Nothing here tells the time, so that the same labels give the same files.
 """
 
 import json
-from typing import Any
+from typing import Any, cast
+
+from google.protobuf.json_format import MessageToDict
 
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as sched
 from abdomenatlas.storage.v1 import storage_pb2 as pb
+from abdomenatlas.type.v1.array_pb2 import ArrayRef
 from services.cli.release.contents import FORMAT, Contents, ReleaseCase
 from services.cli.release.metadata import metadata
 from services.cli.release.models import models
@@ -52,6 +55,7 @@ def case_provenance(case: ReleaseCase, contents: Contents) -> dict[str, Any]:
             }
             for review in case.reviews
         ],
+        "records": [_version_record(version, case) for version in (*case.given.values(), labels)],
     }
 
 
@@ -96,12 +100,26 @@ def _record(contents: Contents) -> dict[str, Any]:
     }
 
 
+def _version_record(version: pb.LabelVersion, case: ReleaseCase) -> dict[str, Any]:
+    """A label version as storage has it, for `atlas import`: without its arrays, which the masks are, and its time."""
+    kept = pb.LabelVersion()
+    kept.CopyFrom(version)
+    for field, _ in version.ListFields():
+        if field.name == "create_time" or field.message_type is ArrayRef.DESCRIPTOR:
+            kept.ClearField(cast(Any, field.name))
+    for organ in kept.organs if version.name == case.labels.name else ():
+        models_of = case.models(organ)
+        organ.ClearField("models")
+        organ.models.extend(models_of)
+    return MessageToDict(kept, preserving_proto_field_name=True)
+
+
 def _organ(organ: pb.OrganLabel, case: ReleaseCase) -> dict[str, Any]:
     made_of: dict[str, Any] = {"origin": ORIGINS.get(organ.origin, "unknown")}
     if organ.label_version:
         made_of["label_version"] = organ.label_version
         by = "reviewer" if organ.origin == pb.ORIGIN_REVISION else "author"
-        made_of[by] = case.authors[organ.label_version]
-    if organ.predictions:
-        made_of["models"] = [case.predictions[name].model.name for name in organ.predictions]
+        made_of[by] = case.given[organ.label_version].author
+    if models_of := case.models(organ):
+        made_of["models"] = [model.name for model in models_of]
     return made_of | {"voxels": organ.voxels, "volume_ml": round(organ.volume_mm3 / 1000, 3)}

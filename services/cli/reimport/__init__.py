@@ -1,0 +1,1 @@
+"""A release taken into an archive again: the same records, with masks of the same origins."""
