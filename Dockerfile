@@ -53,7 +53,8 @@ CMD ["sh", "-c", "exec python -m \"services.$ATLAS_SERVICE\""]
 # ---- Triton on CPUs: the server from the vendor's wheel, laid out as in the vendor's image
 FROM pip AS triton-build
 COPY images/locks/triton.txt images/locks/tritonserver.txt /tmp/
-RUN pip install --no-cache-dir --require-hashes --only-binary :all: -r /tmp/triton.txt \
+# The networks of nnU-Net are published as source alone.
+RUN pip install --no-cache-dir --require-hashes --only-binary :all: --no-binary dynamic-network-architectures -r /tmp/triton.txt \
     && pip install --no-cache-dir --require-hashes --no-deps -r /tmp/tritonserver.txt
 COPY . /src
 WORKDIR /src
@@ -88,7 +89,8 @@ LABEL org.opencontainers.image.title="abdomenatlas-triton-gpu" \
     org.opencontainers.image.licenses="Apache-2.0" \
     org.opencontainers.image.description="AbdomenAtlas: Triton on GPUs"
 COPY images/locks/triton-gpu.txt /tmp/lock.txt
-RUN pip install --no-cache-dir --break-system-packages --require-hashes --only-binary :all: -r /tmp/lock.txt \
+RUN pip install --no-cache-dir --break-system-packages --require-hashes --only-binary :all: \
+        --no-binary dynamic-network-architectures -r /tmp/lock.txt \
     && rm /tmp/lock.txt \
     && echo /opt/atlas > "$(python3 -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/atlas.pth"
 COPY --from=triton-build /opt/atlas /opt/atlas

@@ -12,16 +12,34 @@ from services.core.errors import AtlasError, Reason
 
 CARD_FILE = "model.yaml"
 Triple = tuple[int, int, int]
+_MAX_SIDE = 512
+AXIS = {"R": 0, "L": 0, "A": 1, "P": 1, "S": 2, "I": 2}
+"""Along which axis of RAS+ space a letter of `axes` points."""
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Network(_Strict):
-    """A MONAI network and the arguments that differ from what the card says anyway (channels, window)."""
+Architecture = Literal[
+    "swinunetr",
+    "unetr",
+    "unet",
+    "segresnet",
+    "genesis_unet",
+    "prompted_swinunetr",
+    "prompted_unet",
+    "plain_conv_unet",
+    "residual_encoder_unet",
+]
+_PLANNED = ("plain_conv_unet", "residual_encoder_unet")
+"""Those whose windows follow from a plan of their own, not from halving four times."""
 
-    architecture: Literal["swinunetr", "unetr", "unet", "segresnet"]
+
+class Network(_Strict):
+    """A network and the arguments that differ from what the card says anyway (channels, window)."""
+
+    architecture: Architecture
     arguments: dict[str, Any] = {}
 
 
@@ -29,6 +47,39 @@ class Weights(_Strict):
     """The file with the weights, beside the card, and what it must hash to."""
 
     file: str = Field(pattern=r"^[0-9]+/[a-z0-9_.]+$")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class Outputs(_Strict):
+    """What the network's channels are, where they are not simply one sigmoid an organ.
+
+    `channels` names the channels (from 0) of each organ; several are one organ's parts and add up, which only softmax
+    allows. Under softmax the other channels are what is no organ of the card: background, and what is not served.
+    """
+
+    activation: Literal["sigmoid", "softmax"]
+    count: int = Field(ge=1, le=1024)
+    channels: dict[str, tuple[int, ...]]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Outputs":
+        taken = [channel for channels in self.channels.values() for channel in channels]
+        if not all(self.channels.values()) or len(set(taken)) != len(taken):
+            raise ValueError("every organ needs channels of its own")
+        if any(not 0 <= channel < self.count for channel in taken):
+            raise ValueError(f"channels go from 0 to {self.count - 1}")
+        if self.activation == "sigmoid" and len(taken) != len(self.channels):
+            raise ValueError("a sigmoid organ has one channel")
+        if self.activation == "softmax" and len(taken) == self.count:
+            raise ValueError("under softmax a channel must be left for the background")
+        return self
+
+
+class Origin(_Strict):
+    """Where imported weights come from: the layout, the file's name, and what the file hashes to."""
+
+    layout: str
+    file: str
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
@@ -45,8 +96,10 @@ class Card(_Strict):
     """One model.
 
     The network sees the network grid (`grid_spacing_mm`) averaged over `working_factor`^3 voxels, HU mapped from
-    `hu_window` to [0, 1], in windows of `window` (z, y, x) working voxels that overlap by the share `overlap`. Where
-    there is no GPU, `cpu_runtime` computes it.
+    `hu_window` to `intensity`, in windows of `window` (z, y, x) working voxels that overlap by the share `overlap` and
+    count by a gaussian of `gaussian_sigma` sides. `axes` says where the network's own three axes point, as nibabel's
+    axcodes do: SAR is ours, (z, y, x) on RAS+; a network that was trained on MONAI's RAS arrays takes RAS. Where there
+    is no GPU, `cpu_runtime` computes it.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")
@@ -59,10 +112,16 @@ class Card(_Strict):
     grid_spacing_mm: float = Field(gt=0)
     working_factor: int = Field(ge=1, le=4)
     hu_window: tuple[float, float]
+    intensity: tuple[float, float] = (0.0, 1.0)
+    axes: str = "SAR"
     window: Triple
     overlap: float = Field(ge=0, le=0.9)
+    gaussian_sigma: float = Field(default=0.25, ge=0.05, le=1)
+    outputs: Outputs | None = None
     cpu_runtime: Literal["openvino", "torch"] = "openvino"
     weights: Weights | None = None
+    licence: str | None = None
+    origin: Origin | None = None
     trained_on: dict[str, Any] | None = None
     reaches: tuple[Agreement, ...] = ()
 
@@ -70,10 +129,28 @@ class Card(_Strict):
     def _consistent(self) -> "Card":
         if self.hu_window[0] >= self.hu_window[1]:
             raise ValueError("hu_window must rise")
-        if any(side < 16 or side % 16 for side in self.window):
+        if self.intensity[0] >= self.intensity[1]:
+            raise ValueError("intensity must rise")
+        if sorted(AXIS.get(letter, -1) for letter in self.axes) != [0, 1, 2]:
+            raise ValueError("axes must be three letters such as SAR or RAS, one for each direction of the body")
+        if max(self.window) > _MAX_SIDE:
+            raise ValueError(f"no side of window may be longer than {_MAX_SIDE}")
+        if self.network.architecture not in _PLANNED and any(side < 16 or side % 16 for side in self.window):
             raise ValueError("every side of window must be a multiple of 16")
+        if self.outputs and tuple(self.outputs.channels) != self.organs:
+            raise ValueError("outputs.channels must name the organs, in their order")
         classmaps.load(self.class_map).require(self.organs)
         return self
+
+    @property
+    def is_softmax(self) -> bool:
+        """Whether the network's channels exclude each other."""
+        return self.outputs is not None and self.outputs.activation == "softmax"
+
+    @property
+    def channel_count(self) -> int:
+        """How many channels the network itself has."""
+        return self.outputs.count if self.outputs else len(self.organs)
 
 
 def load_card(folder: Path, name: str | None = None) -> Card:

@@ -1,4 +1,4 @@
-"""The four architectures, built from a card: one channel in, one sigmoid head an organ out."""
+"""The architectures, built from a card: one channel in, as many out as the card says."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,38 +12,82 @@ from monai.networks.nets.unetr import UNETR
 from torch import nn
 
 from services.core.errors import AtlasError, Reason
-from services.serving.card import Card, weights_path
+from services.serving.adapting import Adapted, needs_adapting, own_window
+from services.serving.card import Architecture, Card, weights_path
+from services.serving.genesis import GenesisUNet
+from services.serving.planned import plain_conv_unet, residual_encoder_unet
+from services.serving.prompted import Prompted, prompted_swinunetr, prompted_unet
 
 
 def _swinunetr(card: Card, **arguments: Any) -> nn.Module:
-    return SwinUNETR(in_channels=1, out_channels=len(card.organs), spatial_dims=3, **arguments)
+    return SwinUNETR(in_channels=1, out_channels=card.channel_count, spatial_dims=3, **arguments)
 
 
 def _unetr(card: Card, **arguments: Any) -> nn.Module:
-    return UNETR(in_channels=1, out_channels=len(card.organs), img_size=card.window, **arguments)
+    return UNETR(in_channels=1, out_channels=card.channel_count, img_size=own_window(card), **arguments)
 
 
 def _unet(card: Card, **arguments: Any) -> nn.Module:
-    return UNet(spatial_dims=3, in_channels=1, out_channels=len(card.organs), **arguments)
+    return UNet(spatial_dims=3, in_channels=1, out_channels=card.channel_count, **arguments)
 
 
 def _segresnet(card: Card, **arguments: Any) -> nn.Module:
-    return SegResNet(spatial_dims=3, in_channels=1, out_channels=len(card.organs), **arguments)
+    return SegResNet(spatial_dims=3, in_channels=1, out_channels=card.channel_count, **arguments)
 
 
-_BUILDERS: dict[str, Callable[..., nn.Module]] = {
+def _genesis_unet(card: Card, **arguments: Any) -> nn.Module:
+    return GenesisUNet(card.channel_count, **arguments)
+
+
+def _prompted_swinunetr(card: Card, **arguments: Any) -> nn.Module:
+    return prompted_swinunetr(card.channel_count, _served(card), **arguments)
+
+
+def _prompted_unet(card: Card, **arguments: Any) -> nn.Module:
+    return prompted_unet(card.channel_count, _served(card), **arguments)
+
+
+def _served(card: Card) -> list[int]:
+    if card.outputs is None:
+        return list(range(len(card.organs)))
+    return [channel for channels in card.outputs.channels.values() for channel in channels]
+
+
+def _plain_conv_unet(card: Card, **arguments: Any) -> nn.Module:
+    return plain_conv_unet(card.channel_count, arguments)
+
+
+def _residual_encoder_unet(card: Card, **arguments: Any) -> nn.Module:
+    return residual_encoder_unet(card.channel_count, arguments)
+
+
+_BUILDERS: dict[Architecture, Callable[..., nn.Module]] = {
     "swinunetr": _swinunetr,
     "unetr": _unetr,
     "unet": _unet,
     "segresnet": _segresnet,
+    "genesis_unet": _genesis_unet,
+    "prompted_swinunetr": _prompted_swinunetr,
+    "prompted_unet": _prompted_unet,
+    "plain_conv_unet": _plain_conv_unet,
+    "residual_encoder_unet": _residual_encoder_unet,
 }
 
 
 def build_network(card: Card) -> nn.Module:
-    """An untrained network. Raises MODEL_CARD_INVALID if its architecture does not take the card's arguments."""
+    """An untrained network that takes our windows, and gives one logit an organ unless the card's outputs are softmax.
+
+    Raises MODEL_CARD_INVALID if its architecture does not take the card's arguments.
+    """
+    network = build_own(card)
+    return Adapted(network, card, selects=not isinstance(network, Prompted)) if needs_adapting(card) else network
+
+
+def build_own(card: Card) -> nn.Module:
+    """The network alone, with its own axes, intensities and channels. Raises MODEL_CARD_INVALID."""
     try:
         return _BUILDERS[card.network.architecture](card, **card.network.arguments)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, AssertionError, KeyError, AttributeError, IndexError) as error:
         raise AtlasError(
             Reason.MODEL_CARD_INVALID,
             f"{card.network.architecture} cannot be built with the card's arguments: {error}",

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from services.serving.card import CARD_FILE, Card, load_card, weights_path
+from services.serving.card import CARD_FILE, Card, Outputs, load_card, weights_path
 
 CONFIG_FILE = "config.pbtxt"
 CPU_THREADS = 1
@@ -26,6 +26,21 @@ output [
 """
 
 
+_OPTIONAL = ("axes", "gaussian_sigma", "intensity", "outputs")
+"""What also changes the answers, but is said only where it is not the usual: so that a digest stays what it was."""
+
+
+def _default(name: str) -> object:
+    return Card.model_fields[name].default
+
+
+def _parameter(value: object) -> str:
+    if isinstance(value, Outputs):
+        channels = ",".join(f"{organ}={'+'.join(map(str, some))}" for organ, some in value.channels.items())
+        return f"{value.activation} {value.count} {channels}"
+    return ",".join(f"{number:g}" for number in value) if isinstance(value, tuple) else str(value)
+
+
 def config_text(card: Card) -> str:
     """The model's config.pbtxt: its tensors and, as parameters, what a caller must know of the card."""
     parameters = {
@@ -41,6 +56,7 @@ def config_text(card: Card) -> str:
         "weights_sha256": card.weights.sha256 if card.weights else "",
         "window": ",".join(map(str, card.window)),
         "working_factor": str(card.working_factor),
+        **{name: _parameter(getattr(card, name)) for name in _OPTIONAL if getattr(card, name) != _default(name)},
     }
     lines = [
         f'parameters {{ key: "{key}" value {{ string_value: "{value}" }} }}\n' for key, value in parameters.items()

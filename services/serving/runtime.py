@@ -75,9 +75,8 @@ def _converted(network: nn.Module, card: Card) -> Path:
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
     weights = card.weights.sha256 if card.weights else ""
-    about = "\0".join(
-        [card.network.model_dump_json(), weights, str(card.window), version("openvino"), torch.__version__]
-    )
+    described = card.model_dump_json(include={"network", "organs", "window", "axes", "intensity", "outputs"})
+    about = "\0".join([described, weights, version("openvino"), torch.__version__])
     folder = cache_folder()
     path = folder / f"{card.name}-{hashlib.sha256(about.encode()).hexdigest()[:16]}.xml"
     if path.exists():

@@ -14,14 +14,14 @@ from monai.data.utils import compute_importance_map, dense_patch_slices
 from torch import Tensor
 
 from services.serving.card import Card, Triple
+from services.serving.channels import organ_logits
 
 Run = Callable[[Tensor], Tensor]
-"""Windows (b, 1, z, y, x) float32 -> logits (b, organ, z, y, x), on whatever device computes them."""
+"""Windows (b, 1, z, y, x) float32 -> logits (b, channel, z, y, x), on whatever device computes them."""
 
 NOWHERE = -30.0
 """The logit where no window was computed: a probability that is stored as 0."""
 
-_SIGMA_SCALE = 0.25
 _BODY_SHARE = 0.002
 """A window with a smaller share of voxels denser than the low end of `hu_window` holds air, or a rim of skin."""
 
@@ -35,9 +35,10 @@ def logit_slabs(run: Run, image: Tensor, card: Card, *, batch: int = 1) -> Itera
     """
     padded, margin = _padded(image, card.window)
     size = tuple(padded.shape)
-    weight = compute_importance_map(card.window, mode="gaussian", sigma_scale=_SIGMA_SCALE)
+    weight = compute_importance_map(card.window, mode="gaussian", sigma_scale=card.gaussian_sigma)
     rows = _rows(size, card.window, card.overlap)
-    sums = torch.zeros((len(card.organs), card.window[0], *size[1:]))
+    channels = card.channel_count if card.is_softmax else len(card.organs)
+    sums = torch.zeros((channels, card.window[0], *size[1:]))
     weights = torch.zeros((card.window[0], *size[1:]))
     least = _BODY_SHARE * math.prod(map(min, card.window, image.shape))
     for start, following in pairwise([*rows, size[0]]):
@@ -47,7 +48,7 @@ def logit_slabs(run: Run, image: Tensor, card: Card, *, batch: int = 1) -> Itera
             sums[:, :, y, x] += logits * weight
             weights[:, y, x] += weight
         done = following - start
-        yield from _inside(start, _mean(sums[:, :done], weights[:done]), image.shape, margin)
+        yield from _inside(start, _mean(sums[:, :done], weights[:done], card), image.shape, margin)
         for tensor in (sums.transpose(0, 1), weights):
             tensor[:-done] = tensor[done:].clone()
             tensor[-done:] = 0
@@ -75,7 +76,7 @@ def _rows(size: Sequence[int], window: Triple, overlap: float) -> dict[int, list
 def _computed(
     run: Run, row: Tensor, places: list[tuple[slice, slice]], batch: int
 ) -> Iterator[tuple[tuple[slice, slice], Tensor]]:
-    """(place, logits (organ, z, y, x) on the CPU) of the windows at these (y, x) places of one row of windows."""
+    """(place, logits (channel, z, y, x) on the CPU) of the windows at these (y, x) places of one row of windows."""
     while places:
         some = places[:batch]
         try:
@@ -90,8 +91,8 @@ def _computed(
         places = places[batch:]
 
 
-def _mean(sums: Tensor, weights: Tensor) -> Tensor:
-    return torch.where(weights > 0, sums / weights, NOWHERE)
+def _mean(sums: Tensor, weights: Tensor, card: Card) -> Tensor:
+    return torch.where(weights > 0, organ_logits(sums / weights, card), NOWHERE)
 
 
 def _inside(start: int, logits: Tensor, shape: Sequence[int], margin: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
