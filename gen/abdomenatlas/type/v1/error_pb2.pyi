@@ -92,6 +92,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Class maps that must agree do not. Status FAILED_PRECONDITION."""
     ERROR_REASON_PROFILE_UNKNOWN: _ErrorReason.ValueType  # 66
     """No attention profile has this name. Status INVALID_ARGUMENT."""
+    ERROR_REASON_WEIGHTS_UNSAFE: _ErrorReason.ValueType  # 67
+    """A file of weights cannot be read without running code that it brings along, or hides more than it shows. Status
+    INVALID_ARGUMENT.
+    """
+    ERROR_REASON_WEIGHTS_MISMATCH: _ErrorReason.ValueType  # 68
+    """The weights are not those of the network: names are missing or too many, shapes or values differ. Status
+    INVALID_ARGUMENT.
+    """
     ERROR_REASON_TRAINING_DATA: _ErrorReason.ValueType  # 72
     """The cases do not hold what a network is to learn from them. Status FAILED_PRECONDITION."""
     ERROR_REASON_TRAINING_FAILED: _ErrorReason.ValueType  # 73
@@ -204,6 +212,14 @@ ERROR_REASON_CLASS_MAP_MISMATCH: ErrorReason.ValueType  # 65
 """Class maps that must agree do not. Status FAILED_PRECONDITION."""
 ERROR_REASON_PROFILE_UNKNOWN: ErrorReason.ValueType  # 66
 """No attention profile has this name. Status INVALID_ARGUMENT."""
+ERROR_REASON_WEIGHTS_UNSAFE: ErrorReason.ValueType  # 67
+"""A file of weights cannot be read without running code that it brings along, or hides more than it shows. Status
+INVALID_ARGUMENT.
+"""
+ERROR_REASON_WEIGHTS_MISMATCH: ErrorReason.ValueType  # 68
+"""The weights are not those of the network: names are missing or too many, shapes or values differ. Status
+INVALID_ARGUMENT.
+"""
 ERROR_REASON_TRAINING_DATA: ErrorReason.ValueType  # 72
 """The cases do not hold what a network is to learn from them. Status FAILED_PRECONDITION."""
 ERROR_REASON_TRAINING_FAILED: ErrorReason.ValueType  # 73
