@@ -14,7 +14,7 @@ MODELS := $(patsubst %/model.yaml,%,$(wildcard models/*/model.yaml))
 # What is installed must not depend on what else the caller's shell has set up.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help setup demo up test check lint contract protos chart images bundle locks docs format train bench-labels bench-attention bench-detection bench-serving clean
+.PHONY: help setup demo up test check lint contract protos chart images bundle locks docs format train bench-labels bench-attention bench-detection bench-serving experiment clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -85,6 +85,9 @@ bench-detection: $(READY) ## how well attention finds errors; CASES=<folder of l
 
 bench-serving: $(READY) ## what serving costs against MONAI's sliding window and patches (20 minutes)
 	@PYTHONPATH=.:gen $(BIN)/python -m benchmarks.serving
+
+experiment: $(READY) ## the loop, proven: what each acquisition function gains over drawing by lot (40 minutes; goes on where it was cut off)
+	@PYTHONPATH=.:gen $(BIN)/python -m benchmarks.experiment
 
 clean: ## remove what is built, the environment and the demonstration's output
 	rm -rf $(VENV) build/gen build/lib dist *.egg-info demo-out .*_cache .hypothesis

@@ -1,0 +1,125 @@
+"""What came of the campaigns: a table, a plot, and the gain over drawing by lot with its interval."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from benchmarks.experiment.campaign import State
+
+CONTROL = "random"
+CONFIDENCE = 0.95
+Runs = Mapping[str, Sequence[Sequence[State]]]
+"""By strategy, campaign after campaign, the states of all rounds; campaign n is the same one for every strategy."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """The mean of paired differences between campaigns, and its interval (Student's t)."""
+
+    mean: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, differences: Sequence[float]) -> "Interval":
+        """From two campaigns on; with one the bounds are NaN."""
+        mean, count = float(np.mean(differences)), len(differences)
+        if count < 2:
+            return cls(mean, math.nan, math.nan)
+        half = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1) * stats.sem(differences))
+        return cls(mean, mean - half, mean + half)
+
+    def as_data(self) -> dict[str, float | None]:
+        """For JSON."""
+        return {name: None if math.isnan(value) else round(value, 5) for name, value in vars(self).items()}
+
+
+def gain(runs: Runs, strategy: str, measure: str, after: int) -> Interval:
+    """A strategy's mean DSC minus that of drawing by lot, in the same campaign after the same round."""
+    return Interval.of(
+        [
+            getattr(mine[after], measure) - getattr(lot[after], measure)
+            for mine, lot in zip(runs[strategy], runs[CONTROL], strict=True)
+        ]
+    )
+
+
+def summary(runs: Runs, volumes: int) -> dict[str, Any]:
+    """For programs."""
+    return {
+        strategy: {
+            "mean_dsc": _per_round(campaigns, "labels_dsc"),
+            "networks_dsc": _per_round(campaigns, "networks_dsc"),
+            "reviewed_share": _shares(campaigns, volumes),
+            "gain_over_random": gain(runs, strategy, "labels_dsc", -1).as_data(),
+            "networks_gain_over_random": gain(runs, strategy, "networks_dsc", -1).as_data(),
+        }
+        for strategy, campaigns in runs.items()
+    }
+
+
+def markdown(runs: Runs, volumes: int) -> str:
+    """One row a strategy."""
+    rounds = len(next(iter(runs.values()))[0])
+    last = rounds - 1
+    head = [f"labels, round {number}" for number in range(rounds)]
+    lines = [
+        f"| acquisition | {' | '.join(head)} | gain over random (95 % interval) | networks, round {last} "
+        "| gain over random (95 % interval) | reviewed | minutes | promoted |",
+        "|---" + "|--:" * (rounds + 6) + "|",
+    ]
+    for strategy, campaigns in runs.items():
+        labels = [f"{100 * value:.2f}" for value in _per_round(campaigns, "labels_dsc")]
+        promoted = np.mean([state.promoted for states in campaigns for state in states[1:]])
+        lines.append(
+            f"| {strategy} | {' | '.join(labels)} | {_shown(gain(runs, strategy, 'labels_dsc', -1), strategy)} "
+            f"| {100 * _per_round(campaigns, 'networks_dsc')[-1]:.2f} "
+            f"| {_shown(gain(runs, strategy, 'networks_dsc', -1), strategy)} "
+            f"| {_shares(campaigns, volumes)[-1]:.0%} | {np.mean([s[-1].minutes for s in campaigns]):.0f} "
+            f"| {promoted:.1f} of 3 |"
+        )
+    return "\n".join(lines)
+
+
+def plot(runs: Runs, volumes: int, path: Path) -> None:
+    """Mean DSC of labels and of networks against the reviewed share, a line a strategy."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    for axis, (measure, title) in zip(
+        axes, (("labels_dsc", "Labels of the campaign"), ("networks_dsc", "Networks on unseen patients")), strict=True
+    ):
+        for strategy, campaigns in runs.items():
+            style = {"color": "black", "linestyle": "--"} if strategy == CONTROL else {}
+            shares = [100 * share for share in _shares(campaigns, volumes)]
+            axis.plot(shares, _per_round(campaigns, measure), marker="o", markersize=4, label=strategy, **style)
+        axis.set(title=title, xlabel="reviewed volumes, %", ylabel="mean DSC")
+        axis.grid(alpha=0.3)
+    axes[0].legend(fontsize=8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def _per_round(campaigns: Sequence[Sequence[State]], measure: str) -> list[float]:
+    rows = [[getattr(state, measure) for state in states] for states in campaigns]
+    return [round(float(value), 5) for value in np.mean(rows, axis=0)]
+
+
+def _shares(campaigns: Sequence[Sequence[State]], volumes: int) -> list[float]:
+    rows = [[len(state.repaired) / volumes for state in states] for states in campaigns]
+    return [round(float(value), 4) for value in np.mean(rows, axis=0)]
+
+
+def _shown(found: Interval, strategy: str) -> str:
+    if strategy == CONTROL:
+        return ""
+    return f"{100 * found.mean:+.2f} ({100 * found.low:+.2f} to {100 * found.high:+.2f})"
