@@ -15,7 +15,7 @@ from services.core.boxes import EMPTY, Boxed, Mask, crop
 
 @dataclass(frozen=True)
 class Runs:
-    """A mask as runs along i, in C order, each with the number of its 26-connected component.
+    """A mask as runs along i, in C order, each with the number of its component.
 
     Runs `rows[r]` to `rows[r + 1]` lie in row r = k * height + j and hold the voxels `begin` to `end` - 1. Components
     are numbered from 0 in the order of their first voxels; there are `count`.
@@ -29,12 +29,16 @@ class Runs:
     count: int
 
 
-def labelled_runs(mask: Mask) -> Runs:
-    """The runs of a mask (k, j, i) and the components that they make up, for measuring many components in one pass."""
+def labelled_runs(mask: Mask, *, corners: bool = True) -> Runs:
+    """The runs of a mask (k, j, i) and the components that they make up, for measuring many components in one pass.
+
+    Voxels that touch at corners or edges only belong together unless `corners` is False: then components are
+    6-connected, as the background of 26-connected masks is.
+    """
     mask = np.ascontiguousarray(mask)
     rows = _row_starts(mask)
     begin, end = _runs(mask, rows)
-    parent = _joined(mask.shape[:2], rows, begin, end)
+    parent = _joined(mask.shape[:2], rows, begin, end, corners)
     roots = parent == np.arange(len(parent))
     numbers = (np.cumsum(roots, dtype=np.int32) - np.int32(1))[parent]
     return Runs(mask.shape[1], rows, begin, end, numbers, int(np.count_nonzero(roots)))
@@ -54,7 +58,7 @@ def largest_component(mask: Mask | Boxed, orientation: str = "RAS") -> Boxed:
     if rows[-1] == 0:
         return EMPTY
     begin, end = _runs(part, rows)
-    parent = _joined(part.shape[:2], rows, begin, end)
+    parent = _joined(part.shape[:2], rows, begin, end, True)
     # An order in the box is the same order in the volume.
     offset, steps = _reading_order(part.shape, orientation)
     root = _largest(part.shape[:2], rows, begin, end, parent, offset, steps)
@@ -73,7 +77,7 @@ def components(mask: Mask, *, least_voxels: int = 1, most: int = 256) -> list[Bo
     mask = np.ascontiguousarray(mask)
     rows = _row_starts(mask)
     begin, end = _runs(mask, rows)
-    parent = _joined(mask.shape[:2], rows, begin, end)
+    parent = _joined(mask.shape[:2], rows, begin, end, True)
     sizes = _sizes(begin, end, parent)
     roots = np.flatnonzero(sizes >= max(1, least_voxels))
     found = []
@@ -147,9 +151,10 @@ def _root(parent, run):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _joined(shape, rows, begin, end):  # type: ignore[no-untyped-def]
+def _joined(shape, rows, begin, end, corners):  # type: ignore[no-untyped-def]
     """For every run the first run of its component."""
     depth, height = shape
+    beside = 1 if corners else 0
     parent = np.arange(rows[-1], dtype=np.int32)
     for k in range(depth):
         for j in range(height):
@@ -157,14 +162,14 @@ def _joined(shape, rows, begin, end):  # type: ignore[no-untyped-def]
             if rows[row] == rows[row + 1]:
                 continue
             # The rows that were read before this one and touch it.
-            for dk, dj in ((0, -1), (-1, -1), (-1, 0), (-1, 1)):
-                if k + dk < 0 or not 0 <= j + dj < height:
+            for dk, dj in ((0, -1), (-1, 0), (-1, -1), (-1, 1)):
+                if k + dk < 0 or not 0 <= j + dj < height or (dk * dj != 0 and not corners):
                     continue
                 other = (k + dk) * height + j + dj
                 a, b = rows[row], rows[other]
                 while a < rows[row + 1] and b < rows[other + 1]:
-                    # Half-open runs touch, over corners too, if neither begins after the other's end.
-                    if begin[a] <= end[b] and begin[b] <= end[a]:
+                    # Half-open runs touch over corners if neither begins after the other's end.
+                    if begin[a] < end[b] + beside and begin[b] < end[a] + beside:
                         first, second = _root(parent, a), _root(parent, b)
                         parent[max(first, second)] = min(first, second)
                     if end[a] < end[b]:

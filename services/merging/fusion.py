@@ -52,7 +52,7 @@ def most_probable(ensemble: Ensemble, organ: str, ct: Geometry, weights: Sequenc
 
 def _seen(stack: Stack) -> Stack:
     """1 where a model sees the organ: its probability, stored as floor(255 p), is above one half."""
-    return stack >> 7
+    return np.asarray(stack >> 7, np.uint8)
 
 
 FUSIONS: Mapping[Fusion, Fuser] = {
@@ -64,4 +64,5 @@ FUSIONS: Mapping[Fusion, Fuser] = {
 
 
 def fuse(ensemble: Ensemble, organ: str, ct: Geometry) -> Boxed:
+    """The largest piece of the mean."""
     return largest_component(mean(ensemble, organ, ct, [1] * len(ensemble.having(organ))), ct.orientation)

@@ -1,8 +1,10 @@
-"""Who decides about an organ: the source, then the latest revision, then AI. Nobody alters what a higher one gave."""
+"""Who decides about an organ: the source, then a revision, then AI. Nobody alters what a higher one gave."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+
+from services.merging.policy import Policy, Readers
 
 
 class Origin(IntEnum):
@@ -20,30 +22,51 @@ class Given:
     name: str
     origin: Origin
     organs: tuple[str, ...]
+    author: str = ""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Where one organ's mask is taken from: a label version, or the ensemble of some predictions."""
+    """Where one organ's mask is taken from: a label version, several readers' versions, or some predictions."""
 
     organ: str
     origin: Origin
     label_version: str = ""
+    readers: tuple[str, ...] = ()
     predictions: tuple[str, ...] = ()
 
 
-def choose(organs: Sequence[str], given: Sequence[Given], predictions: Mapping[str, tuple[str, ...]]) -> list[Choice]:
+def choose(
+    organs: Sequence[str],
+    given: Sequence[Given],
+    predictions: Mapping[str, tuple[str, ...]],
+    policy: Policy = Policy(),  # noqa: B008 - immutable
+) -> list[Choice]:
     """For each of `organs`, in their order, where its mask is taken from.
 
-    The lowest origin wins, among label versions of one origin the one named last. `predictions` holds, per organ, the
-    predictions that have it. An organ that nobody looked for and no model has is unknown and left out.
+    The lowest origin wins. Of its label versions the one named last does, unless the policy brings the readers together
+    or names one who decides. `predictions` holds, per organ, the predictions that have it. An organ that nobody looked
+    for and no model has is unknown and left out.
     """
-    by_precedence = sorted(enumerate(given), key=lambda item: (item[1].origin, -item[0]))
     choices = []
     for organ in organs:
-        version = next((version for _, version in by_precedence if organ in version.organs), None)
-        if version:
-            choices.append(Choice(organ, version.origin, label_version=version.name))
+        speaking = [version for version in given if organ in version.organs]
+        if speaking:
+            origin = min(version.origin for version in speaking)
+            choices.append(_of_people(organ, [v for v in speaking if v.origin == origin], policy))
         elif predictions.get(organ):
             choices.append(Choice(organ, Origin.AI, predictions=predictions[organ]))
     return choices
+
+
+def _of_people(organ: str, versions: Sequence[Given], policy: Policy) -> Choice:
+    """Of label versions of one origin, oldest first."""
+    newest = {version.author: version for version in versions}
+    if policy.readers == Readers.ADJUDICATED and policy.adjudicator in newest:
+        decided = newest[policy.adjudicator]
+    elif policy.readers == Readers.LATEST or len(newest) == 1:
+        decided = versions[-1]
+    else:
+        readers = tuple(sorted(version.name for version in newest.values()))
+        return Choice(organ, versions[0].origin, readers=readers)
+    return Choice(organ, decided.origin, label_version=decided.name)
