@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,11 +28,17 @@ def everything() -> list[Manifest]:
     return manifests(profile("evaluation"))
 
 
-def test_storage_keeps_objects_and_catalog_in_the_evaluation_s_servers(
-    everything: list[Manifest], tmp_path: Path
-) -> None:
-    keys = _write_keys(everything, tmp_path / "keys")
-    node = Node(tmp_path, folders={"/etc/atlas/database": keys, "/etc/atlas/s3": keys})
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A folder that NOBODY may enter: pytest closes the folders above its own to others at every start of a run."""
+    with tempfile.TemporaryDirectory(prefix="atlas-evaluation-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+def test_storage_keeps_objects_and_catalog_in_the_evaluation_s_servers(everything: list[Manifest], home: Path) -> None:
+    keys = _write_keys(everything, home / "keys")
+    node = Node(home, folders={"/etc/atlas/database": keys, "/etc/atlas/s3": keys})
     data = os.urandom(1 << 20)
     with _server(node, everything, "s3"), _server(node, everything, "postgresql"):
         _use_local_address(node, keys)
@@ -58,8 +65,6 @@ def _server(node: Node, everything: list[Manifest], name: str) -> Iterator[Conta
     home = node.home / name
     home.mkdir(exist_ok=True)
     there = Node(node.home, node.ports, _folders(node, home))
-    for folder in (*home.parents[:3], home):
-        folder.chmod(0o755)
     for path in (home, *home.rglob("*"), *(node.home / "keys").iterdir()):
         shutil.chown(path, NOBODY, NOBODY)
     also = {"MON_PORT": str(node.port("mon", 6789))}
