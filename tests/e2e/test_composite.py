@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from tests.e2e.campaign import MODELS, events, stack
 
 nibabel: Any = untyped_nibabel
 ORGANS = classmaps.load().organs
-TRUTH = {
+TRUTH: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "msd-liver": {"liver_0": ("liver",), "liver_132": ()},
     "btcv": {"0007": ORGANS},
     "amos22": {"amos_0001": ORGANS, "amos_0411": ORGANS},
@@ -43,6 +43,14 @@ def bdmap(root: Path) -> dict[str, SyntheticCase]:
     for organ in ("liver", "spleen"):
         nifti.write_mask(folder / f"segmentations/{organ}.nii.gz", case.masks[organ].view(np.uint8), case.geometry)
     return {folder.name: case}
+
+
+MAKERS: Mapping[str, Callable[[Path], dict[str, SyntheticCase]]] = {
+    "msd-liver": public.decathlon_liver,
+    "btcv": public.btcv,
+    "amos22": public.amos,
+    "abdomenatlas-1.0": bdmap,
+}
 
 
 @dataclass(frozen=True)
@@ -70,10 +78,10 @@ def atlas(*words: object) -> str:
 @pytest.fixture(scope="module")
 def composite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composite]:
     root = tmp_path_factory.mktemp("composite")
-    state, release, patients = ("--state", root / "state"), root / "release", {}
-    makers = zip(TRUTH, (public.decathlon_liver, public.btcv, public.amos, bdmap), strict=True)
+    state, release = ("--state", root / "state"), root / "release"
+    patients: dict[tuple[str, str], SyntheticCase] = {}
     with stack(root / "state") as connection:
-        for dataset, make in makers:
+        for dataset, make in MAKERS.items():
             patients |= {(dataset, id_): case for id_, case in make(root / dataset).items()}
             atlas("import", root / dataset, "--dataset", dataset, *state)
         atlas("campaign", "create", "trial", "--all", *(f"--models={model}" for model in MODELS), *state)
@@ -98,6 +106,17 @@ def test_truth_is_bit_identical_to_the_sources(composite: Composite) -> None:
 def test_the_release_passes_the_validation(composite: Composite) -> None:
     told = json.loads(atlas("validate", composite.release, "--json"))
     assert [fault for fault in told["faults"] if fault["grave"]] == []
+
+
+def test_nnunet_is_shown_what_the_label_map_shows(composite: Composite, tmp_path: Path) -> None:
+    to = tmp_path / "Dataset701_Composite"
+    told = json.loads(atlas("convert", composite.release, "--to", to, "--organs", ",".join(ORGANS), "--json"))
+    assert (told["left_out"], told["refused"]) == ({}, [])
+    for folder in composite.cases.values():
+        (label,) = to.glob(f"labelsT*/{folder.name}.nii.gz")
+        shown, combined = (nibabel.load(path) for path in (label, folder / "combined_labels.nii.gz"))
+        np.testing.assert_array_equal(np.asarray(shown.dataobj), np.asarray(combined.dataobj))
+        np.testing.assert_array_equal(shown.affine, combined.affine)
 
 
 def test_a_scan_that_two_datasets_have_is_on_one_side(composite: Composite) -> None:

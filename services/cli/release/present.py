@@ -7,8 +7,15 @@ import shutil
 from itertools import count
 from pathlib import Path
 
+import yaml
+
+from services.core import classmaps
+from services.core.classmaps import ClassMap
+from services.core.errors import AtlasError, Reason
+
 RECORD = "release.json"
 CHECKSUMS = "SHA256SUMS"
+CLASS_MAP = "class_map.yaml"
 
 
 def release_id(folder: Path) -> str | None:
@@ -26,6 +33,22 @@ def checksums(folder: Path) -> dict[str, str] | None:
         return {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
     except (OSError, ValueError):
         return None
+
+
+def class_map_of(folder: Path) -> ClassMap | None:
+    """The class map that a release's folder names, or None if it names none.
+
+    Raises CLASS_MAP_MISMATCH if it is none of ours, and FIELD_INVALID if the file says nothing.
+    """
+    path = folder / CLASS_MAP
+    if not path.is_file():
+        return None
+    try:
+        name = str(yaml.safe_load(path.read_text())["name"])
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        message = "It names no class map."
+        raise AtlasError(Reason.FIELD_INVALID, message, field=CLASS_MAP, remedy="Restore it as it was.") from error
+    return classmaps.load(name)
 
 
 def damaged_files(folder: Path) -> list[str]:

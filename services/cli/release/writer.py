@@ -15,7 +15,7 @@ from services.cli.release.card import CARD, LICENCES, card, licences
 from services.cli.release.contents import Contents, ReleaseCase
 from services.cli.release.datalist import DATALIST, datalist
 from services.cli.release.metadata import METADATA, metadata
-from services.cli.release.present import CHECKSUMS, RECORD, damaged_files, release_id, sha256
+from services.cli.release.present import CHECKSUMS, CLASS_MAP, RECORD, damaged_files, release_id, sha256
 from services.cli.release.provenance import case_provenance, identity, release_record
 from services.core.errors import AtlasError, Reason
 from services.core.nifti import read_header, write_mask
@@ -40,7 +40,7 @@ def write_release(storage: Storage, contents: Contents, folder: Path, on_case: O
             _write_case(storage, case, contents, part / case.name)
             on_case(case)
         class_map = {"name": contents.class_map.name, "organs": contents.class_map.organs_by_id}
-        (part / "class_map.yaml").write_text(yaml.safe_dump(class_map, sort_keys=False))
+        (part / CLASS_MAP).write_text(yaml.safe_dump(class_map, sort_keys=False))
         for name, text in ((METADATA, metadata), (CARD, card), (LICENCES, licences)):
             (part / name).write_text(text(contents), encoding="utf-8")
         _write_json(part / DATALIST, datalist(contents))

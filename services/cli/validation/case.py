@@ -37,7 +37,7 @@ class _Case:
     def __init__(self, folder: Path, class_map: ClassMap | None) -> None:
         self._folder = folder
         self._masks = sorted((folder / MASKS).glob(f"*{_SUFFIX}"))
-        self._class_map = class_map or _fitting([path.name.removesuffix(_SUFFIX) for path in self._masks])
+        self._class_map = class_map or classmaps.fitting(path.name.removesuffix(_SUFFIX) for path in self._masks)
         self._dtypes: dict[str, str] = {}
 
     def faults(self) -> Iterator[Fault]:
@@ -144,12 +144,6 @@ class _Case:
 
     def _fault(self, path: Path | str, kind: Kind, message: str, remedy: str, grave: bool = True) -> Fault:
         return Fault(self._name(path), kind, message, remedy, grave)
-
-
-def _fitting(organs: list[str]) -> ClassMap:
-    """The class map that knows the most of these organs; the first of those."""
-    known = [classmaps.load(name) for name in classmaps.names()]
-    return max(known, key=lambda class_map: len(set(organs) & set(class_map.organs)))
 
 
 def _difference(file: Geometry, ct: Geometry) -> str:

@@ -5,12 +5,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import yaml
-
-from services.cli.release.present import CHECKSUMS, altered_files, foreign_files, missing_files
+from services.cli.release.present import CHECKSUMS, CLASS_MAP, altered_files, class_map_of, foreign_files, missing_files
 from services.cli.validation.case import CT, MASKS, case_faults
 from services.cli.validation.faults import Fault, Kind, refused
-from services.core import classmaps
 from services.core.classmaps import ClassMap
 from services.core.errors import AtlasError, Reason
 
@@ -62,13 +59,7 @@ def _listed(folder: Path) -> Iterator[Fault]:
 
 def _class_map(folder: Path) -> tuple[ClassMap | None, list[Fault]]:
     """The class map that the folder names, if it names one of ours."""
-    path = folder / "class_map.yaml"
-    if not path.is_file():
-        return None, []
     try:
-        named = yaml.safe_load(path.read_text())
-        return classmaps.load(str(named["name"])), []
+        return class_map_of(folder), []
     except AtlasError as error:
-        return None, [refused(path.name, error)]
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
-        return None, [Fault(path.name, Kind.FILE_ALTERED, "It names no class map.", "Restore it as it was written.")]
+        return None, [refused(CLASS_MAP, error)]

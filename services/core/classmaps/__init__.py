@@ -1,5 +1,6 @@
 """Class maps: which label id means which organ. They are versioned data, one YAML file each beside this module."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -57,6 +58,11 @@ def load(name: str = DEFAULT) -> ClassMap:
             remedy=f"Known: {', '.join(names())}.",
         )
     return ClassMap(name, dict(sorted(facts(name)["organs"].items())))
+
+
+def fitting(organs: Iterable[str]) -> ClassMap:
+    """The class map that knows the most of these organs; the first of those by name."""
+    return max(map(load, names()), key=lambda class_map: len(set(organs) & set(class_map.organs)))
 
 
 def facts(name: str) -> dict[str, Any]:
