@@ -95,6 +95,8 @@ class NetworkPolicy(Values):
     """Where the S3 server is."""
     issuer: Egress = Egress(ports=[443])
     """Where the keys of the token issuer are; used only with `auth.jwksUrl`."""
+    kubernetesApi: Egress = Egress(ports=[443, 6443])
+    """Where the API of Kubernetes is; used only where the scheduler calls it."""
 
 
 class Gateway(Values):

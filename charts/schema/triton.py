@@ -77,8 +77,8 @@ class Hpa(Values):
 class Autoscaling(Values):
     """How the number of GPU pods follows the work."""
 
-    mode: Literal["none", "keda", "hpa"] = "none"
-    """"none": `replicas` stays. "keda", "hpa": those scale."""
+    mode: Literal["none", "keda", "hpa", "scheduler"] = "none"
+    """"none": `replicas` stays. "keda", "hpa": those scale. "scheduler": the scheduler does, without add-ons."""
     minReplicas: Replicas = 0
     """Fewest pods; 0 lets the GPUs go when there is no work ("hpa" keeps at least one)."""
     maxReplicas: Annotated[Replicas, Field(ge=1)] = 4

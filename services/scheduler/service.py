@@ -1,5 +1,7 @@
 """The scheduler put together: what there is in a process, and in which order it starts and stops."""
 
+from typing import TYPE_CHECKING
+
 from services.core.audit.log import AuditLog
 from services.core.rpc.audit_servicer import AuditServicer
 from services.scheduler import clock
@@ -15,6 +17,9 @@ from services.scheduler.settings import Settings
 from services.scheduler.workers import Workers
 from services.scheduler.workflows import Workflows
 
+if TYPE_CHECKING:
+    from services.scheduler.cluster.scaler import Scaler
+
 
 class Service:
     """Database, workers, durable workflows and the housekeeper, around one servicer."""
@@ -27,6 +32,7 @@ class Service:
         self._workflows = Workflows(settings, Pipeline(self._database, self._workers, patience, clock.now))
         self._housekeeper = Housekeeper(settings, self._database, self._workflows, clock.now)
         self._sign_of_life = SignOfLife(settings, self._database, clock.now)
+        self._scaler: Scaler | None = None
         wake = self._housekeeper.wake
         self.servicer = SchedulerServicer(
             CampaignCalls(self._database, self._workers, clock.now, wake),
@@ -37,21 +43,38 @@ class Service:
         self.audit = AuditServicer(log)
 
     def prepare(self) -> None:
-        """Take the database and bring it up to date. Raises FIELD_INVALID if another process has it."""
+        """Take the database and bring it up to date.
+
+        Raises FIELD_INVALID if another process has it, and DEPENDENCY_UNAVAILABLE where Triton is to be scaled and no
+        cluster is there.
+        """
         self._database.occupy(self._settings.executor)
         self._database.migrate()
+        if self._settings.cluster_deployment:
+            self._scaler = self._make_scaler()
 
     def start(self) -> None:
         """Go on where the last process stopped."""
         self._sign_of_life.start()
         self._workflows.launch()
         self._housekeeper.start()
+        if self._scaler:
+            self._scaler.start()
 
     def stop(self) -> None:
         """Cut off the calls in flight; their work is taken up at the next start."""
+        if self._scaler:
+            self._scaler.stop()
         self._housekeeper.stop()
         self._workers.stop()
         self._workflows.close()
         self._workers.close()
         self._sign_of_life.stop()
         self._database.close()
+
+    def _make_scaler(self) -> "Scaler":
+        # Imported here because the client of Kubernetes takes 40 MB, which no other installation needs.
+        from services.scheduler.cluster.api import Api
+        from services.scheduler.cluster.scaler import Scaler
+
+        return Scaler(self._settings, self._database, Api(self._settings.cluster_account), clock.now)

@@ -1,5 +1,6 @@
 """Settings of the scheduler, read once from ATLAS_SCHEDULER_*."""
 
+from pathlib import Path
 from typing import Self
 
 from pydantic import Field, SecretStr, model_validator
@@ -64,6 +65,22 @@ class Settings(ServiceSettings):
     retention_days: float = Field(7.0, gt=0)
     """How long the workflow engine remembers finished work. Campaigns and their events are kept for ever."""
 
+    cluster_deployment: str = Field("", max_length=253, pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$")
+    """Triton's Deployment in Kubernetes, whose number of pods this service keeps to the backlog; empty leaves it alone.
+    One scheduler does it: the first by executor_id that lives."""
+    cluster_account: Path = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+    """Folder with token, ca.crt and namespace of the service account that calls Kubernetes."""
+    cluster_min_pods: int = Field(0, ge=0, le=100)
+    """Fewest Triton pods; 0 lets the GPUs go when there is no work."""
+    cluster_max_pods: int = Field(4, ge=1, le=100)
+    """Most Triton pods."""
+    cluster_volumes_per_pod: int = Field(20, ge=1)
+    """How many volumes in the backlog justify one pod: there are ceil(backlog / this) of them."""
+    cluster_cooldown_seconds: float = Field(600.0, ge=0, le=86400)
+    """How long fewer pods must have been enough before any goes. After a start, nothing is known of the time before."""
+    cluster_look_seconds: float = Field(15.0, gt=0, le=600)
+    """How often backlog and pods are compared."""
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.url.get_backend_name() not in ("sqlite", "postgresql"):
@@ -76,6 +93,8 @@ class Settings(ServiceSettings):
             raise ValueError("executor_id is required on PostgreSQL: a stable name of its own for every replica")
         if self.dead_seconds < 3 * self.sweep_seconds:
             raise ValueError("dead_seconds must be at least three times sweep_seconds: the living are not dead")
+        if self.cluster_min_pods > self.cluster_max_pods:
+            raise ValueError("cluster_min_pods must not be more than cluster_max_pods")
         return self
 
     @property

@@ -85,7 +85,7 @@ def test_only_storage_and_scheduler_leave_the_release() -> None:
         for who in _who(policy)
         if _to_outside(policy)
     }
-    assert outside == {"storage": [443, 5432], "scheduler": [5432], "migrations": [5432]}
+    assert outside == {"storage": [443, 5432], "scheduler": [443, 5432, 6443], "migrations": [5432]}
 
 
 def test_certificates_hold_the_names_that_clients_dial_and_the_service_s_identity() -> None:
@@ -99,11 +99,13 @@ def test_certificates_hold_the_names_that_clients_dial_and_the_service_s_identit
         assert volumes["tls"]["secret"]["secretName"] == spec["secretName"]
 
 
-def test_nobody_has_a_token_of_kubernetes() -> None:
-    everything = manifests(profile("production"))
+@pytest.mark.parametrize(("mode", "has_token"), [("none", False), ("keda", False), ("scheduler", True)])
+def test_only_a_scheduler_that_scales_may_call_kubernetes(mode: str, has_token: bool) -> None:
+    everything = manifests(merged(profile("production"), {"triton": {"autoscaling": {"mode": mode}}}))
     for component in (*SERVICES, "triton"):
-        assert pod_of(everything, component)["spec"]["automountServiceAccountToken"] is False
-    assert not any(manifest["kind"] in ("Role", "ClusterRole") for manifest in everything)
+        mounts = pod_of(everything, component)["spec"]["automountServiceAccountToken"]
+        assert mounts == (has_token and component == "scheduler")
+    assert any(manifest["kind"] in ("Role", "ClusterRole") for manifest in everything) == has_token
 
 
 def _who(policy: Manifest) -> list[str]:

@@ -70,6 +70,7 @@ NEEDS: dict[str, Values] = {
     "triton.models.source": {"triton": {"models": {"load": [{"name": "own", "sha256": "0" * 64}]}}},
     "triton.replicas": {"triton": {"autoscaling": {"mode": "none"}}},
     "triton.maxUnavailable": {"triton": {"replicas": 3, "autoscaling": {"mode": "none"}}},
+    "networkPolicy.kubernetesApi": {"triton": {"autoscaling": {"mode": "scheduler"}}},
 }
 NEEDS["evaluation.enabled"] = NEEDS["evaluation"] | {"evaluation": {}}
 NEEDS["tls.mode"]["tls"]["existingSecrets"] |= {"scheduler": "c", "triton": "c"}

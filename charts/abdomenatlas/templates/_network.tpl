@@ -3,7 +3,7 @@
 {{/* Policy of one component. Takes root, component and
 "from"    components that call it,
 "to"      components that it calls,
-"outside" keys of networkPolicy that it calls beyond the release: postgresql, s3, issuer. */}}
+"outside" keys of networkPolicy that it calls beyond the release: postgresql, s3, issuer, kubernetesApi. */}}
 {{- define "abdomenatlas.networkPolicy" -}}
 {{- $policy := .root.Values.networkPolicy -}}
 {{- $inside := eq .component "triton" | or .root.Values.insecure | ternary "grpc" "mutual" -}}

@@ -31,7 +31,7 @@ spec:
 {{- define "abdomenatlas.podSpec" -}}
 {{- $values := index .root.Values .component -}}
 serviceAccountName: {{ include "abdomenatlas.name" . }}
-automountServiceAccountToken: false
+automountServiceAccountToken: {{ eq (include "abdomenatlas.callsKubernetes" .) "true" }}
 # The pause before SIGTERM, what calls in flight may take, and what the process needs to end.
 terminationGracePeriodSeconds: {{ add 5 $values.drainSeconds 15 }}
 securityContext: {{- include "abdomenatlas.podSecurity" . | nindent 2 }}

@@ -7,5 +7,19 @@
 {{- range tuple "storage" "inference" "uncertainty" "merging" }}
 {{ include "abdomenatlas.peer" (merge (dict "peer" .) $) }}
 {{- end }}
+{{- if eq (include "abdomenatlas.callsKubernetes" .) "true" }}
+{{- with .root.Values.triton.autoscaling }}
+- {name: ATLAS_SCHEDULER_CLUSTER_DEPLOYMENT, value: {{ include "abdomenatlas.name" (dict "root" $.root "component" "triton") }}}
+- {name: ATLAS_SCHEDULER_CLUSTER_MIN_PODS, value: {{ .minReplicas | quote }}}
+- {name: ATLAS_SCHEDULER_CLUSTER_MAX_PODS, value: {{ .maxReplicas | quote }}}
+- {name: ATLAS_SCHEDULER_CLUSTER_VOLUMES_PER_POD, value: {{ .volumesPerPod | quote }}}
+- {name: ATLAS_SCHEDULER_CLUSTER_COOLDOWN_SECONDS, value: {{ .cooldownSeconds | quote }}}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* "true" for the scheduler where it scales Triton itself; nobody else has a token of Kubernetes. */}}
+{{- define "abdomenatlas.callsKubernetes" -}}
+{{ and (eq .component "scheduler") (eq .root.Values.triton.autoscaling.mode "scheduler") }}
 {{- end -}}
 
