@@ -1,6 +1,7 @@
 """The one module that talks to NVIDIA Triton (KServe v2 over gRPC)."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NoReturn, TypeVar
 
 import grpc
@@ -14,6 +15,7 @@ from services.core.errors import AtlasError, Reason
 from services.core.geometry import Geometry
 from services.core.rpc.credentials import Credentials, Renewed
 from services.inference.model import Card, Model, card
+from services.inference.servers import servers
 
 ASK_SECONDS = 10.0
 """Deadline of everything but inference."""
@@ -33,16 +35,22 @@ _OPTIONS = [
     # The default lets two minutes pass before a restarted Triton is found again.
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 2_000),
+    # The default sends everything to the first of several servers.
+    ("grpc.lb_policy_name", "round_robin"),
 ]
 
 
 class Triton:
-    """The models of one Triton server. Thread-safe. With `credentials`, Triton is spoken to over (mutual) TLS."""
+    """The models of one Triton, or of several alike behind one address, which take turns. Thread-safe.
+
+    With `credentials`, Triton is spoken to over (mutual) TLS.
+    """
 
     def __init__(self, address: str, credentials: Credentials | None = None) -> None:
         def client(tls: grpc.ChannelCredentials | None) -> triton.InferenceServerClient:
             return triton.InferenceServerClient(address, creds=tls, channel_args=_OPTIONS)
 
+        self._address, self._credentials = address, credentials
         if credentials:
             self._clients = Renewed(credentials, client).now
         else:
@@ -92,17 +100,27 @@ class Triton:
             )
         except AtlasError as error:
             if STUB_DIED in error.message:
-                self._reload(model.model)
+                self._load_again(model.model)
             raise
         # as_numpy trusts the declared shape; under NumPy 2 in the server there are no bytes behind it.
         contents = answer.get_response().raw_output_contents
         return bytes(contents[0]) if contents else b""
 
-    def _reload(self, name: str) -> None:
+    def load(self, name: str) -> None:
+        """Let every server load a model as it lies in the repository; versions that are served stay so meanwhile.
+
+        Raises as `infer` does, at the first server that refuses.
+        """
+        tls = grpc.ssl_channel_credentials(*self._credentials.read()) if self._credentials else None
+        for target, options in servers(self._address):
+            with triton.InferenceServerClient(target, creds=tls, channel_args=[*_OPTIONS, *options]) as server:
+                _asking(partial(server.load_model, name, client_timeout=LOAD_SECONDS))
+
+    def _load_again(self, name: str) -> None:
         """Start a model's process again: Triton itself leaves one that died, perhaps for lack of memory, dead."""
         log.warning("model process died", model=name)
         try:
-            _asking(lambda: self._client.load_model(name, client_timeout=LOAD_SECONDS))
+            self.load(name)
         except AtlasError as error:
             log.error("model could not be loaded again", model=name, message=error.message)
 
