@@ -70,7 +70,7 @@ format: $(READY) ## format the code and mend what can be mended
 	@$(BIN)/ruff format .
 
 train: $(READY) ## train the demonstration networks on synthetic CTs and measure them (hours)
-	@for model in $(MODELS); do $(BIN)/python -m services.serving.train "$$model"; done
+	@for model in $(MODELS); do $(BIN)/python -m services.serving.training train "$$model" --replace; done
 	@$(BIN)/python -m services.serving.evaluate $(MODELS)
 	@$(BIN)/python -m services.serving.repository models
 

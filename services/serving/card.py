@@ -148,6 +148,11 @@ class Card(_Strict):
         return self.outputs is not None and self.outputs.activation == "softmax"
 
     @property
+    def channels(self) -> dict[str, tuple[int, ...]]:
+        """The network's channels (from 0) of each organ."""
+        return self.outputs.channels if self.outputs else {organ: (i,) for i, organ in enumerate(self.organs)}
+
+    @property
     def channel_count(self) -> int:
         """How many channels the network itself has."""
         return self.outputs.count if self.outputs else len(self.organs)
@@ -174,6 +179,12 @@ def load_card(folder: Path, name: str | None = None) -> Card:
     return card
 
 
+def load_version(folder: Path, number: int, name: str | None = None) -> Card:
+    """The card of one version of the model in `folder`: its own, or for want of one that of the model."""
+    own = folder / str(number)
+    return load_card(own if (own / CARD_FILE).exists() else folder, name or folder.name)
+
+
 def save_card(folder: Path, card: Card) -> None:
     """Write a model folder's card."""
     data = card.model_dump(mode="json", exclude_none=True)
@@ -184,7 +195,9 @@ def save_card(folder: Path, card: Card) -> None:
 def weights_path(folder: Path, card: Card) -> Path:
     """The file with the weights, its digest checked. Raises MODEL_CARD_INVALID if it is missing or another one."""
     if card.weights is None:
-        raise _invalid(folder, "This model has no weights yet.", remedy="Train it: python -m services.serving.train.")
+        raise _invalid(
+            folder, "This model has no weights yet.", remedy="Train it: python -m services.serving.training train."
+        )
     path = folder / card.weights.file
     if not path.is_file():
         raise _invalid(folder, f"The weights {card.weights.file} are missing.")

@@ -4,9 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from services.serving.card import CARD_FILE, Card, Outputs, load_card, weights_path
+from services.core.modelversions import CONFIG_FILE, numbers, served, with_served, write_config
+from services.serving.card import CARD_FILE, Card, Outputs, load_card, load_version, weights_path
 
-CONFIG_FILE = "config.pbtxt"
 CPU_THREADS = 1
 """Threads a model computes with on a CPU: fixed, because another number may round otherwise and change the bytes; and
 one, because models that answer side by side share the cores better so."""
@@ -43,7 +43,26 @@ def _parameter(value: object) -> str:
 
 def config_text(card: Card) -> str:
     """The model's config.pbtxt: its tensors and, as parameters, what a caller must know of the card."""
-    parameters = {
+    return _TEMPLATE.format(name=card.name) + _lines(_parameters(card))
+
+
+def folder_config(folder: Path) -> str:
+    """The config.pbtxt of a model with all its versions; which of them are served stays as it is.
+
+    A version from training says what is different from the model's card: "2/weights_sha256" is the "weights_sha256" of
+    version 2. Raises MODEL_CARD_INVALID.
+    """
+    card, path = load_card(folder), folder / CONFIG_FILE
+    text, common = config_text(card), _parameters(card)
+    for number in numbers(folder):
+        own = _parameters(load_version(folder, number))
+        text += _lines({f"{number}/{key}": value for key, value in own.items() if common.get(key) != value})
+    there = served(path.read_text()) if path.is_file() else ()
+    return with_served(text, there) if there else text
+
+
+def _parameters(card: Card) -> dict[str, str]:
+    return {
         "architecture": card.network.architecture,
         "class_map": card.class_map,
         "cpu_runtime": card.cpu_runtime,
@@ -58,10 +77,12 @@ def config_text(card: Card) -> str:
         "working_factor": str(card.working_factor),
         **{name: _parameter(getattr(card, name)) for name in _OPTIONAL if getattr(card, name) != _default(name)},
     }
-    lines = [
+
+
+def _lines(parameters: dict[str, str]) -> str:
+    return "".join(
         f'parameters {{ key: "{key}" value {{ string_value: "{value}" }} }}\n' for key, value in parameters.items()
-    ]
-    return _TEMPLATE.format(name=card.name) + "".join(lines)
+    )
 
 
 def model_folders(repository: Path) -> list[Path]:
@@ -73,10 +94,10 @@ def differing(repository: Path) -> list[str]:
     """Names of the models whose config.pbtxt does not follow from their card. Raises MODEL_CARD_INVALID."""
     names = []
     for folder in model_folders(repository):
-        card = load_card(folder)
-        weights_path(folder, card)
+        for number in numbers(folder):
+            weights_path(folder, load_version(folder, number))
         path = folder / CONFIG_FILE
-        if not path.is_file() or path.read_text() != config_text(card):
+        if not path.is_file() or path.read_text() != folder_config(folder):
             names.append(folder.name)
     return names
 
@@ -84,7 +105,7 @@ def differing(repository: Path) -> list[str]:
 def write_configs(repository: Path) -> None:
     """Write the config.pbtxt of every model. Raises MODEL_CARD_INVALID."""
     for folder in model_folders(repository):
-        (folder / CONFIG_FILE).write_text(config_text(load_card(folder)))
+        write_config(folder, folder_config(folder))
 
 
 def main() -> int:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from services.core.errors import AtlasError, Reason
 from services.core.geometry import Geometry
 from services.serving import runtime
-from services.serving.card import Card, load_card
+from services.serving.card import Card, load_version
 from services.serving.networks import load_network
 from services.serving.prediction import predict
 
@@ -29,7 +29,9 @@ class TritonPythonModel:
         """Load card and weights; a card or weights at fault keep the model from becoming ready."""
         parameters = json.loads(args["model_config"])["parameters"]
         folder = Path(args["model_repository"])
-        self._card = load_card(folder, args["model_name"])
+        number = args["model_version"]
+        self._card = load_version(folder, int(number), args["model_name"])
+        _require_same_weights(parameters, number, self._card)
         network = load_network(folder, self._card)
         if args["model_instance_kind"] == "GPU" and torch.cuda.is_available():
             device = torch.device("cuda", int(args["model_instance_device_id"]))
@@ -57,6 +59,19 @@ class TritonPythonModel:
             )
             return pb_utils.InferenceResponse(error=refusal)
         return pb_utils.InferenceResponse([pb_utils.Tensor("array", np.frombuffer(data, np.uint8))])
+
+
+def _require_same_weights(parameters: dict[str, dict[str, str]], number: str, card: Card) -> None:
+    """Raise MODEL_CARD_INVALID if callers were told of other weights than the card's: predictions would be filed under
+    them."""
+    told = parameters.get(f"{number}/weights_sha256") or parameters.get("weights_sha256")
+    if told and (card.weights is None or told["string_value"] != card.weights.sha256):
+        raise AtlasError(
+            Reason.MODEL_CARD_INVALID,
+            f"config.pbtxt names other weights than the card of version {number}.",
+            field=f"{card.name}/config.pbtxt",
+            remedy="Write it anew: python -m services.serving.repository.",
+        )
 
 
 def checked_geometry(ct: NDArray[np.generic], text: bytes | str, card: Card) -> Geometry:

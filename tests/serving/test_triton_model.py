@@ -67,6 +67,7 @@ def started(backend: Any, folder: Path, **changes: str) -> Any:
             "model_config": json.dumps(config),
             "model_repository": str(folder),
             "model_name": "small",
+            "model_version": "1",
             "model_instance_kind": "CPU",
             "model_instance_device_id": "0",
             **changes,

@@ -34,7 +34,7 @@ class Run:
         self._frozen_body = bool(heads)
         last = Heads.of(self.network, card)
         if heads:
-            last.free(self.network, [card.organs.index(organ) for organ in heads])
+            last.free(self.network, card, heads)
             groups = [{"params": [last.weight, last.bias], "haste": 1.0}]
         else:
             *body, weight, bias = self.network.parameters()

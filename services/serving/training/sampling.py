@@ -45,7 +45,7 @@ class Sampler:
         organs: Collection[str] | None = None,
         replay: Sequence[Case] = (),
     ) -> None:
-        self._cases, self._replay, self._card, self._seed = cases, replay, card, seed
+        self._cases, self._replay, self._card, self.seed = cases, replay, card, seed
         self._learned = [organ for organ in card.organs if organs is None or organ in organs]
 
     def draw(self, epoch: int, numbers: Sequence[int], total: int) -> Crop:
@@ -54,7 +54,7 @@ class Sampler:
         return Crop(*(torch.cat(parts) for parts in zip(*crops, strict=True)))
 
     def _one(self, epoch: int, number: int, total: int) -> Crop:
-        rng = np.random.default_rng([self._seed, epoch, number])
+        rng = np.random.default_rng([self.seed, epoch, number])
         cases = self._replay if self._replay and number % 2 else self._cases
         case = cases[self._chosen(len(cases), epoch, number / total, rng)]
         learned = [organ for organ in self._learned if organ in case.organs]
@@ -74,7 +74,7 @@ class Sampler:
 
     def _chosen(self, count: int, epoch: int, share: float, rng: np.random.Generator) -> int:
         """A case of the group whose turn it is at this share of the epoch."""
-        order = np.random.default_rng([self._seed, epoch]).permutation(count)
+        order = np.random.default_rng([self.seed, epoch]).permutation(count)
         first = int(share * count) // _GROUP * _GROUP
         return int(rng.choice(order[first : first + _GROUP]))
 

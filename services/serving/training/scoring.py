@@ -22,7 +22,7 @@ def scores(network: nn.Module, card: Card, cases: Sequence[Case]) -> NDArray[np.
     found = np.full((len(cases), len(card.organs)), np.nan)
     network.eval()
     for row, case in zip(found, cases, strict=True):
-        image = ((torch.from_numpy(np.asarray(case.ct)).float() - low) / (high - low)).clamp_(0, 1)
+        image = ((torch.from_numpy(case.ct.astype(np.float32)) - low) / (high - low)).clamp_(0, 1)
         with torch.autocast(device.type, precision(device)):
             slabs = logit_slabs(lambda windows: network(windows.to(device)), image, card)
             masks = torch.cat([logits > 0 for _, logits in slabs], dim=1).numpy()

@@ -34,7 +34,7 @@ def tune(
     weights change; then give cases of earlier rounds as `replay`, or organs that nobody revised are forgotten (in the
     paper they lost 10.4 DSC). Raises TRAINING_DATA if an organ of `organs` is labelled in no case.
     """
-    require_labelled(card, cases, organs)
+    require_labelled(card, [case.organs for case in cases], organs)
     torch.manual_seed(seed)
     run = Run(copy.deepcopy(network), card, rate, heads=() if whole else organs, group=group)
     sampler = Sampler(cases, card, seed, organs=None if whole else organs, replay=replay)
@@ -44,16 +44,19 @@ def tune(
     return run.average
 
 
-def require_labelled(card: Card, cases: Sequence[Case], organs: Collection[str]) -> None:
-    """Raise TRAINING_DATA, naming them, if organs are not the card's, or if nobody looked for them in any case."""
+def require_labelled(card: Card, labelled: Sequence[Collection[str]], organs: Collection[str]) -> None:
+    """Raise TRAINING_DATA, naming them, if organs are not the card's, or if no case is labelled for them.
+
+    `labelled` names the organs that each case's source looked for.
+    """
     if strangers := sorted(set(organs) - set(card.organs)):
         raise _unfit(
             f"The network of {card.name} has no channel for {', '.join(strangers)}.", "Name organs of its card."
         )
-    seen = {organ for case in cases for organ in case.organs}
+    seen = {organ for looked_for in labelled for organ in looked_for}
     if missing := [organ for organ in card.organs if organ in organs and organ not in seen]:
         raise _unfit(
-            f"Nobody looked for {', '.join(missing)} in any of the {len(cases)} cases.",
+            f"Nobody looked for {', '.join(missing)} in any of the {len(labelled)} cases.",
             "Add cases that are labelled for it, or leave the organ out.",
         )
 

@@ -1,0 +1,79 @@
+"""A trained network as the next version of its model: kept, but not served until it is promoted."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import nn
+
+from services.core import modelversions
+from services.serving.card import Card, Weights, file_digest, load_card, save_card
+from services.serving.networks import save_weights
+from services.serving.repository import folder_config
+from services.serving.training.disk import room_for
+from services.serving.training.gate import Verdict
+
+COMPARISON = "comparison"
+_ENTRY, _WEIGHTS = "model.py", "weights.pt"
+
+
+def add_version(folder: Path, card: Card, network: nn.Module, files: Mapping[str, bytes]) -> int:
+    """Add `network` to the model in `folder`, with `files` beside its weights; `card` says what it is. Returns its
+    number.
+
+    Whoever is killed on the way, or out of room, leaves what was there. Raises DISK_FULL.
+    """
+    _pin(folder)
+    with room_for(folder), tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as scratch:
+        part = Path(scratch) / "version"
+        part.mkdir()
+        save_weights(network, part / _WEIGHTS)
+        shutil.copy(folder / str(modelversions.numbers(folder)[0]) / _ENTRY, part / _ENTRY)
+        for name, data in files.items():
+            (part / name).write_bytes(data)
+        number = modelversions.numbers(folder)[-1] + 1
+        while not _placed(part, folder, card, number):
+            number += 1
+    modelversions.write_config(folder, folder_config(folder))
+    return number
+
+
+def comparison_files(verdict: Verdict, served: int) -> dict[str, bytes]:
+    """The comparison with the version that is served, for programs and for people."""
+    table = json.dumps({"served": served, **verdict.as_dict()}, indent=1)
+    return {f"{COMPARISON}.json": table.encode(), f"{COMPARISON}.md": verdict.markdown().encode()}
+
+
+def replace_first(folder: Path, card: Card, network: nn.Module) -> None:
+    """Write `network` as version 1 of a model, weights first, card second; for a model that is not served."""
+    path = folder / "1" / _WEIGHTS
+    part = path.with_suffix(".part")
+    path.parent.mkdir(exist_ok=True)
+    with room_for(path):
+        save_weights(network, part)
+        part.replace(path)
+    save_card(folder, card.model_copy(update={"weights": Weights(file=f"1/{_WEIGHTS}", sha256=file_digest(path))}))
+
+
+def _placed(part: Path, folder: Path, card: Card, number: int) -> bool:
+    """Give the version its number, unless another training took it."""
+    weights = Weights(file=f"{number}/{_WEIGHTS}", sha256=file_digest(part / _WEIGHTS))
+    label = f"{load_card(folder).label}-v{number}"
+    save_card(part, card.model_copy(update={"label": label, "weights": weights}))
+    try:
+        part.rename(folder / str(number))
+    except OSError:
+        if (folder / str(number)).exists():
+            return False
+        raise
+    return True
+
+
+def _pin(folder: Path) -> None:
+    """Name the versions that are served: without a policy Triton would serve whichever folder is newest."""
+    config = (folder / modelversions.CONFIG_FILE).read_text()
+    if not modelversions.served(config):
+        pinned = modelversions.with_served(config, modelversions.served_in(folder))
+        modelversions.write_config(folder, pinned)

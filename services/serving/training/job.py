@@ -1,0 +1,192 @@
+"""A whole training: from a model's card and labelled cases to a new version with its curves and its comparison."""
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from services.core import modelversions
+from services.core.errors import AtlasError, Reason
+from services.core.names import content_id
+from services.serving.card import Agreement, Card, load_card, load_version
+from services.serving.networks import build_network, load_network
+from services.serving.training import adding, curves, loop
+from services.serving.training.cache import CachedCases, CaseCache, Entry
+from services.serving.training.disk import write_whole
+from services.serving.training.distributed import Group
+from services.serving.training.gate import judge
+from services.serving.training.loop import Budget
+from services.serving.training.run import Run
+from services.serving.training.sampling import Sampler
+from services.serving.training.scoring import scores
+from services.serving.training.selection import Data
+from services.serving.training.tuning import require_labelled
+
+_DONE = "done.json"
+_LOOKED_AT = 3
+"""Held-out cases that are measured after every epoch; all of them are at the end."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to train, and how; checkpoint and curves go to a folder of their own below `runs`.
+
+    `heads` are the organs of which alone the heads change; () for the whole network. A model without weights becomes
+    version 1, and so does one to be replaced. Otherwise the result is the next version, which begins with the weights
+    of the one that is served if `goes_on`, and is compared with it.
+    """
+
+    folder: Path
+    runs: Path
+    cache: CaseCache
+    budget: Budget
+    seed: int
+    rate: float
+    organs: Collection[str]
+    heads: Collection[str] = ()
+    goes_on: bool = False
+    replaces: bool = False
+    margin: float = 0.0
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of it: the version's number, and whether its comparison lets it be served."""
+
+    model: str
+    version: int
+    promoted: bool
+    reasons: tuple[str, ...] = ()
+
+
+def train(plan: Plan, data: Data, group: Group) -> Result | None:
+    """Train and add the version; None in processes that do not lead. The same again finds what was done.
+
+    Raises TRAINING_DATA where an organ is labelled in no case or nothing is held out, TRAINING_FAILED and DISK_FULL.
+    """
+    card = load_card(plan.folder)
+    served = None if plan.replaces or card.weights is None else modelversions.served_in(plan.folder)[-1]
+    if served is not None:
+        card = load_version(plan.folder, served)
+    require_labelled(card, [entry.organs for entry in data.cases], plan.organs)
+    _require_held_out(data)
+    run_folder = plan.runs / f"{card.name}-{_identity(plan, data, card)[:12]}"
+    if (done := _done(plan, run_folder / _DONE)) is not None:
+        return done if group.leads else None
+    run, seconds = _trained(plan, data, card, run_folder, group)
+    if not group.leads:
+        return None
+    facts = data.facts | {
+        "held_out": len(data.held_out),
+        "seed": plan.seed,
+        "rate": plan.rate,
+        "steps": run.steps,
+        "batch": plan.budget.batch * group.size,
+        "minutes": round(seconds / 60, 1),
+        "organs": ", ".join(organ for organ in card.organs if organ in plan.organs),
+    }
+    if plan.goes_on:
+        facts |= {"from_version": served, "changed": "heads" if plan.heads else "all weights"}
+    # What is kept is rounded to half precision: so is what is judged.
+    network = run.average.half().float()
+    card = card.model_copy(update={"trained_on": facts, "reaches": ()})
+    if served is None:
+        adding.replace_first(plan.folder, card, network)
+        result = Result(card.name, 1, promoted=True)
+    else:
+        result = _compared(plan, data, card, served, network, run_folder)
+    write_whole(run_folder / _DONE, json.dumps({"budget": str(plan.budget), **vars(result)}).encode())
+    return result
+
+
+def _require_held_out(data: Data) -> None:
+    if not data.held_out:
+        raise AtlasError(
+            Reason.TRAINING_DATA,
+            "No case is held out, so nobody could say what the result is worth.",
+            field="held_out",
+            remedy="Label more cases, or raise --held-out.",
+        )
+
+
+def _trained(plan: Plan, data: Data, card: Card, run_folder: Path, group: Group) -> tuple[Run, float]:
+    """The run at the end of its budget, and the seconds that it took."""
+    deterministic(plan.seed)
+    network = load_network(plan.folder, card) if plan.goes_on else build_network(card)
+    run = Run(network, card, plan.rate, heads=plan.heads, group=group)
+    cases, replay = (CachedCases(plan.cache, _useful(some, plan.organs)) for some in (data.cases, data.replay))
+    sampler = Sampler(cases, card, plan.seed, organs=plan.organs, replay=replay)
+    looked_at = CachedCases(plan.cache, data.held_out[:_LOOKED_AT])
+
+    def measure(network: nn.Module) -> dict[str, float]:
+        return _means(card, scores(network, card, looked_at))
+
+    return run, loop.train(run, sampler, measure, plan.budget, run_folder, group)
+
+
+def _compared(plan: Plan, data: Data, card: Card, served: int, network: nn.Module, run_folder: Path) -> Result:
+    """The network as the next version of its model, with its curves and its comparison with the one that is served."""
+    device = next(network.parameters()).device
+    held_out = CachedCases(plan.cache, data.held_out)
+    after = scores(network, card, held_out)
+    before = scores(load_network(plan.folder, card).to(device), card, held_out)
+    verdict = judge(card.organs, before, after, tuned=plan.organs, margin=plan.margin)
+    print(verdict.markdown(), flush=True)
+    files = adding.comparison_files(verdict, served) | _curve_files(run_folder)
+    card = card.model_copy(update={"reaches": (_agreement(card, after),)})
+    number = adding.add_version(plan.folder, card, network, files)
+    return Result(card.name, number, verdict.promoted, verdict.reasons)
+
+
+def _useful(cases: Sequence[Entry], organs: Collection[str]) -> list[Entry]:
+    return [case for case in cases if not set(organs).isdisjoint(case.organs)]
+
+
+def deterministic(seed: int) -> None:
+    """The same seed gives the same weights, on the same device and number of threads."""
+    torch.manual_seed(seed)
+    torch.backends.cudnn.benchmark = False
+    # A few kernels of CUDA have no deterministic form; torch names them in a warning.
+    torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def _identity(plan: Plan, data: Data, card: Card) -> str:
+    """A digest of everything that the weights depend on but the budget's end, so that a run may be prolonged."""
+    said = {"name", "network", "organs", "window", "hu_window", "outputs"} | ({"weights"} if plan.goes_on else set())
+    keys = [entry.key for entry in (*data.cases, *data.replay)]
+    options = [plan.seed, plan.rate, plan.budget.steps, plan.budget.batch, sorted(plan.heads), sorted(plan.organs)]
+    return content_id(card.model_dump_json(include=said), str(options), *keys)
+
+
+def _done(plan: Plan, path: Path) -> Result | None:
+    """The version that the same run added, if it has not been removed since."""
+    if plan.replaces or not path.exists():
+        return None
+    done = json.loads(path.read_text())
+    if done.pop("budget") != str(plan.budget) or not (plan.folder / str(done["version"])).exists():
+        return None
+    return Result(**done | {"reasons": tuple(done["reasons"])})
+
+
+def _means(card: Card, found: NDArray[np.float64]) -> dict[str, float]:
+    columns = zip(card.organs, found.T, strict=True)
+    return {organ: float(np.nanmean(column)) for organ, column in columns if np.isfinite(column).any()}
+
+
+def _agreement(card: Card, found: NDArray[np.float64]) -> Agreement:
+    dsc = {organ: round(mean, 3) for organ, mean in _means(card, found).items()}
+    return Agreement(
+        reference="held-out labelled cases, on the network's working grid",
+        cases=len(found),
+        mean_dsc=round(float(np.mean(list(dsc.values()))), 3),
+        dsc=dsc,
+    )
+
+
+def _curve_files(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in (curves.LOG, curves.PICTURE)}

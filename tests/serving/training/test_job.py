@@ -1,0 +1,176 @@
+"""Trainings from beginning to end: the same twice, over a kill, on two devices, and with what can go wrong."""
+
+import json
+import os
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tensorboardX.proto.event_pb2 import Event
+
+from services.core import modelversions
+from services.core.errors import AtlasError, Reason
+from services.serving.card import Card, load_card, load_version, save_card
+from services.serving.networks import load_network
+from services.serving.repository import differing, folder_config
+from services.serving.training import checkpoints, curves, job
+from services.serving.training.distributed import ALONE
+from services.serving.training.loop import Budget
+from services.serving.training.run import learning_rate
+from tests.serving.training.boxes import EPOCHS, ORGANS, STEPS, data, plan
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def home(card: Card, tmp_path: Path) -> Path:
+    """A model of three organs without weights, in a Triton repository of its own."""
+    folder = tmp_path / "small"
+    (folder / "1").mkdir(parents=True)
+    (folder / "1" / "model.py").write_text("")
+    save_card(folder, card)
+    modelversions.write_config(folder, folder_config(folder))
+    torch.set_num_threads(1)
+    return tmp_path
+
+
+def trained(plan: job.Plan) -> job.Result:
+    result = job.train(plan, data(), ALONE)
+    assert result is not None
+    return result
+
+
+def weights(folder: Path, number: int = 1) -> torch.Tensor:
+    network = load_network(folder, load_version(folder, number))
+    return torch.cat([value.flatten() for value in network.state_dict().values()])
+
+
+def as_process(home: Path, *command: str) -> "subprocess.CompletedProcess[str]":
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'gen'}", "OMP_NUM_THREADS": "1"}
+    words = [sys.executable, "-m", *command, "tests.serving.training.boxes", str(home)]
+    return subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def test_a_killed_run_goes_on_where_it_was(home: Path, card: Card) -> None:
+    """Killed in its third epoch, it does two more, and ends with the weights of a run that nobody killed."""
+    other = home / "other"
+    shutil.copytree(home / "small", other / "small")
+    trained(plan(other))
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'gen'}"}
+    words = [sys.executable, "-m", "tests.serving.training.boxes", str(home), str(2 * STEPS + 1)]
+    killed = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, timeout=300)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    (run,) = (home / "runs").iterdir()
+    assert [point.epoch for point in curves.read(run)] == [1, 2]
+    trained(plan(home))
+    points = curves.read(run)
+    assert [point.epoch for point in points] == [1, 2, 3, 4]
+    assert points[-1].steps == EPOCHS * STEPS
+    torch.testing.assert_close(weights(home / "small"), weights(other / "small"), rtol=0, atol=0)
+
+
+def test_two_devices_learn_together(home: Path) -> None:
+    """Under torchrun, with gloo: one version comes of it, and each step took a crop from each."""
+    done = as_process(home, "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m")
+    assert done.returncode == 0, done.stderr
+    facts = load_card(home / "small").trained_on
+    assert facts is not None
+    assert (facts["batch"], facts["steps"]) == (2, EPOCHS * STEPS)
+    assert torch.isfinite(weights(home / "small")).all()
+
+
+def test_the_curves_are_kept(home: Path) -> None:
+    """As JSON lines, as a picture, and for TensorBoard."""
+    trained(plan(home))
+    (run,) = (home / "runs").iterdir()
+    lines = [json.loads(line) for line in (run / curves.LOG).read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2, 3, 4]
+    assert set(lines[0]["dsc"]) == set(ORGANS)
+    assert (run / curves.PICTURE).read_bytes().startswith(b"\x89PNG")
+    (events,) = (run / "tensorboard").iterdir()
+    tags = [value.tag for event in _events(events.read_bytes()) for value in event.summary.value]
+    assert tags.count("loss") == EPOCHS
+    assert "dsc/liver" in tags
+
+
+def test_the_next_version_waits_for_its_promotion(home: Path) -> None:
+    """It lies beside the one that is served, with its own card and the comparison; the same run again adds nothing."""
+    folder = home / "small"
+    assert trained(plan(home)).version == 1
+    modelversions.write_config(folder, folder_config(folder))
+    before = weights(folder)
+    tuned = plan(home, heads=("spleen",), organs=("spleen",), goes_on=True, seed=2)
+    result = trained(tuned)
+    assert result.version == 2
+    assert modelversions.served_in(folder) == (1,)
+    assert torch.equal(weights(folder), before)
+    assert not torch.equal(weights(folder, 2), before)
+    assert differing(home) == []
+    card = load_version(folder, 2)
+    assert card.trained_on is not None
+    assert (card.label, card.trained_on["from_version"], card.trained_on["changed"]) == ("test-1-v2", 1, "heads")
+    comparison = json.loads((folder / "2" / "comparison.json").read_text())
+    assert comparison["promoted"] is result.promoted
+    assert {row["organ"]: row["difference"] for row in comparison["organs"]}["liver"] == 0
+    assert "| spleen | 2 |" in (folder / "2" / "comparison.md").read_text()
+    assert trained(tuned) == result
+    assert modelversions.numbers(folder) == [1, 2]
+
+
+def test_an_organ_without_labels_is_refused_by_name(home: Path) -> None:
+    with pytest.raises(AtlasError, match="Nobody looked for spleen, pancreas") as caught:
+        job.train(plan(home), data(("liver",)), ALONE)
+    assert caught.value.reason is Reason.TRAINING_DATA
+
+
+def test_a_loss_that_is_not_finite_leaves_the_checkpoint(home: Path) -> None:
+    """What was learned before stays, and no version comes of it."""
+    with pytest.raises(AtlasError, match="The loss is") as caught:
+        trained(plan(home, rate=1e30, budget=Budget(9, None, 1, 1)))
+    assert caught.value.reason is Reason.TRAINING_FAILED
+    (run,) = (home / "runs").iterdir()
+    state = checkpoints.load(run / "checkpoint.pt", torch.device("cpu"))
+    assert state is not None
+    assert state["epoch"] == len(curves.read(run)) >= 1
+    assert load_card(home / "small").weights is None
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    checkpoints.save(path, {"epoch": 1})
+    (tmp_path / "checkpoint.pt.part").symlink_to("/dev/full")
+    with pytest.raises(AtlasError, match=r"no room left.*Make room") as caught:
+        checkpoints.save(path, {"epoch": 2})
+    assert caught.value.reason is Reason.DISK_FULL
+    assert checkpoints.load(path, torch.device("cpu")) == {"epoch": 1}
+
+
+def test_by_minutes_a_run_can_be_prolonged(home: Path) -> None:
+    """The second run takes up the first one's clock and steps."""
+    first = plan(home, replaces=True, budget=Budget(None, 0.002, STEPS, 1))
+    trained(first)
+    steps = (load_card(home / "small").trained_on or {})["steps"]
+    trained(plan(home, replaces=True, budget=Budget(None, 0.01, STEPS, 1)))
+    assert (load_card(home / "small").trained_on or {})["steps"] > steps > 0
+
+
+def test_the_learning_rate_rises_and_falls() -> None:
+    rates = [learning_rate(progress, 1e-3) for progress in (0, 0.015, 0.03, 0.5, 1, 1.5)]
+    assert rates[0] < rates[1] < rates[2] == pytest.approx(1e-3)
+    assert rates[2] > rates[3] > rates[4] == pytest.approx(1e-5)
+    assert rates[5] == rates[4]
+
+
+def _events(data: bytes) -> list[Event]:
+    """TensorBoard's records: length, checksum, event, checksum."""
+    events = []
+    while data:
+        (length,) = struct.unpack_from("<Q", data)
+        events.append(Event.FromString(data[12 : 12 + length]))
+        data = data[16 + length :]
+    return events
