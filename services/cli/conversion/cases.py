@@ -8,7 +8,7 @@ from pathlib import Path
 
 from services.cli.ingest.discover import Case, Refusal, discover
 from services.cli.release.metadata import METADATA
-from services.cli.release.present import class_map_of
+from services.cli.release.present import CLASS_MAP, class_map_in
 from services.cli.release.split import TEST
 from services.core import classmaps
 from services.core.classmaps import ClassMap
@@ -33,7 +33,8 @@ def read_cases(folder: Path) -> tuple[ClassMap, list[LaidOut | Refusal]]:
     The class map is the one that the folder names, or else the one that fits its masks best. A case is for training
     unless `metadata.csv` says otherwise. Raises CLASS_MAP_MISMATCH or FIELD_INVALID.
     """
-    class_map = class_map_of(folder) or classmaps.fitting(_mask_names(folder))
+    path = folder / CLASS_MAP
+    class_map = class_map_in(path.read_text()) if path.is_file() else classmaps.fitting(_mask_names(folder))
     testing = _testing(folder / METADATA)
     found = discover(folder, class_map)
     return class_map, [case if isinstance(case, Refusal) else _laid_out(case, class_map, testing) for case in found]

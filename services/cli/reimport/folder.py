@@ -7,7 +7,7 @@ from pathlib import Path
 
 from services.cli.ingest.discover import Case, Refusal, file_error
 from services.cli.release.contents import FORMAT
-from services.cli.release.present import CHECKSUMS, RECORD, checksums, foreign_files, release_id
+from services.cli.release.present import CHECKSUMS, RECORD, foreign_files, listed, release_id
 from services.core.errors import AtlasError, Reason
 
 REMEDY = "Restore the release as it was written; `atlas validate` lists all that is wrong with it."
@@ -32,7 +32,7 @@ def released_cases(path: Path) -> Iterator[ReleasedCase | Refusal]:
     released shows when it is read.
     """
     root = path if release_id(path) is not None else path.absolute().parent
-    sums = checksums(root)
+    sums = listed(root)
     record = json.loads((root / RECORD).read_text())
     if record.get("format") != FORMAT or not sums:
         message = f"It has no {CHECKSUMS}." if not sums else "Another version of the product wrote it."

@@ -26,54 +26,48 @@ def release_id(folder: Path) -> str | None:
         return None
 
 
-def checksums(folder: Path) -> dict[str, str] | None:
-    """Digests of a release's files by name, or None if the list is missing or is none."""
+def checksums(text: str) -> dict[str, str] | None:
+    """Digests of a release's files by name, as `SHA256SUMS` lists them; None if the text is no such list."""
     try:
-        lines = (folder / CHECKSUMS).read_text().splitlines()
-        return {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+        return {name: digest for digest, name in (line.split("  ", 1) for line in text.splitlines())}
+    except ValueError:
+        return None
+
+
+def listed(folder: Path) -> dict[str, str] | None:
+    """What the list of checksums in a release's folder says, or None if the list is missing or is none."""
+    try:
+        return checksums((folder / CHECKSUMS).read_text())
     except (OSError, ValueError):
         return None
 
 
-def class_map_of(folder: Path) -> ClassMap | None:
-    """The class map that a release's folder names, or None if it names none.
+def class_map_in(text: str) -> ClassMap:
+    """The class map that a release's `class_map.yaml` names.
 
     Raises CLASS_MAP_MISMATCH if it is none of ours, and FIELD_INVALID if the file says nothing.
     """
-    path = folder / CLASS_MAP
-    if not path.is_file():
-        return None
     try:
-        name = str(yaml.safe_load(path.read_text())["name"])
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
-        message = "It names no class map."
-        raise AtlasError(Reason.FIELD_INVALID, message, field=CLASS_MAP, remedy="Restore it as it was.") from error
+        name = str(yaml.safe_load(text)["name"])
+    except (ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        message, remedy = "It names no class map.", "Restore it as it was written."
+        raise AtlasError(Reason.FIELD_INVALID, message, field=CLASS_MAP, remedy=remedy) from error
     return classmaps.load(name)
 
 
 def damaged_files(folder: Path) -> list[str]:
     """Files of a release that are missing or no longer have their checksum."""
-    if checksums(folder) is None:
+    sums = listed(folder)
+    if sums is None:
         return [CHECKSUMS]
-    return missing_files(folder) + altered_files(folder)
-
-
-def missing_files(folder: Path) -> list[str]:
-    """Files that the list of checksums has and the folder has not."""
-    return [name for name in checksums(folder) or () if not (folder / name).is_file()]
-
-
-def altered_files(folder: Path) -> list[str]:
-    """Files of the list of checksums that are there and have another one."""
-    sums = (checksums(folder) or {}).items()
-    return [name for name, digest in sums if (folder / name).is_file() and sha256(folder / name) != digest]
+    return [name for name, digest in sums.items() if not (folder / name).is_file() or sha256(folder / name) != digest]
 
 
 def foreign_files(folder: Path) -> list[str]:
     """What lies in a release's folder and is not of the release, links included."""
-    listed = {CHECKSUMS, *(checksums(folder) or ())}
+    known = {CHECKSUMS, *(listed(folder) or ())}
     entries = (path for path in sorted(folder.rglob("*")) if path.is_symlink() or not path.is_dir())
-    return [name for path in entries if (name := path.relative_to(folder).as_posix()) not in listed]
+    return [name for path in entries if (name := path.relative_to(folder).as_posix()) not in known]
 
 
 def make_way(folder: Path, wanted: str) -> Path | None:

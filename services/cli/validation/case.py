@@ -1,9 +1,12 @@
 """The faults of one case: `ct.nii.gz`, `combined_labels.nii.gz` and `segmentations/<organ>.nii.gz`.
 
-One mask is in memory at a time, with the combined labels.
+The CT is in memory alone; then one mask at a time, with the combined labels.
 """
 
+import json
 from collections.abc import Generator, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,44 +14,102 @@ import numpy as np
 import numpy.typing as npt
 
 from services.cli.validation.faults import Fault, Kind, refused
+from services.cli.validation.tree import CT, MASKS
 from services.core import classmaps
 from services.core.classmaps import ClassMap
 from services.core.errors import AtlasError
+from services.core.fingerprint import Profile, canonical_digest, profile
 from services.core.geometry import Geometry
-from services.core.nifti import Header, Labels, Mask, read_header, read_labels, read_mask
+from services.core.memory import MemoryGate
+from services.core.nifti import Labels, Mask, read_ct, read_header, read_labels, read_mask
 
-CT = "ct.nii.gz"
 COMBINED = "combined_labels.nii.gz"
-MASKS = "segmentations"
-_EXPECTED = {CT, COMBINED, MASKS, "provenance.json"}
+_PROVENANCE = "provenance.json"
+_EXPECTED = {CT, COMBINED, MASKS, _PROVENANCE}
 _SUFFIX = ".nii.gz"
 _REWRITE = "Write the file again with the CT's shape and affine."
+_BYTES_A_VOXEL = 6
+"""Memory of a case: the CT, or a label map of 16 bits with a mask and what is compared of both."""
 
 
-def case_faults(folder: Path, class_map: ClassMap | None) -> list[Fault]:
-    """What is wrong with a case; `class_map` is the one that its release names, if it names one.
+@dataclass(frozen=True)
+class Scan:
+    """What tells whether another CT shows the same scan; see `core.fingerprint`."""
 
-    File names are relative to the folder that the case lies in.
+    digest: str
+    profile: Profile
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One case: what is wrong with it, and what is compared with the other cases."""
+
+    name: str
+    faults: list[Fault]
+    organs: frozenset[str]
+    """Organs of the class map that have a mask."""
+    unknown: frozenset[str]
+    """Organs of which its provenance says that nobody looked for them."""
+    scan: Scan | None
+    """None if the CT cannot be read."""
+
+
+def look(folder: Path, class_map: ClassMap | None, gate: MemoryGate) -> Seen:
+    """Read a case; `class_map` is the one that its release names, if it names one.
+
+    File names in faults are relative to the folder that the case lies in.
     """
-    return list(_Case(folder, class_map).faults())
+    case = _Case(folder, class_map)
+    try:
+        with gate.hold(case.needed_bytes(), what=folder.name):
+            found = list(case.faults())
+    except AtlasError as error:
+        found = [refused(folder.name, error)]
+    return Seen(folder.name, found, frozenset(case.organs), _unknown(folder / _PROVENANCE), case.scan)
+
+
+def _unknown(path: Path) -> frozenset[str]:
+    try:
+        return frozenset(map(str, json.loads(path.read_text())["unknown_organs"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return frozenset()
 
 
 class _Case:
     def __init__(self, folder: Path, class_map: ClassMap | None) -> None:
         self._folder = folder
         self._masks = sorted((folder / MASKS).glob(f"*{_SUFFIX}"))
-        self._class_map = class_map or classmaps.fitting(path.name.removesuffix(_SUFFIX) for path in self._masks)
+        names = [path.name.removesuffix(_SUFFIX) for path in self._masks]
+        self._class_map = class_map or classmaps.fitting(names)
         self._dtypes: dict[str, str] = {}
+        self.organs = set(names) & set(self._class_map.organs)
+        self.scan: Scan | None = None
+        self._grids: dict[Path, Geometry] = {}
+        for path in (folder / CT, folder / COMBINED, *self._masks):
+            with suppress(AtlasError, OSError):
+                self._grids[path] = read_header(path).geometry
+
+    def needed_bytes(self) -> int:
+        """Memory for reading the case, by the headers that can be read."""
+        return _BYTES_A_VOXEL * max((grid.voxel_count for grid in self._grids.values()), default=0) + 64 * 2**20
+
+    def _grid(self) -> Geometry | None:
+        """The CT's grid; without a CT that of most files; None if no header can be read."""
+        if ct := self._grids.get(self._folder / CT):
+            return ct
+        grids = list(self._grids.values())
+        return max(grids, key=lambda grid: sum(map(grid.is_close, grids)), default=None)
 
     def faults(self) -> Iterator[Fault]:
+        """Of the layout, then file by file."""
         yield from self._layout()
-        ct = yield from self._header(self._folder / CT)
-        combined = yield from self._combined(ct)
+        yield from self._ct()
+        combined = yield from self._combined()
         painted = combined.voxels if combined else None
         ids = set[int]()
         for path in self._masks:
             ids.add(self._id(path))
-            yield from self._mask(path, ct, painted)
+            yield from self._mask(path, painted)
         if painted is not None and self._masks:
             yield from self._unmasked(painted, ids)
         if len(set(self._dtypes.values())) > 1:
@@ -64,18 +125,21 @@ class _Case:
             if not there:
                 yield self._fault(name, Kind.FILE_MISSING, "There is no such file.", "Add it, or leave the case out.")
 
-    def _header(self, path: Path) -> Generator[Fault, None, Header | None]:
+    def _ct(self) -> Iterator[Fault]:
+        path = self._folder / CT
         if not path.is_file():
-            return None
+            return
         try:
-            header = read_header(path)
+            ct = read_ct(path)
         except AtlasError as error:
             yield refused(self._name(path), error)
-            return None
-        yield from self._notes(path, header.notes)
-        return header
+            return
+        yield from self._notes(path, ct.header.notes)
+        for note in ct.notes[len(ct.header.notes) :]:
+            yield self._fault(path, Kind.VALUES_ODD, note, "Convert the series again, into HU.", False)
+        self.scan = Scan(canonical_digest(ct.voxels, ct.geometry), profile(ct.voxels, ct.geometry))
 
-    def _combined(self, ct: Header | None) -> Generator[Fault, None, Labels | None]:
+    def _combined(self) -> Generator[Fault, None, Labels | None]:
         path = self._folder / COMBINED
         if not path.is_file():
             return None
@@ -85,9 +149,9 @@ class _Case:
             yield refused(self._name(path), error)
             return None
         yield from self._notes(path, labels.notes)
-        return labels if (yield from self._same_grid(path, labels, ct)) else None
+        return labels if (yield from self._same_grid(path, labels)) else None
 
-    def _mask(self, path: Path, ct: Header | None, painted: npt.NDArray[Any] | None) -> Iterator[Fault]:
+    def _mask(self, path: Path, painted: npt.NDArray[Any] | None) -> Iterator[Fault]:
         organ = path.name.removesuffix(_SUFFIX)
         if not self._id(path):
             message = f"The class map {self._class_map.name} has no {organ!r}."
@@ -99,16 +163,19 @@ class _Case:
             return
         self._dtypes[organ] = str(mask.header.dtype.newbyteorder("="))
         yield from self._notes(path, mask.notes)
-        same = yield from self._same_grid(path, mask, ct)
+        same = yield from self._same_grid(path, mask)
         if same and painted is not None and self._id(path):
             yield from self._painted(path, mask.voxels.view(np.bool_), painted)
 
-    def _same_grid(self, path: Path, labels: Labels | Mask, ct: Header | None) -> Generator[Fault, None, bool]:
+    def _same_grid(self, path: Path, labels: Labels | Mask) -> Generator[Fault, None, bool]:
         """Whether its voxels may be held against those of the combined labels, whatever its header says."""
-        if ct is None or labels.geometry.is_close(ct.geometry):
-            return ct is not None
-        yield self._fault(path, Kind.GRID_DIFFERS, _difference(labels.geometry, ct.geometry), _REWRITE)
-        return labels.geometry.shape == ct.geometry.shape
+        wanted = self._grid()
+        assert wanted, "its own header was read"
+        if labels.geometry.is_close(wanted):
+            return True
+        whose = "the CT's" if self._folder / CT in self._grids else "that of most files"
+        yield self._fault(path, Kind.GRID_DIFFERS, _difference(labels.geometry, wanted, whose), _REWRITE)
+        return labels.geometry.shape == wanted.shape
 
     def _painted(self, path: Path, mask: npt.NDArray[np.bool_], painted: npt.NDArray[Any]) -> Iterator[Fault]:
         mine = painted == self._id(path)
@@ -146,12 +213,12 @@ class _Case:
         return Fault(self._name(path), kind, message, remedy, grave)
 
 
-def _difference(file: Geometry, ct: Geometry) -> str:
-    if file.shape == ct.shape and file.orientation != ct.orientation:
-        what = "Its header says another orientation than the CT's, on voxels of the same shape"
-    elif file.shape == ct.shape and np.allclose(file.matrix[:3, :3], ct.matrix[:3, :3], atol=1e-3):
-        apart = float(np.linalg.norm(file.matrix[:3, 3] - ct.matrix[:3, 3]))
-        what = f"Its origin lies {apart:.4g} mm from the CT's"
+def _difference(file: Geometry, other: Geometry, whose: str) -> str:
+    if file.shape == other.shape and file.orientation != other.orientation:
+        what = f"Its header says another orientation than {whose}, on voxels of the same shape"
+    elif file.shape == other.shape and np.allclose(file.matrix[:3, :3], other.matrix[:3, :3], atol=1e-3):
+        apart = float(np.linalg.norm(file.matrix[:3, 3] - other.matrix[:3, 3]))
+        what = f"Its origin lies {apart:.4g} mm from {whose}"
     else:
-        what = "Its grid is not the CT's"
-    return f"{what}: {file} against {ct}."
+        what = f"Its grid is not {whose}"
+    return f"{what}: {file} against {other}."

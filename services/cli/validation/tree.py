@@ -1,0 +1,190 @@
+"""What is validated: a folder of cases, or a tar file of one, which is unpacked case by case."""
+
+import gzip
+import hashlib
+import lzma
+import shutil
+import tarfile
+import tempfile
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import IO, Protocol
+
+from services.cli.release.present import sha256
+from services.core.errors import AtlasError, Reason
+
+CT = "ct.nii.gz"
+MASKS = "segmentations"
+_MAX_TEXT = 256 * 2**20
+"""What is larger than this is no list of files and no table of cases."""
+
+
+class Tree(Protocol):
+    """Files below one root; names are relative to it, with "/"."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of all files, in order; links are among them."""
+
+    @property
+    def refused(self) -> tuple[str, ...]:
+        """What lies there and is not read: links and names that lead out, in a tar file."""
+
+    def text(self, name: str) -> str | None:
+        """The text of a file, or None if there is none of that name."""
+
+    def digest(self, name: str) -> str:
+        """SHA-256 of a file, in hex."""
+
+    def case(self, name: str) -> AbstractContextManager[Path]:
+        """The folder of a case, to be asked for in the order of `cases_of`, and there while the context is open."""
+
+
+def cases_of(tree: Tree) -> list[str]:
+    """Names of the folders that hold a CT or masks, in the order in which they are best read."""
+    return list(dict.fromkeys(case for name in tree.files if (case := _case(PurePosixPath(name))) and "/" not in case))
+
+
+def opened(path: Path) -> AbstractContextManager[Tree]:
+    """The tree of a folder of cases, of one case, or of a tar file, compressed or not.
+
+    Raises FIELD_INVALID if no case is in it, and FILE_TRUNCATED if a tar file is damaged.
+    """
+    return _tar(path) if path.is_file() else nullcontext(_folder(path))
+
+
+def _case(name: PurePosixPath) -> str | None:
+    """The folder of the case that a file belongs to, if it shows that there is one."""
+    if name.name == CT and len(name.parts) > 1:
+        return name.parent.as_posix()
+    if name.parent.name == MASKS and len(name.parts) > 2:
+        return name.parent.parent.as_posix()
+    return None
+
+
+def _folder(path: Path) -> Tree:
+    tree = _Folder(path, tuple(_below(path)))
+    if cases_of(tree):
+        return tree
+    root = path.absolute().parent
+    alone = _Folder(root, tuple(f"{path.absolute().name}/{name}" for name in tree.files))
+    if not cases_of(alone):
+        raise _no_case(path)
+    return alone
+
+
+def _below(path: Path) -> list[str]:
+    if not path.is_dir():
+        raise _no_case(path)
+    return [p.relative_to(path).as_posix() for p in sorted(path.rglob("*")) if p.is_symlink() or not p.is_dir()]
+
+
+@dataclass(frozen=True)
+class _Folder:
+    root: Path
+    files: tuple[str, ...]
+    refused: tuple[str, ...] = ()
+
+    def text(self, name: str) -> str | None:
+        path = self.root / name
+        return _text(path.open("rb")) if path.is_file() else None
+
+    def digest(self, name: str) -> str:
+        return sha256(self.root / name)
+
+    def case(self, name: str) -> AbstractContextManager[Path]:
+        return nullcontext(self.root / name)
+
+
+@contextmanager
+def _tar(path: Path) -> Iterator[Tree]:
+    with ExitStack() as stack:
+        with _readable(path):
+            archive = stack.enter_context(tarfile.open(path))
+            members = archive.getmembers()
+        found = [case for member in members if (case := _case(PurePosixPath(member.name)))]
+        roots = Counter(PurePosixPath(case).parent for case in found)
+        if not roots:
+            raise _no_case(path)
+        root = roots.most_common(1)[0][0]
+        tree = _Tar(path, archive)
+        for member in members:
+            name = PurePosixPath(member.name)
+            if name.is_relative_to(root) and not member.isdir():
+                tree.take(name.relative_to(root), member)
+        yield tree
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Tells what is wrong with a tar file in the words of the product."""
+    try:
+        yield
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
+        message, remedy = "It is no tar file, or is damaged.", "Fetch it again."
+        raise AtlasError(Reason.FILE_TRUNCATED, message, field=str(path), remedy=remedy) from error
+
+
+@dataclass
+class _Tar:
+    path: Path
+    archive: tarfile.TarFile
+    members: dict[str, tarfile.TarInfo] = field(default_factory=dict)
+    by_folder: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    odd: list[str] = field(default_factory=list)
+
+    def take(self, name: PurePosixPath, member: tarfile.TarInfo) -> None:
+        if member.isfile() and ".." not in name.parts and not name.is_absolute():
+            self.members[name.as_posix()] = member
+            self.by_folder[name.parts[0]].append(name.as_posix())
+        else:
+            self.odd.append(name.as_posix())
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        # In the order of the archive: one that is compressed can only be read forward.
+        return tuple(self.members)
+
+    @property
+    def refused(self) -> tuple[str, ...]:
+        return tuple(self.odd)
+
+    def text(self, name: str) -> str | None:
+        return _text(self._open(name)) if name in self.members else None
+
+    def digest(self, name: str) -> str:
+        with _readable(self.path), self._open(name) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+
+    @contextmanager
+    def case(self, name: str) -> Iterator[Path]:
+        with tempfile.TemporaryDirectory(prefix="atlas-validate-") as root:
+            for file in self.by_folder[name]:
+                path = Path(root) / file
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with _readable(self.path), self._open(file) as source, path.open("wb") as target:
+                    shutil.copyfileobj(source, target, 1 << 20)
+            yield Path(root) / name
+
+    def _open(self, name: str) -> IO[bytes]:
+        file = self.archive.extractfile(self.members[name])
+        assert file is not None
+        return file
+
+
+def _text(file: IO[bytes]) -> str:
+    with file:
+        return file.read(_MAX_TEXT).decode("utf-8", "replace")
+
+
+def _no_case(path: Path) -> AtlasError:
+    return AtlasError(
+        Reason.FIELD_INVALID,
+        f"No folder in it has a {CT} or {MASKS}.",
+        field=str(path),
+        remedy="Name a folder of cases in the BDMAP layout, or a tar file of one.",
+    )
