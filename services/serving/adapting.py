@@ -23,8 +23,7 @@ class Adapted(nn.Module):
         self._order = [_SPATIAL + 2 - AXIS[letter] for letter in card.axes]
         self._back = [_SPATIAL + self._order.index(_SPATIAL + axis) for axis in range(3)]
         self._flipped = [_SPATIAL + place for place, letter in enumerate(card.axes) if letter in "LPI"]
-        outputs = card.outputs
-        wanted = [channel for own in outputs.channels.values() for channel in own] if outputs else []
+        wanted = [channel for own in card.channels.values() for channel in own]
         is_selection = selects and not card.is_softmax and wanted != list(range(card.channel_count))
         self._channels = wanted if is_selection else None
 

@@ -48,9 +48,7 @@ def _prompted_unet(card: Card, **arguments: Any) -> nn.Module:
 
 
 def _served(card: Card) -> list[int]:
-    if card.outputs is None:
-        return list(range(len(card.organs)))
-    return [channel for channels in card.outputs.channels.values() for channel in channels]
+    return [channel for channels in card.channels.values() for channel in channels]
 
 
 def _plain_conv_unet(card: Card, **arguments: Any) -> nn.Module:

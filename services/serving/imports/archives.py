@@ -1,0 +1,126 @@
+"""Tensors out of files that strangers made, without running anything that such a file brings along."""
+
+import _codecs
+import argparse
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from services.core.errors import AtlasError, Reason
+from services.serving.imports import torchscript
+
+MAX_BYTES = 8 * 2**30
+MAX_ENTRIES = 100_000
+_DEPTH = 3
+_ZIP = b"PK\x03\x04"
+_HARMLESS: list[Any] = [
+    argparse.Namespace,
+    _codecs.encode,
+    np.dtype,
+    np.ndarray,
+    *{type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "b1")},
+    *((getattr(np.core.multiarray, name), f"{module}.multiarray.{name}")
+      for module in ("numpy.core", "numpy._core") for name in ("scalar", "_reconstruct")),
+]  # fmt: skip
+"""What checkpoints hold beside tensors, such as nnU-Net's curves: numbers in NumPy's form, and parsed options."""
+
+
+def read_tensors(path: Path) -> dict[str, Mapping[str, Tensor]]:
+    """The tables of tensors of a checkpoint or TorchScript archive, by their place in it ("" is the file itself).
+
+    Raises FILE_TOO_LARGE, FILE_TRUNCATED, WEIGHTS_UNSAFE if reading would mean running code, and FIELD_INVALID if there
+    is no tensor.
+    """
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise AtlasError(
+            Reason.FILE_TOO_LARGE, f"It has {size >> 20} MiB, more than {MAX_BYTES >> 20}.", field=path.name
+        )
+    if zipfile.is_zipfile(path):
+        contents = _from_zip(path, size)
+    else:
+        with path.open("rb") as file:
+            if file.read(len(_ZIP)) == _ZIP:
+                raise _truncated(path)
+        contents = _checkpoint(path, is_zip=False)
+    tables = dict(_tables(contents, "", _DEPTH))
+    if not tables:
+        raise AtlasError(
+            Reason.FIELD_INVALID, "No tensor with a name is in it.", field=path.name, remedy="Name a file of weights."
+        )
+    return tables
+
+
+def _from_zip(path: Path, size: int) -> object:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            has_code = torchscript.is_torchscript(archive)
+            # Code may be compressed; it is not read.
+            entries = [entry for entry in archive.infolist() if not (has_code and torchscript.is_code(entry))]
+            if len(entries) > MAX_ENTRIES or sum(entry.file_size for entry in entries) > size:
+                raise _unsafe(path, "it unpacks to more than it is")
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+                raise _unsafe(path, "its entries are compressed, which torch never does")
+            if has_code:
+                return torchscript.read(archive)
+    except (zipfile.BadZipFile, EOFError, OSError) as error:
+        raise _truncated(path) from error
+    except pickle.UnpicklingError as error:
+        raise _unsafe(path, str(error)) from error
+    except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
+        raise AtlasError(Reason.FIELD_INVALID, "This TorchScript archive cannot be read.", field=path.name) from error
+    return _checkpoint(path, is_zip=True)
+
+
+def _checkpoint(path: Path, *, is_zip: bool) -> object:
+    try:
+        with torch.serialization.safe_globals(_HARMLESS):
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+    except pickle.UnpicklingError as error:
+        named = re.search(r"(?:GLOBAL|global:?|class|function) ([\w.]+\.\w+)", str(error))
+        if named is None and not is_zip:
+            raise AtlasError(
+                Reason.FIELD_INVALID, "It is neither a checkpoint of torch nor TorchScript.", field=path.name
+            ) from error
+        raise _unsafe(path, f"it asks for {named[1]}" if named else "its pickle does more than hold tensors") from error
+    except (EOFError, OSError) as error:
+        raise _truncated(path) from error
+    except (RuntimeError, MemoryError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise AtlasError(
+            Reason.FILE_TRUNCATED,
+            "The checkpoint cannot be read to its end.",
+            field=path.name,
+            remedy="Fetch the file again.",
+        ) from error
+
+
+def _tables(contents: object, place: str, depth: int) -> list[tuple[str, Mapping[str, Tensor]]]:
+    """Every mapping from names to tensors, the outer ones first."""
+    if not isinstance(contents, Mapping) or not depth:
+        return []
+    named = {name: value for name, value in contents.items() if isinstance(name, str)}
+    tensors = {name: value for name, value in named.items() if isinstance(value, Tensor)}
+    found: list[tuple[str, Mapping[str, Tensor]]] = [(place, tensors)] if tensors else []
+    for name, value in named.items():
+        found += _tables(value, f"{place}.{name}" if place else name, depth - 1)
+    return found
+
+
+def _unsafe(path: Path, why: str) -> AtlasError:
+    return AtlasError(
+        Reason.WEIGHTS_UNSAFE,
+        f"It is not read: {why[:200]}.",
+        field=path.name,
+        remedy="Ask its author for a file of tensors alone: torch.save(model.state_dict(), ...).",
+    )
+
+
+def _truncated(path: Path) -> AtlasError:
+    return AtlasError(Reason.FILE_TRUNCATED, "The file is cut off.", field=path.name, remedy="Fetch the file again.")

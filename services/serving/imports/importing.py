@@ -1,0 +1,156 @@
+"""One import from what a path holds to a model folder, or to the table that says why not."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from services.core import classmaps
+from services.core.errors import AtlasError, Reason
+from services.serving.adapting import Adapted
+from services.serving.card import CARD_FILE, Card, Origin, file_digest
+from services.serving.imports import bundle, nnunet
+from services.serving.imports.archives import read_tensors
+from services.serving.imports.checkpoint import draft as checkpoint_draft
+from services.serving.imports.checkpoint import folder_draft, with_channels
+from services.serving.imports.draft import Draft, Wishes
+from services.serving.imports.install import install, require_free
+from services.serving.imports.matching import Matching, match
+from services.serving.networks import build_network
+
+Tables = Mapping[str, Mapping[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an import found: the card (with weights if it was written), what matched, and what must be known of it."""
+
+    card: Card
+    layout: str
+    table: str
+    """Place of the tensors in the file, such as "net"; "" is the file itself."""
+    matching: Matching
+    notes: tuple[str, ...]
+    refusal: AtlasError | None = None
+
+
+def import_model(source: Path, repository: Path, wishes: Wishes, *, replace: bool, write: bool) -> Report:
+    """Read `source` and, if every name matches and `write` says so, write it into a Triton repository.
+
+    The report carries the refusal if names or shapes do not match. Everything else raises: what reading and drafting
+    raise, DIGEST_MISMATCH, CLASS_MAP_MISMATCH, and what `install` raises.
+    """
+    if write:
+        require_free(wishes.name, repository, replace=replace)
+    draft, tables = _draft(source, wishes)
+    digest = _checked_digest(draft, wishes)
+    card = _restricted(draft.card.model_copy(update={"name": wishes.name}), wishes)
+    origin = Origin(layout=draft.layout, file=draft.weights.name, sha256=digest)
+    card = card.model_copy(update={"origin": origin, "licence": wishes.licence or card.licence, "reaches": ()})
+    network = build_network(Card.model_validate(card.model_dump()))
+    own = network.network if isinstance(network, Adapted) else network
+    table, matching = _best(card, own, tables or read_tensors(draft.weights))
+    report = Report(card, draft.layout, table[0], matching, _notes(draft, card))
+    if matching.faults:
+        return Report(**{**vars(report), "refusal": _refusal(matching, draft.weights)})
+    _fill(own, table[1], matching, draft.weights)
+    if not write:
+        return report
+    return Report(**{**vars(report), "card": install(network, card, repository, replace=replace)})
+
+
+def _draft(source: Path, wishes: Wishes) -> tuple[Draft, Tables]:
+    """The draft, and the tensors if it took them to find the card."""
+    if source.is_dir():
+        if (source / CARD_FILE).is_file():
+            return folder_draft(source), {}
+        if (source / nnunet.MARK).is_file():
+            return nnunet.draft(source, wishes), {}
+        if (source / bundle.MARK).is_file():
+            return bundle.draft(source, wishes), {}
+        raise AtlasError(
+            Reason.FIELD_INVALID,
+            "The folder is no MONAI bundle, no result of nnU-Net v2 and no model folder.",
+            field=source.name,
+            remedy=f"Name the folder that holds {bundle.MARK}, {nnunet.MARK} or {CARD_FILE}; or the file of weights.",
+        )
+    if not source.is_file():
+        raise AtlasError(Reason.RESOURCE_NOT_FOUND, "There is no such file or folder.", field=str(source))
+    tables = read_tensors(source)
+    return checkpoint_draft(source, tables, wishes), tables
+
+
+def _checked_digest(draft: Draft, wishes: Wishes) -> str:
+    """SHA-256 of the file. Raises DIGEST_MISMATCH if the card or the person says that it is another."""
+    found = file_digest(draft.weights)
+    for claimed, by in ((wishes.sha256.lower(), "you"), (draft.sha256, "the card")):
+        if claimed and claimed != found:
+            raise AtlasError(
+                Reason.DIGEST_MISMATCH,
+                f"The file hashes to {found}; {by} said {claimed[:64]}.",
+                field=draft.weights.name,
+                remedy="Fetch the file again, and the digest from its author.",
+            )
+    return found
+
+
+def _restricted(card: Card, wishes: Wishes) -> Card:
+    """The card with the organs that the wanted class map has."""
+    if not wishes.class_map or wishes.class_map == card.class_map:
+        return card
+    known = classmaps.load(wishes.class_map).organs
+    channels = {organ: own for organ, own in card.channels.items() if organ in known}
+    if not channels:
+        raise AtlasError(
+            Reason.CLASS_MAP_MISMATCH, f"No organ of the network is in {wishes.class_map}.", field="--class-map"
+        )
+    return with_channels(card.model_copy(update={"class_map": wishes.class_map}), channels)
+
+
+def _best(card: Card, own: nn.Module, tables: Tables) -> tuple[tuple[str, Mapping[str, Tensor]], Matching]:
+    """The table of tensors of which most names are ours; the outermost of equals."""
+    ours = {name: tuple(value.shape) for name, value in own.state_dict().items()}
+    matched = [
+        (place, table, match(card.network.architecture, ours, {n: tuple(t.shape) for n, t in table.items()}))
+        for place, table in tables.items()
+    ]
+    place, table, matching = max(matched, key=lambda entry: entry[2].count("matched"))
+    return (place, table), matching
+
+
+def _fill(own: nn.Module, table: Mapping[str, Tensor], matching: Matching, path: Path) -> None:
+    """Put the tensors into the network. Raises WEIGHTS_MISMATCH if one is not finite."""
+    state = {}
+    for pairing in matching.pairings:
+        if pairing.verdict == "matched":
+            value = table[pairing.theirs]
+            if value.is_floating_point() and not value.isfinite().all():
+                raise AtlasError(Reason.WEIGHTS_MISMATCH, f"{pairing.theirs} holds no numbers.", field=path.name)
+            state[pairing.ours] = value
+    with torch.no_grad():
+        own.load_state_dict(state)
+    own.eval()
+
+
+def _refusal(matching: Matching, path: Path) -> AtlasError:
+    counts = [
+        f"{matching.count('missing')} missing",
+        f"{matching.count('shape')} of another shape",
+        f"{matching.count('additional')} too many",
+    ]
+    first = matching.faults[0]
+    return AtlasError(
+        Reason.WEIGHTS_MISMATCH,
+        f"{matching.count('matched')} names match; {', '.join(counts)}. {first.ours or first.theirs}: {first.why}.",
+        field=path.name,
+        remedy="Is it the right card? --card names another; atlas models list shows those of the zoo.",
+    )
+
+
+def _notes(draft: Draft, card: Card) -> tuple[str, ...]:
+    notes = list(draft.notes)
+    if not card.licence:
+        notes.append("No licence is known of these weights: read their author's terms, and give --licence.")
+    return tuple(notes)

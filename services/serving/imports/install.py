@@ -1,0 +1,112 @@
+"""A model folder written beside the others, proved, and only then put in its place."""
+
+import errno
+import shutil
+import tempfile
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from services.core.errors import AtlasError, Reason
+from services.core.modelversions import CONFIG_FILE
+from services.serving.card import Card, Weights, file_digest, save_card
+from services.serving.channels import organ_logits
+from services.serving.networks import load_network
+from services.serving.repository import config_text
+
+_WEIGHTS_FILE = "1/weights.pt"
+_ENTRY = '''"""Triton's entry point; the card beside this folder says what is loaded."""
+
+from services.serving.triton_model import TritonPythonModel
+
+__all__ = ["TritonPythonModel"]
+'''
+
+
+def install(network: nn.Module, card: Card, repository: Path, *, replace: bool) -> Card:
+    """Write the folder of a model with these weights, exactly as they are, and return its card.
+
+    What is served under the name stays untouched until the new folder answered for one window. Raises RESOURCE_CONFLICT
+    if there is one and it may not be replaced, WEIGHTS_MISMATCH if the answer is not finite, and DISK_FULL.
+    """
+    require_free(card.name, repository, replace=replace)
+    repository.mkdir(parents=True, exist_ok=True)
+    # Not in a sibling of the models: a server that looks for them by config.pbtxt must never see half a folder.
+    scratch = Path(tempfile.mkdtemp(prefix=".import-", dir=repository))
+    try:
+        folder = scratch / card.name
+        written = _write(network, card, folder)
+        _prove(folder, written)
+        _put(folder, repository / card.name, scratch / "replaced")
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise AtlasError(
+                Reason.DISK_FULL,
+                "The disk is full; nothing was changed.",
+                field=str(repository),
+                remedy="Make room, then import again.",
+            ) from error
+        raise
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return written
+
+
+def require_free(name: str, repository: Path, *, replace: bool) -> None:
+    """Raise RESOURCE_CONFLICT if a model of that name is there and may not be replaced."""
+    if (repository / name).exists() and not replace:
+        raise AtlasError(
+            Reason.RESOURCE_CONFLICT,
+            f"{repository} has a model {name} already.",
+            field="--name",
+            remedy="Give another --name, or --replace to put this one in its place.",
+        )
+
+
+def _write(network: nn.Module, card: Card, folder: Path) -> Card:
+    weights = folder / _WEIGHTS_FILE
+    weights.parent.mkdir(parents=True)
+    try:
+        torch.save(network.state_dict(), weights)
+    except RuntimeError as error:  # torch's own writer tells of a full disk so
+        raise OSError(errno.ENOSPC, str(error)) from error
+    written = card.model_copy(update={"weights": Weights(file=_WEIGHTS_FILE, sha256=file_digest(weights))})
+    (weights.parent / "model.py").write_text(_ENTRY)
+    save_card(folder, written)
+    (folder / CONFIG_FILE).write_text(config_text(written))
+    return written
+
+
+@torch.inference_mode()
+def _prove(folder: Path, card: Card) -> None:
+    """Load the folder as Triton will, and let it answer for one window."""
+    network = load_network(folder, card)
+    window = torch.rand((1, 1, *card.window), generator=torch.Generator().manual_seed(0))
+    try:
+        logits = organ_logits(network(window)[0].float(), card)
+    except (RuntimeError, ValueError) as error:
+        raise AtlasError(
+            Reason.WEIGHTS_MISMATCH,
+            f"The network cannot compute a window of {card.window}: {str(error)[:200]}",
+            field="window",
+        ) from error
+    if logits.shape != (len(card.organs), *card.window) or not logits.isfinite().all():
+        raise AtlasError(
+            Reason.WEIGHTS_MISMATCH,
+            "With these weights the network's answer is not a number everywhere.",
+            field="weights",
+            remedy="Fetch the file again, or ask its author.",
+        )
+
+
+def _put(folder: Path, place: Path, aside: Path) -> None:
+    """Move the folder to its place; what was there goes only when the new one stands."""
+    if place.exists():
+        place.rename(aside)
+    try:
+        folder.rename(place)
+    except OSError:
+        if aside.exists():
+            aside.rename(place)
+        raise

@@ -1,0 +1,109 @@
+"""The tensors of a TorchScript archive under the names that they had in the module, without its code.
+
+Such an archive is a program; loading it with torch would run parts of it. Its `data.pkl` holds the modules as objects
+of classes that its code defines: here all of them become plain containers.
+"""
+
+import math
+import pickle
+import re
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_STORAGES = {
+    "FloatStorage": torch.float32,
+    "DoubleStorage": torch.float64,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+}
+_LISTS = ("build_intlist", "build_tensorlist", "build_doublelist", "build_boollist", "restore_type_tag")
+_DEPTH = 64
+
+
+def is_torchscript(archive: zipfile.ZipFile) -> bool:
+    """Whether a file of torch holds code."""
+    return any("/code/" in name or name.endswith("/constants.pkl") for name in archive.namelist())
+
+
+def is_code(entry: zipfile.ZipInfo) -> bool:
+    """Whether an entry is none of those that hold tensors."""
+    return not re.fullmatch(r"[^/]+/(data\.pkl|data/[^/]+)", entry.filename)
+
+
+def read(archive: zipfile.ZipFile) -> dict[str, Tensor]:
+    """The tensors by name, such as "model.0.conv.weight".
+
+    Raises pickle.UnpicklingError if the archive asks for anything but tensors, lists and modules, and KeyError or
+    RuntimeError if it contradicts itself.
+    """
+    root = next(name for name in archive.namelist() if name.endswith("/data.pkl")).removesuffix("data.pkl")
+    with archive.open(f"{root}data.pkl") as file:
+        module = _Reader(file, archive, root).load()
+    return dict(_named(module, "", _DEPTH))
+
+
+class _Part:
+    """A module of the archive: its attributes and nothing else."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.attributes = state
+
+
+class _Reader(pickle.Unpickler):
+    def __init__(self, file: Any, archive: zipfile.ZipFile, root: str) -> None:
+        super().__init__(file)
+        self._archive, self._root = archive, root
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module.startswith("__torch__"):
+            return _Part
+        if module == "torch" and name in _STORAGES:
+            return _STORAGES[name]
+        if module == "torch.jit._pickle" and name in _LISTS:
+            return _first
+        known: dict[tuple[str, str], Callable[..., Any]] = {
+            ("torch._utils", "_rebuild_tensor_v2"): _tensor,
+            ("collections", "OrderedDict"): OrderedDict,
+        }
+        if (module, name) not in known:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+        return known[module, name]
+
+    def persistent_load(self, pid: Any) -> Tensor:
+        _, dtype, key, _, count = pid
+        data = bytearray(self._archive.read(f"{self._root}data/{key}"))
+        if len(data) != count * dtype.itemsize:
+            raise ValueError("a storage has another size than its record says")
+        return torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
+
+
+def _first(value: Any, *_: Any) -> Any:
+    return value
+
+
+def _tensor(storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> Tensor:
+    if math.prod(size) > storage.numel():
+        raise ValueError("a tensor is larger than its storage")
+    return storage.as_strided(size, stride, offset)
+
+
+def _named(part: Any, name: str, depth: int) -> Iterator[tuple[str, Tensor]]:
+    if not depth:
+        raise ValueError("its modules hold each other")
+    for attribute, value in part.attributes.items():
+        place = f"{name}.{attribute}" if name else attribute
+        if isinstance(value, Tensor):
+            yield place, value
+        elif isinstance(value, _Part) and hasattr(value, "attributes"):
+            yield from _named(value, place, depth - 1)
