@@ -7,11 +7,13 @@ from sqlalchemy.exc import IntegrityError
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as pb
 from services.core import names
 from services.core.access import identity
+from services.core.errors import AtlasError
 from services.core.rpc.paging import Page
-from services.scheduler import admission, decisions, items, journal, messages, reports, rounds, sampling
+from services.scheduler import admission, decisions, demand, items, journal, messages, reports, rounds, sampling
 from services.scheduler.campaigns import State
 from services.scheduler.clock import Clock
 from services.scheduler.database import Database
+from services.scheduler.rounds import Plan
 from services.scheduler.workers import Workers
 
 EVENTS_AT_ONCE = 200
@@ -23,25 +25,42 @@ def campaign_id(name: str, field: str) -> str:
 
 
 class CampaignCalls:
-    """Campaigns, their events and their items. `wake` tells whoever works that there is something to do."""
+    """Campaigns, their events and their items.
 
-    def __init__(self, database: Database, workers: Workers, clock: Clock, wake: Callable[[], None]) -> None:
+    `wake` tells whoever works that there is something to do, `executor` is this process's name among the schedulers.
+    """
+
+    def __init__(
+        self, database: Database, workers: Workers, clock: Clock, wake: Callable[[], None], executor: str
+    ) -> None:
         self._database, self._workers, self._clock, self._wake = database, workers, clock, wake
+        self._executor = executor
 
     def create(self, request: pb.CreateCampaignRequest) -> pb.CreateCampaignResponse:
         """CreateCampaign."""
         admission.require_well_formed(request)
         known = self._earlier(request)
         if known is None:
-            plan = admission.plan(request, self._workers)
+            plan = self._plan(request)
             try:
                 with self._database.change() as session:
                     known = messages.campaign(rounds.create(session, plan, self._clock()))
+                    demand.met(session)
             except IntegrityError:
                 # Somebody took the id, or repeated the request, while this call asked the other services.
                 known = self._earlier(request)
             self._wake()
         return pb.CreateCampaignResponse(campaign=known)
+
+    def _plan(self, request: pb.CreateCampaignRequest) -> Plan:
+        try:
+            return admission.plan(request, self._workers)
+        except AtlasError as error:
+            if error.is_passing:
+                # Perhaps there is no GPU pod because there was nothing to do: have one come.
+                with self._database.change() as session:
+                    demand.ask(session, self._executor, self._clock())
+            raise
 
     def get(self, request: pb.GetCampaignRequest) -> pb.GetCampaignResponse:
         """GetCampaign."""

@@ -10,8 +10,7 @@ from datetime import UTC, datetime
 import structlog
 
 from services.core.errors import AtlasError, Reason
-from services.scheduler import decisions, desk, executors, items
-from services.scheduler.campaigns import UNDONE
+from services.scheduler import decisions, demand, desk, executors, items
 from services.scheduler.clock import Clock
 from services.scheduler.database import Database
 from services.scheduler.decisions import Submission
@@ -107,9 +106,10 @@ class Housekeeper:
         """Set the gauges."""
         now = self._clock()
         with self._database.read() as session:
+            backlog = demand.backlog(session, now)
             volumes, reviews = items.census(session), desk.census(session)
             count, oldest = desk.waiting(session, now)
-        BACKLOG.set(sum(volumes[state] for state in UNDONE))
+        BACKLOG.set(backlog)
         for item_state, number in volumes.items():
             VOLUMES.labels(item_state.name.lower()).set(number)
         for review_state, number in reviews.items():

@@ -133,11 +133,6 @@ def census(session: Session) -> dict[ItemState, int]:
     return dict.fromkeys(ItemState, 0) | {ItemState(state): count for state, count in rows}
 
 
-def backlog(session: Session) -> int:
-    """How many volumes of all campaigns wait or are being worked on."""
-    return session.scalar(select(func.count()).select_from(Item).where(Item.state.in_(UNDONE))) or 0
-
-
 def page(session: Session, campaign: str, after: tuple[int, str] | None, limit: int) -> list[Item]:
     """Items by rank, unranked ones last by name, after the one that `after` (rank, volume) names."""
     statement = select(Item).where(Item.campaign == campaign)

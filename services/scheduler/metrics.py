@@ -6,7 +6,10 @@ maximum over replicas, not the sum.
 
 from prometheus_client import Counter, Gauge
 
-BACKLOG = Gauge("atlas_scheduler_backlog_volumes", "Volumes of all campaigns that wait or are being worked on.")
+BACKLOG = Gauge(
+    "atlas_scheduler_backlog_volumes",
+    "Volumes of all campaigns that wait or are being worked on; at least 1 while a campaign waits for a network.",
+)
 VOLUMES = Gauge("atlas_scheduler_volumes", "Volumes of all campaigns by their state in the current round.", ["state"])
 IN_FLIGHT = Gauge("atlas_scheduler_in_flight", "Volumes and decisions that this process works on now.")
 REVIEWS = Gauge("atlas_scheduler_reviews", "Reviews of all campaigns by state.", ["state"])

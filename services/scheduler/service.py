@@ -35,7 +35,7 @@ class Service:
         self._scaler: Scaler | None = None
         wake = self._housekeeper.wake
         self.servicer = SchedulerServicer(
-            CampaignCalls(self._database, self._workers, clock.now, wake),
+            CampaignCalls(self._database, self._workers, clock.now, wake, settings.executor),
             ReviewCalls(self._database, self._workers, clock.now, wake),
             settings.poll_seconds,
         )

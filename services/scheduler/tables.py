@@ -203,3 +203,5 @@ class Executor(Base):
 
     id: Mapped[str] = mapped_column(ID, primary_key=True)
     seen_time: Mapped[int]
+    asked_time: Mapped[int | None]
+    """When it last refused a campaign for want of a network; see `demand`."""

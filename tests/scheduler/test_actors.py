@@ -23,7 +23,7 @@ def test_calls_that_change_a_campaign_name_the_caller(tmp_path: Path, caller: Id
     database.migrate()
     campaign = Campaign(database, volumes(3), review_share=0.0)
     campaign.score()
-    calls = CampaignCalls(database, Workers(Settings()), lambda: campaign.now, lambda: None)
+    calls = CampaignCalls(database, Workers(Settings()), lambda: campaign.now, lambda: None, "one")
     with identity.bound(caller):
         calls.start_round(pb.StartRoundRequest(name="campaigns/c"))
         campaign.score()

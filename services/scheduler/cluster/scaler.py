@@ -7,7 +7,7 @@ from collections.abc import Callable
 import structlog
 
 from services.core.errors import AtlasError, Reason
-from services.scheduler import executors, items
+from services.scheduler import demand, executors
 from services.scheduler.clock import Clock
 from services.scheduler.cluster.api import Api
 from services.scheduler.cluster.scaling import Bounds, Look, justified, recent, wanted
@@ -59,13 +59,13 @@ class Scaler:
     def look(self) -> None:
         """Compare backlog and pods, and ask for more or fewer. Raises AtlasError."""
         with self._database.read() as session:
-            since = self._clock() - int(self._settings.dead_seconds * SECOND)
-            if executors.first(session, since) != self._settings.executor:
+            wall = self._clock()
+            if executors.first(session, wall - int(self._settings.dead_seconds * SECOND)) != self._settings.executor:
                 # What was needed before is not known to a scheduler that begins to lead.
                 self._looks.clear()
                 TRITON_PODS.set(0)
                 return
-            backlog = items.backlog(session)
+            backlog = demand.backlog(session, wall)
         now = self._monotonic()
         self._looks = recent([*self._looks, Look(now, justified(backlog, self._bounds))], now, self._bounds)
         TRITON_PODS.set(self._keep(now, backlog))

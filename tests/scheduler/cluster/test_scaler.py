@@ -22,7 +22,7 @@ from tests.components.processes import wait_until
 from tests.scheduler.cluster.conftest import OURS, TRITON, Site
 from tests.scheduler.rounds_of import Campaign, volumes
 from tests.scheduler.running import Scheduler
-from tests.scheduler.world import Server, World
+from tests.scheduler.world import MODELS, Server, World, model
 
 SECONDS = 120
 
@@ -144,8 +144,7 @@ def test_of_several_schedulers_the_first_that_lives_scales(site: Site, api: Api,
 
 
 def test_the_account_may_scale_triton_and_nothing_else(site: Site, api: Api) -> None:
-    seen = api.scale(TRITON)
-    api.rescale(TRITON, seen, 1)
+    wait_until(lambda: _rescaled(api, 1), "one pod", SECONDS)
     apps, core = client.AppsV1Api(api._client), client.CoreV1Api(api._client)
     batch, rights = client.BatchV1Api(api._client), client.RbacAuthorizationV1Api(api._client)
     token = client.AuthenticationV1TokenRequest(spec=client.V1TokenRequestSpec(audiences=[]))
@@ -168,6 +167,17 @@ def test_the_account_may_scale_triton_and_nothing_else(site: Site, api: Api) -> 
         with pytest.raises(client.ApiException) as raised:
             attempt()
         assert raised.value.status == 403
+
+
+def _rescaled(api: Api, pods: int) -> bool:
+    """Whether Kubernetes itself left the object alone meanwhile."""
+    try:
+        api.rescale(TRITON, api.scale(TRITON), pods)
+    except AtlasError as error:
+        if error.reason != Reason.ETAG_MISMATCH:
+            raise
+        return False
+    return True
 
 
 @pytest.mark.parametrize(
@@ -206,9 +216,14 @@ def test_an_api_server_that_is_away_is_asked_again(
 
 @pytest.mark.usefixtures("account")
 def test_a_scheduler_s_own_loop_scales(site: Site, workers: Server, world: World, tmp_path: Path) -> None:
-    """The process as the chart starts it: pods come while volumes are worked on, and go after a cool-down."""
+    """The process as the chart starts it.
+
+    Without a pod a campaign is refused, and has one come. Then it is taken, pods come while its volumes are worked on,
+    and they go after a cool-down.
+    """
     site.set_replicas(0)
     world.predict_seconds = 600
+    ready, world.models = world.models, [model(name, ready=False) for name in MODELS]
     given: dict[str, Any] = {
         "cluster_deployment": TRITON,
         "cluster_account": site.account,
@@ -217,11 +232,15 @@ def test_a_scheduler_s_own_loop_scales(site: Site, workers: Server, world: World
         "cluster_cooldown_seconds": 1,
     }
     with Scheduler(f"sqlite:///{tmp_path}/scheduler.db", workers.address, tmp_path, **given) as scheduler:
+        with pytest.raises(AtlasError, match="Inference has no model ready"):
+            scheduler.create("c1", ["a", "b", "c"])
+        wait_until(lambda: site.replicas() == 1, "the first pod", SECONDS)
+        world.models = ready
         scheduler.create("c1", ["a", "b", "c"])
         wait_until(lambda: site.replicas() == 2, "two pods", SECONDS)
         scheduler.rpc.CancelCampaign(pb.CancelCampaignRequest(name="campaigns/c1"))
         wait_until(lambda: site.replicas() == 0, "the end of the pods", SECONDS)
-        assert [line["pods"] for line in scheduler.lines("scaled")] == [2, 0]
+        assert [line["pods"] for line in scheduler.lines("scaled")] == [1, 2, 0]
 
 
 def test_a_scheduler_that_shall_scale_outside_a_cluster_does_not_start(workers: Server, tmp_path: Path) -> None:
