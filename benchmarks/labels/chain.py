@@ -20,12 +20,13 @@ import numpy.typing as npt
 from benchmarks.labels.case import MODELS, NETWORKS, ORGANS, Case
 from benchmarks.labels.measure import Contender
 from services.core import arrayfile, nifti
-from services.core.boxes import crop
+from services.core.boxes import Boxed, crop
+from services.core.components import largest_component
 from services.core.ensemble import Ensemble
 from services.core.geometry import Geometry, network_grid
 from services.core.resample import to_grid
 from services.merging.combined import paint
-from services.merging.fusion import fuse
+from services.merging.fusion import mean
 from services.merging.warm import warm as warm_merging
 from services.uncertainty.parity import attend
 from services.uncertainty.warm import warm as warm_uncertainty
@@ -101,11 +102,15 @@ def _merged(ensemble: Ensemble, given: arrayfile.ArrayFile, geometry: Geometry) 
     writer = arrayfile.Writer([*ORGANS, "combined_labels"], "uint8", geometry)
     for label, organ in enumerate(ORGANS, start=1):
         is_given = organ in given.channels
-        mask = crop(np.asarray(given.channel(organ), np.uint8)) if is_given else fuse(ensemble, organ, geometry)
+        mask = crop(np.asarray(given.channel(organ), np.uint8)) if is_given else _fused(ensemble, organ, geometry)
         writer.write(organ, mask.voxels, mask.corner)
         paint(combined, mask, label, ranks)
     writer.write("combined_labels", combined)
     return writer.finish()
+
+
+def _fused(ensemble: Ensemble, organ: str, geometry: Geometry) -> Boxed:
+    return largest_component(mean(ensemble, organ, geometry, [1] * len(MODELS)), geometry.orientation)
 
 
 def straightforward(case: Case) -> Callable[[], Path]:

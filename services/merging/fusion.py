@@ -10,7 +10,6 @@ import numpy as np
 
 from services.core.arrayfile import SLAB
 from services.core.boxes import EMPTY, Boxed, crop
-from services.core.components import largest_component
 from services.core.ensemble import Ensemble, Stack
 from services.core.geometry import Geometry
 from services.core.resample import to_ct_mask
@@ -61,8 +60,3 @@ FUSIONS: Mapping[Fusion, Fuser] = {
     Fusion.WEIGHTED: mean,
     Fusion.STAPLE: most_probable,
 }
-
-
-def fuse(ensemble: Ensemble, organ: str, ct: Geometry) -> Boxed:
-    """The largest piece of the mean."""
-    return largest_component(mean(ensemble, organ, ct, [1] * len(ensemble.having(organ))), ct.orientation)

@@ -1,12 +1,13 @@
 """What one merge is made of: records from the catalog, checked to belong together. No voxel is read here."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from abdomenatlas.merging.v1.merging_pb2 import MergeRequest
 from abdomenatlas.storage.v1 import storage_pb2 as pb
-from services.core import classmaps, predictions
+from abdomenatlas.type.v1.merge_pb2 import MergePolicy, OrganSteps
+from services.core import classmaps, mergepolicy, predictions
 from services.core.classmaps import ClassMap
 from services.core.errors import AtlasError, Reason
 from services.core.geometry import Geometry
@@ -15,40 +16,76 @@ from services.core.predictions import PredictionSet
 from services.core.rpc.convert import geometry_from_proto
 from services.core.storage import Storage
 from services.merging import versions
+from services.merging.organs import Step
+from services.merging.policy import Fusion, Overwrite, Policy, Readers
 from services.merging.precedence import Choice, Origin, choose
+from services.merging.readers import MAX_READERS
 from services.merging.versions import GivenVersion
+from services.merging.weights import weights
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """The checked inputs of one merge; `ct` is the CT's own grid."""
+    """The checked inputs of one merge; `ct` is the CT's own grid, `asked` the policy with all defaults."""
 
     volume: pb.Volume
     ct: Geometry
     class_map: ClassMap
     predictions: PredictionSet | None
     versions: Mapping[str, GivenVersion]
+    asked: MergePolicy
+    policy: Policy
+
+    @cached_property
+    def weights(self) -> Mapping[str, Mapping[str, int]]:
+        """Per organ that a model has, the predictions that are asked and what each weighs."""
+        if self.predictions is None:
+            return {}
+        return {organ: self._weights(organ, self.predictions) for organ in self.predictions.organs}
 
     @cached_property
     def choices(self) -> list[Choice]:
         """Per organ, in order of the class map, where its mask comes from."""
-        having = {organ: tuple(sorted(self._having(organ))) for organ in self.class_map.organs}
-        return choose(self.class_map.organs, [version.given for version in self.versions.values()], having)
+        having = {organ: tuple(asked) for organ, asked in self.weights.items()}
+        given = [version.given for version in self.versions.values()]
+        return choose(self.class_map.organs, given, having, self.policy)
 
     @property
-    def needs_ensemble(self) -> bool:
-        """Whether any organ comes from AI."""
-        return any(choice.origin == Origin.AI for choice in self.choices)
+    def fused(self) -> list[str]:
+        """The organs whose predictions are looked at: those that come from AI, and all if freed voxels matter."""
+        frees = self.policy.overwrite == Overwrite.REASSIGN
+        organs = [choice.organ for choice in self.choices if frees or choice.origin == Origin.AI]
+        return [organ for organ in organs if organ in self.weights]
+
+    @property
+    def used(self) -> list[str]:
+        """The label versions whose masks are looked at, by name."""
+        names = {name for choice in self.choices for name in (choice.label_version, *choice.readers)}
+        return sorted(names - {""})
 
     @property
     def compressed_bytes(self) -> int:
         """Size of all array files that will be read."""
-        used = {choice.label_version for choice in self.choices} - {""}
-        given = sum(self.versions[name].record.masks.object.size_bytes for name in used)
-        return given + (self.predictions.compressed_bytes if self.predictions and self.needs_ensemble else 0)
+        given = sum(self.versions[name].record.masks.object.size_bytes for name in self.used)
+        return given + (self.predictions.compressed_bytes if self.predictions and self.fused else 0)
 
-    def _having(self, organ: str) -> tuple[str, ...]:
-        return self.predictions.having(organ) if self.predictions else ()
+    def told(self) -> MergePolicy:
+        """The policy for the record: with the steps of every organ that comes from AI."""
+        told = MergePolicy()
+        told.CopyFrom(self.asked)
+        del told.post_processing[:]
+        for choice in self.choices:
+            if choice.origin == Origin.AI:
+                steps = [OrganSteps.Step.ValueType(step) for step in self.policy.steps_of(choice.organ)]
+                told.post_processing.append(OrganSteps(organ=choice.organ, steps=steps))
+        return told
+
+    def _weights(self, organ: str, found: PredictionSet) -> dict[str, int]:
+        records = [record for record in found.records if organ in record.array.channels]
+        if self.policy.fusion != Fusion.WEIGHTED:
+            return {record.name: 1 for record in records}
+        given = [_reliability(self.policy, record.model.name, organ) for record in records]
+        return {record.name: weight for record, weight in zip(records, weights(given), strict=True) if weight}
 
 
 def gather(storage: Storage, request: MergeRequest) -> Inputs:
@@ -64,9 +101,50 @@ def gather(storage: Storage, request: MergeRequest) -> Inputs:
     volume = storage.rpc.GetVolume(pb.GetVolumeRequest(name=request.volume)).volume
     ct = geometry_from_proto(volume.geometry, "volume.geometry")
     found = predictions.find(storage, volume, request.predictions) if request.predictions else None
+    if found:
+        # The order of the predictions says nothing, and must not decide about a bit.
+        found = replace(found, records=tuple(sorted(found.records, key=lambda record: record.name)))
     given = versions.find(storage, volume, ct, request.label_versions)
     class_map = _the_class_map(found.records if found else (), [version.record for version in given.values()])
-    return Inputs(volume, ct, class_map, found, given)
+    asked = mergepolicy.resolved(request.policy, class_map, "policy")
+    inputs = Inputs(volume, ct, class_map, found, given, asked, _policy(asked))
+    for choice in inputs.choices:
+        _require_few(choice)
+    return inputs
+
+
+def _policy(asked: MergePolicy) -> Policy:
+    """A resolved policy without its message."""
+    return Policy(
+        Overwrite(asked.overwrite),
+        Fusion(asked.fusion),
+        Readers(asked.readers),
+        asked.adjudicator,
+        {(entry.model, entry.organ): entry.dsc for entry in asked.reliabilities},
+        {entry.organ: tuple(Step(step) for step in entry.steps) for entry in asked.post_processing},
+    )
+
+
+def _reliability(policy: Policy, model: str, organ: str) -> float:
+    dsc = policy.reliability(model, organ)
+    if dsc is None:
+        raise AtlasError(
+            Reason.FIELD_REQUIRED,
+            f"It is not said how good {model} is at the {organ}.",
+            field="policy.reliabilities",
+            remedy="Give its DSC, or choose another fusion.",
+        )
+    return dsc
+
+
+def _require_few(choice: Choice) -> None:
+    if len(choice.readers) > MAX_READERS:
+        raise AtlasError(
+            Reason.FIELD_INVALID,
+            f"{len(choice.readers)} readers looked for the {choice.organ}.",
+            field="label_versions",
+            remedy=f"Bring at most {MAX_READERS} together.",
+        )
 
 
 def _the_class_map(predicted: Sequence[pb.Prediction], given: Sequence[pb.LabelVersion]) -> ClassMap:

@@ -3,12 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from services.core.boxes import EMPTY, Boxed, Corner, common, crop
 from services.merging.precedence import Origin
+
+_BITS = np.array([byte.bit_count() for byte in range(256)], np.uint8)
 
 
 class Kind(IntEnum):
@@ -30,6 +33,11 @@ class Packed:
     corner: Corner
     shape: tuple[int, ...]
     bits: npt.NDArray[np.uint8]
+
+    @cached_property
+    def voxels(self) -> int:
+        """Number of voxels that are set."""
+        return int(_BITS[self.bits].sum(dtype=np.int64))
 
     @classmethod
     def of(cls, mask: Boxed) -> "Packed":
@@ -63,6 +71,11 @@ class Layer:
     mask: Packed
     predicted: Packed = NOTHING
     changes: tuple[Change, ...] = ()
+
+    @property
+    def additions(self) -> tuple[Change, ...]:
+        """The changes by which voxels came to it."""
+        return tuple(change for change in self.changes if change.added.bits.size)
 
     def changed(self, kind: Kind, mask: Boxed) -> "Layer":
         """The layer with another mask and a note of the change; itself if nothing changed."""

@@ -3,19 +3,26 @@
 from services.core.geometry import Geometry
 
 
-def needed_bytes(ct: Geometry, grid: Geometry | None, *, organs: int, compressed_bytes: int) -> int:
-    """Upper bound for one `Merge`, whatever the voxels are; `grid` is that of the predictions, if there are any.
+def needed_bytes(ct: Geometry, grid: Geometry | None, *, organs: int, compressed_bytes: int, readers: int = 0) -> int:
+    """Upper bound for one `Merge`, whatever the voxels are; `grid` is that of the predictions, if there are any, and
+    `readers` the most that are brought together for one organ.
 
-    Organs are merged one after the other: a mask, its components and the label map are in memory at once, and the masks
-    that are done, compressed (a 0/1 mask of pure noise takes less than half a byte a voxel).
+    Organs are merged one after the other: a mask and its components are in memory at once, the other masks at a bit a
+    voxel with what was added to them at another, and those that are written compressed (a 0/1 mask of pure noise takes
+    less than half a byte a voxel, disagreement less than one).
     """
-    # The mask, its runs if every second voxel is set, its largest component, and combined_labels.
-    at_work = 11 * ct.voxel_count
-    done = (organs + 1) * ct.voxel_count // 2
+    # The mask, its runs if every second voxel is set, the mask after the step, the one before, and what differs.
+    at_work = 14 * ct.voxel_count
+    packed = organs * ct.voxel_count // 4
+    done = (organs + 2) * ct.voxel_count // 2
+    # Their masks, who sees the organ where, and what follows from it.
+    reading = (readers + 5 + organs) * ct.voxel_count if readers else 0
     # Slabs of 32 slices and one more: those of up to 16 models, read and in order, and their sums.
     slabs = 34 * 33 * grid.shape[0] * grid.shape[1] if grid else 0
+    # STAPLE keeps who sees the organ where on the models' grid.
+    slabs += 3 * grid.voxel_count if grid else 0
     # While a file is put together from chunks it is there twice.
-    return 2 * compressed_bytes + at_work + done + slabs
+    return 2 * compressed_bytes + max(at_work, reading) + packed + done + slabs
 
 
 def needed_to_compare_bytes(ct: Geometry, *, compressed_bytes: int) -> int:

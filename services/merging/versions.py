@@ -40,7 +40,7 @@ def find(storage: Storage, volume: pb.Volume, ct: Geometry, names: Sequence[str]
         require_same(geometry, ct, first_name=name, second_name=volume.name)
         organs = tuple(record.masks.channels)
         classmaps.load(record.class_map).require(organs, field=field)
-        versions[name] = GivenVersion(Given(name, Origin(record.origin), organs), record)
+        versions[name] = GivenVersion(Given(name, Origin(record.origin), organs, record.author), record)
     return versions
 
 

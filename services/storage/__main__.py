@@ -63,6 +63,7 @@ def _serve(settings: Settings) -> None:
         transfers,
         volumes,
         records,
+        catalog,
         label_import,
         Cases(catalog, volumes, records, label_import),
         Duplicates(catalog),

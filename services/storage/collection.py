@@ -79,8 +79,8 @@ class Collection(Generic[M]):
             raise AtlasError(Reason.FIELD_INVALID, f"{name} is not of volumes/{volume_id}.", field=field)
         return self.get(name, field)
 
-    def row(self, volume_id: str, id_: str, message: M) -> tables.OfVolume:
-        """The row of a checked message, which gets its name and time."""
+    def row(self, volume_id: str, id_: str, message: M, **more: Any) -> tables.OfVolume:
+        """The row of a checked message, which gets its name and time, with `more` columns or rows that belong to it."""
         now = datetime.now(UTC)
         message.name = f"volumes/{volume_id}/{self._kind.collection}/{id_}"
         message.create_time.FromDatetime(now)
@@ -91,14 +91,15 @@ class Collection(Generic[M]):
             create_time=now,
             record=json_format.MessageToJson(message, indent=None),
             **self._kind.columns(message),
+            **more,
         )
 
-    def add(self, volume_id: str, id_: str, message: M) -> M:
-        """Commit a checked message, or return what was committed first under this id.
+    def add(self, volume_id: str, id_: str, message: M, **more: Any) -> M:
+        """Commit a checked message, and `more` as in `row`, or return what was committed first under this id.
 
         Raises RESOURCE_CONFLICT if that was made of something else.
         """
-        stored = self._kind.parse(self._catalog.add(self.row(volume_id, id_, message), message.name))
+        stored = self._kind.parse(self._catalog.add(self.row(volume_id, id_, message, **more), message.name))
         if self._kind.inputs(stored) != self._kind.inputs(message):
             raise AtlasError(
                 Reason.RESOURCE_CONFLICT,

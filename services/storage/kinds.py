@@ -23,10 +23,10 @@ ATTENTION_MAPS = Kind(
 
 
 def _label_inputs(version: pb.LabelVersion) -> object:
-    organs = [(o.organ, o.origin, o.label_version, list(o.predictions)) for o in version.organs]
+    organs = [(o.organ, o.origin, o.label_version, list(o.readers), list(o.predictions)) for o in version.organs]
     # What a person or a dataset gave is its own input.
     given = "" if version.origin == pb.ORIGIN_AI else version.masks.object.sha256
-    return version.origin, version.class_map, version.author, organs, given
+    return version.origin, version.class_map, version.author, version.policy, organs, given
 
 
 LABEL_VERSIONS = Kind(

@@ -23,8 +23,7 @@ from services.storage.blobs import Blobs, require_sha256
 from services.storage.catalog.catalog import Catalog
 from services.storage.collection import Collection
 from services.storage.kinds import ATTENTION_MAPS, LABEL_VERSIONS, PREDICTIONS
-
-COMBINED = "combined_labels"
+from services.storage.provenance import require_source_map, uses
 
 
 class Records:
@@ -97,18 +96,16 @@ class Records:
             for organ in record.organs:
                 _require_mask(masks, organ)
         if record.HasField("combined"):
-            with self._array(record.combined, "label_version.combined", ct, f"volumes/{volume_id}"):
+            with self._array(record.combined, "label_version.combined", ct, f"volumes/{volume_id}") as combined:
+                require_source_map(record, combined)
+        if record.HasField("disagreement"):
+            with self._array(record.disagreement, "label_version.disagreement", ct, f"volumes/{volume_id}"):
                 pass
-            if list(record.combined.channels) != [COMBINED]:
-                raise AtlasError(
-                    Reason.FIELD_INVALID,
-                    f"Combined labels have one channel, {COMBINED}.",
-                    field="label_version.combined.channels",
-                )
-        return self.label_versions.add(volume_id, request.label_version_id, record)
+        rows = [*uses(record, lambda name: self.predictions.get(name).model.name)]
+        return self.label_versions.add(volume_id, request.label_version_id, record, uses=rows)
 
     def _require_provenance(self, volume_id: str, organs: Sequence[pb.OrganLabel]) -> None:
-        versions = {organ.label_version for organ in organs} - {""}
+        versions = {name for organ in organs for name in (organ.label_version, *organ.readers)} - {""}
         for name in sorted(versions):
             self.label_versions.require_of(volume_id, name, "label_version.organs.label_version")
         for name in sorted({name for organ in organs for name in organ.predictions}):

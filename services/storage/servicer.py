@@ -12,8 +12,10 @@ from services.core.access import identity
 from services.core.access.identity import Role
 from services.core.rpc.interceptor import Context
 from services.storage.cases import Cases
+from services.storage.catalog.catalog import Catalog
 from services.storage.duplicates import Duplicates
 from services.storage.label_import import LabelImport
+from services.storage.model_uses import model_uses
 from services.storage.records import Records
 from services.storage.transfers import Transfers
 from services.storage.volumes import Volumes
@@ -32,6 +34,7 @@ class StorageServicer(StorageServiceServicer):
         transfers: Transfers,
         volumes: Volumes,
         records: Records,
+        catalog: Catalog,
         label_import: LabelImport,
         cases: Cases,
         duplicates: Duplicates,
@@ -39,7 +42,7 @@ class StorageServicer(StorageServiceServicer):
         concurrent_ingests: int,
     ) -> None:
         self._transfers, self._volumes, self._records, self._import = transfers, volumes, records, label_import
-        self._cases, self._duplicates = cases, duplicates
+        self._cases, self._duplicates, self._catalog = cases, duplicates, catalog
         self._short = ThreadPoolExecutor(CATALOG_THREADS, "catalog")
         # Reading volumes and arrays waits for memory: it must not stand in the way of everything else, nor a large
         # import in that of the workers.
@@ -185,6 +188,10 @@ class StorageServicer(StorageServiceServicer):
             request.origin,
         )
         return pb.ListLabelVersionsResponse(label_versions=page, next_page_token=token)
+
+    async def ListModelUses(self, request: pb.ListModelUsesRequest, context: Context) -> pb.ListModelUsesResponse:
+        """Where voxels of a model went."""
+        return await _run(self._short, model_uses, self._catalog, request)
 
 
 async def _run(threads: ThreadPoolExecutor, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

@@ -5,31 +5,40 @@ import numpy as np
 from services.core import arrayfile, classmaps
 from services.core.ensemble import Ensemble
 from services.core.geometry import Geometry
-from services.merging.combined import paint
-from services.merging.fusion import fuse
+from services.merging.fusion import mean
+from services.merging.layers import Layer, Packed
+from services.merging.making import make
 from services.merging.memory import needed_bytes
+from services.merging.organs import Step
+from services.merging.policy import Overwrite, Policy
+from services.merging.precedence import Choice, Origin
 from services.merging.warm import warm
 
 GRID = Geometry((160, 160, 160), (1.5, 0.0, 0.0, 0.0, 0.0, 1.5, 0.0, 0.0, 0.0, 0.0, 1.5, 0.0))
-ORGANS = classmaps.load().organs
+MAP = classmaps.load()
 
 
 def prepare() -> Ensemble:
     """One model that answers noise, with all kernels compiled."""
     warm()
-    rng, writer = np.random.default_rng(0), arrayfile.Writer(ORGANS, "uint8", GRID)
-    for organ in ORGANS:
+    rng, writer = np.random.default_rng(0), arrayfile.Writer(MAP.organs, "uint8", GRID)
+    for organ in MAP.organs:
         writer.write(organ, rng.integers(0, 256, GRID.array_shape, np.uint8))
     return Ensemble((arrayfile.decode(writer.finish()),))
 
 
 def work(ensemble: Ensemble) -> int:
-    """Merge as the service does."""
-    combined, ranks = np.zeros(GRID.array_shape, np.uint8), np.arange(256, dtype=np.int16)[::-1].copy()
-    masks = arrayfile.Writer(ORGANS, "uint8", GRID)
-    for label, organ in enumerate(ORGANS, start=1):
-        mask = fuse(ensemble, organ, GRID)
-        masks.write(organ, mask.voxels, mask.corner)
-        paint(combined, mask, label, ranks)
-    masks.finish()
-    return needed_bytes(GRID, GRID, organs=len(ORGANS), compressed_bytes=0)
+    """Merge as the service does, with every step, two organs from the source and what it frees reassigned."""
+    choices = [
+        Choice(organ, Origin.SOURCE if label in (1, 9) else Origin.AI) for label, organ in MAP.organs_by_id.items()
+    ]
+    layers = {}
+    for choice in choices:
+        mask = Packed.of(mean(ensemble, choice.organ, GRID, [1]))
+        layers[choice.organ] = Layer(choice.origin, mask)
+    noise = layers["aorta"].mask, layers["stomach"].mask
+    layers["aorta"], layers["stomach"] = Layer(Origin.SOURCE, *noise), Layer(Origin.SOURCE, *noise[::-1])
+    policy = Policy(Overwrite.REASSIGN, steps={"": (Step.SIDES, Step.ISLANDS, Step.PLAUSIBLE, Step.HOLES)})
+    made = make(layers, choices, policy, MAP, GRID)
+    assert made.layers["liver"].mask.voxels
+    return needed_bytes(GRID, GRID, organs=len(choices), compressed_bytes=0)

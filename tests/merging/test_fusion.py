@@ -6,9 +6,10 @@ from scipy import ndimage
 
 from services.core import arrayfile
 from services.core.boxes import Boxed, Mask
+from services.core.components import largest_component
 from services.core.ensemble import Ensemble
 from services.core.geometry import Geometry, network_grid
-from services.merging.fusion import fuse
+from services.merging.fusion import mean
 
 
 def scanned(shape: tuple[int, int, int], spacing: tuple[float, float, float], orientation: str = "RAS") -> Geometry:
@@ -38,6 +39,10 @@ def whole(mask: Boxed, geometry: Geometry) -> Mask:
     result = np.zeros(geometry.array_shape, np.uint8)
     result[mask.slices] = mask.voxels
     return result
+
+
+def fuse(models: Ensemble, organ: str, ct: Geometry) -> Boxed:
+    return largest_component(mean(models, organ, ct, [1] * len(models.having(organ))), ct.orientation)
 
 
 CT = scanned((40, 44, 30), (1.1, 0.9, 2.3), "LPS")

@@ -16,7 +16,7 @@ def test_records_that_wait_for_memory_leave_the_catalog_free(tmp_path: Path) -> 
     world = World(tmp_path, gate=gate)
     world.volume()
     unused: Any = None
-    parts = (world.volumes, world.records, world.label_import, world.cases, world.duplicates)
+    parts = (world.volumes, world.records, unused, world.label_import, world.cases, world.duplicates)
     servicer = StorageServicer(unused, *parts, concurrent_ingests=2)
     request = pb.CreatePredictionRequest(
         parent="volumes/case",

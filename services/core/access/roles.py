@@ -70,6 +70,7 @@ def _rules() -> Mapping[str, Rule]:
             "ImportLabelVersion": Rule(Role.ANNOTATOR, changes="parent"),
             "GetLabelVersion": _read(READERS),
             "ListLabelVersions": _read(READERS),
+            "ListModelUses": _read(READERS),
         },
         "inference": {
             "ListModels": _read(frozenset({"scheduler"})),

@@ -10,7 +10,9 @@ from services.core.components import Runs
 
 def sizes(runs: Runs) -> npt.NDArray[np.int64]:
     """Voxels of every component."""
-    return np.bincount(runs.component, runs.end.astype(np.int64) - runs.begin, runs.count).astype(np.int64)
+    counts = np.zeros(runs.count, np.int64)
+    _count(runs.begin, runs.end, runs.component, counts)
+    return counts
 
 
 def with_runs(voxels: Mask, runs: Runs, chosen: npt.NDArray[np.bool_]) -> Mask:
@@ -31,6 +33,12 @@ def reaches_border(shape: tuple[int, ...], runs: Runs) -> npt.NDArray[np.bool_]:
     found = np.zeros(runs.count, np.bool_)
     _reach(shape, runs.rows, runs.begin, runs.end, runs.component, found)
     return found
+
+
+@njit(nogil=True, cache=True)
+def _count(begin, end, component, counts):  # type: ignore[no-untyped-def]
+    for run in range(len(begin)):
+        counts[component[run]] += end[run] - begin[run]
 
 
 @njit(nogil=True, cache=True)

@@ -6,12 +6,21 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.orm import Session, aliased, sessionmaker
 
 from services.core.database import answering
 from services.core.errors import AtlasError, Reason
 from services.storage.catalog.database import unavailable
-from services.storage.catalog.tables import Base, CleanedObject, Fingerprint, LabelVersion, OfVolume, Volume, Withdrawal
+from services.storage.catalog.tables import (
+    Base,
+    CleanedObject,
+    Fingerprint,
+    LabelVersion,
+    ModelUse,
+    OfVolume,
+    Volume,
+    Withdrawal,
+)
 
 R = TypeVar("R", bound=OfVolume)
 T = TypeVar("T", bound=OfVolume | Volume | CleanedObject)
@@ -116,6 +125,31 @@ class Catalog:
             query = query.where(LabelVersion.origin == origin)
         with self.reading() as session:
             return session.scalars(query.order_by(table.sequence).limit(limit)).all()
+
+    def model_uses(
+        self, model: str, version: str, *, organ: str, dataset: str, newest: bool, after: int, limit: int
+    ) -> Sequence[tuple[ModelUse, str, str, str]]:
+        """(use, volume id, label version id, dataset) of a model, of one version unless that is empty, after a sequence
+        number; of one organ and dataset unless they are empty, and if asked for only in the newest merged label version
+        of each volume.
+        """
+        query = (
+            select(ModelUse, LabelVersion.volume_id, LabelVersion.id, Volume.dataset)
+            .join(LabelVersion, LabelVersion.sequence == ModelUse.label_version)
+            .join(Volume, Volume.id == LabelVersion.volume_id)
+            .where(ModelUse.model == model, ModelUse.sequence > after)
+            .order_by(ModelUse.sequence)
+            .limit(limit)
+        )
+        for column, value in ((ModelUse.version, version), (ModelUse.organ, organ), (Volume.dataset, dataset)):
+            if value:
+                query = query.where(column == value)
+        if newest:
+            later = aliased(LabelVersion)
+            of_same = (later.volume_id == LabelVersion.volume_id) & (later.origin == LabelVersion.origin)
+            query = query.where(~select(later.id).where(of_same, later.sequence > LabelVersion.sequence).exists())
+        with self.reading() as session:
+            return [row._tuple() for row in session.execute(query)]
 
     def add(self, row: R, name: str) -> R:
         """Insert a row. If its id is taken, what is there stays and is returned."""

@@ -22,7 +22,7 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from services.core.audit.log import table as audit_log
 
@@ -184,6 +184,25 @@ class LabelVersion(_OfVolume, Base):
 
     origin: Mapped[int] = mapped_column(Integer)
     author: Mapped[str] = mapped_column(String(128))
+    uses: Mapped[list["ModelUse"]] = relationship()
+
+
+class ModelUse(Base):
+    """An organ of a label version that has AI voxels, and one of the models that made them."""
+
+    __tablename__ = "model_uses"
+    __table_args__ = (
+        Index("model_uses_by_model", "model", "organ", "sequence"),
+        Index("model_uses_by_label_version", "label_version"),
+    )
+
+    sequence: Mapped[int] = mapped_column(Sequence, primary_key=True, autoincrement=True)
+    label_version: Mapped[int] = mapped_column(ForeignKey("label_versions.sequence"))
+    organ: Mapped[str] = mapped_column(String(64))
+    model: Mapped[str] = mapped_column(String(64))
+    version: Mapped[str] = mapped_column(String(64))
+    voxels: Mapped[int] = mapped_column(BigInteger)
+    volume_mm3: Mapped[float] = mapped_column(Float)
 
 
 OfVolume = Prediction | AttentionMap | LabelVersion

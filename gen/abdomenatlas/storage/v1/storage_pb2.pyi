@@ -1828,8 +1828,8 @@ class LabelVersion(_message.Message):
 
     @_builtins.property
     def disagreement(self) -> _array_pb2.ArrayRef:
-        """Per organ that has `readers` and disputed voxels: how many of them say other than `masks`, uint8, on the CT's own
-        grid. Not set if there is no such organ.
+        """Per organ that has `readers`: how many of them say other than their consensus, uint8, on the CT's own grid. Not set
+        if there is no such organ.
         """
 
     def __init__(
@@ -2136,3 +2136,115 @@ class ListLabelVersionsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListLabelVersionsResponse: _TypeAlias = ListLabelVersionsResponse  # noqa: Y015
+
+@_typing.final
+class ModelUse(_message.Message):
+    """One organ in one label version that a model made, alone or with others."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LABEL_VERSION_FIELD_NUMBER: _builtins.int
+    ORGAN_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    VOXELS_FIELD_NUMBER: _builtins.int
+    VOLUME_MM3_FIELD_NUMBER: _builtins.int
+    DATASET_FIELD_NUMBER: _builtins.int
+    label_version: _builtins.str
+    """"volumes/{volume}/labels/{label_version}"."""
+    organ: _builtins.str
+    """The organ."""
+    model: _builtins.str
+    """"models/{model}/versions/{version}"."""
+    voxels: _builtins.int
+    """Voxels of the organ's mask."""
+    volume_mm3: _builtins.float
+    """The same as a volume in mm^3."""
+    dataset: _builtins.str
+    """The dataset of the volume; may be empty."""
+    def __init__(
+        self,
+        *,
+        label_version: _builtins.str = ...,
+        organ: _builtins.str = ...,
+        model: _builtins.str = ...,
+        voxels: _builtins.int = ...,
+        volume_mm3: _builtins.float = ...,
+        dataset: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "label_version", b"label_version", "model", b"model", "organ", b"organ", "volume_mm3", b"volume_mm3", "voxels", b"voxels"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelUse: _TypeAlias = ModelUse  # noqa: Y015
+
+@_typing.final
+class ListModelUsesRequest(_message.Message):
+    """Request of ListModelUses."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    ORGAN_FIELD_NUMBER: _builtins.int
+    DATASET_FIELD_NUMBER: _builtins.int
+    NEWEST_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """"models/{model}/versions/{version}", or "models/{model}" for all of its versions."""
+    organ: _builtins.str
+    """Only this organ; empty means all."""
+    dataset: _builtins.str
+    """Only volumes of this dataset; empty means all."""
+    newest: _builtins.bool
+    """Only the newest merged label version of each volume; it may be of another campaign than the one that is asked about."""
+    page_size: _builtins.int
+    """At most this many; 0 means 100; 1000 is the most."""
+    page_token: _builtins.str
+    """From the last response's next_page_token."""
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        organ: _builtins.str = ...,
+        dataset: _builtins.str = ...,
+        newest: _builtins.bool = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "model", b"model", "newest", b"newest", "organ", b"organ", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListModelUsesRequest: _TypeAlias = ListModelUsesRequest  # noqa: Y015
+
+@_typing.final
+class ListModelUsesResponse(_message.Message):
+    """Response of ListModelUses."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def uses(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelUse]:
+        """Uses, oldest first; those of one label version stand together."""
+
+    def __init__(
+        self,
+        *,
+        uses: _abc.Iterable[Global___ModelUse] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "uses", b"uses"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListModelUsesResponse: _TypeAlias = ListModelUsesResponse  # noqa: Y015

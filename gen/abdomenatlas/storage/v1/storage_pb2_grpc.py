@@ -139,6 +139,11 @@ class StorageServiceStub:
                 request_serializer=abdomenatlas_dot_storage_dot_v1_dot_storage__pb2.ListLabelVersionsRequest.SerializeToString,
                 response_deserializer=abdomenatlas_dot_storage_dot_v1_dot_storage__pb2.ListLabelVersionsResponse.FromString,
                 _registered_method=True)
+        self.ListModelUses = channel.unary_unary(
+                '/abdomenatlas.storage.v1.StorageService/ListModelUses',
+                request_serializer=abdomenatlas_dot_storage_dot_v1_dot_storage__pb2.ListModelUsesRequest.SerializeToString,
+                response_deserializer=abdomenatlas_dot_storage_dot_v1_dot_storage__pb2.ListModelUsesResponse.FromString,
+                _registered_method=True)
 
 
 class StorageServiceServicer:
@@ -290,6 +295,14 @@ class StorageServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListModelUses(self, request, context):
+        """Lists where voxels of a model went: label versions of all volumes and their organs that AI made with it, oldest
+        first. An organ of which the models found no voxel is not among them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_StorageServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -392,6 +405,11 @@ def add_StorageServiceServicer_to_server(servicer, server):
                     servicer.ListLabelVersions,
                     request_deserializer=abdomenatlas_dot_storage_dot_v1_dot_storage__pb2.ListLabelVersionsRequest.FromString,
                     response_serializer=abdomenatlas_dot_storage_dot_v1_dot_storage__pb2.ListLabelVersionsResponse.SerializeToString,
+            ),
+            'ListModelUses': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListModelUses,
+                    request_deserializer=abdomenatlas_dot_storage_dot_v1_dot_storage__pb2.ListModelUsesRequest.FromString,
+                    response_serializer=abdomenatlas_dot_storage_dot_v1_dot_storage__pb2.ListModelUsesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -939,6 +957,33 @@ class StorageService:
             '/abdomenatlas.storage.v1.StorageService/ListLabelVersions',
             abdomenatlas_dot_storage_dot_v1_dot_storage__pb2.ListLabelVersionsRequest.SerializeToString,
             abdomenatlas_dot_storage_dot_v1_dot_storage__pb2.ListLabelVersionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListModelUses(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/abdomenatlas.storage.v1.StorageService/ListModelUses',
+            abdomenatlas_dot_storage_dot_v1_dot_storage__pb2.ListModelUsesRequest.SerializeToString,
+            abdomenatlas_dot_storage_dot_v1_dot_storage__pb2.ListModelUsesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -80,6 +80,10 @@ class StorageServiceStub:
     """Reads one label version."""
     ListLabelVersions: _grpc.UnaryUnaryMultiCallable[_storage_pb2.ListLabelVersionsRequest, _storage_pb2.ListLabelVersionsResponse]
     """Lists a volume's label versions, oldest first."""
+    ListModelUses: _grpc.UnaryUnaryMultiCallable[_storage_pb2.ListModelUsesRequest, _storage_pb2.ListModelUsesResponse]
+    """Lists where voxels of a model went: label versions of all volumes and their organs that AI made with it, oldest
+    first. An organ of which the models found no voxel is not among them.
+    """
 
 @_typing.type_check_only
 class StorageServiceAsyncStub(StorageServiceStub):
@@ -133,6 +137,10 @@ class StorageServiceAsyncStub(StorageServiceStub):
     """Reads one label version."""
     ListLabelVersions: _aio.UnaryUnaryMultiCallable[_storage_pb2.ListLabelVersionsRequest, _storage_pb2.ListLabelVersionsResponse]  # type: ignore[assignment]
     """Lists a volume's label versions, oldest first."""
+    ListModelUses: _aio.UnaryUnaryMultiCallable[_storage_pb2.ListModelUsesRequest, _storage_pb2.ListModelUsesResponse]  # type: ignore[assignment]
+    """Lists where voxels of a model went: label versions of all volumes and their organs that AI made with it, oldest
+    first. An organ of which the models found no voxel is not among them.
+    """
 
 class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
     """Keeps volumes, predictions, attention maps and label versions: immutable, content-addressed, append-only.
@@ -303,5 +311,15 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_storage_pb2.ListLabelVersionsResponse, _abc.Awaitable[_storage_pb2.ListLabelVersionsResponse]]:
         """Lists a volume's label versions, oldest first."""
+
+    @_abc_1.abstractmethod
+    def ListModelUses(
+        self,
+        request: _storage_pb2.ListModelUsesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_storage_pb2.ListModelUsesResponse, _abc.Awaitable[_storage_pb2.ListModelUsesResponse]]:
+        """Lists where voxels of a model went: label versions of all volumes and their organs that AI made with it, oldest
+        first. An organ of which the models found no voxel is not among them.
+        """
 
 def add_StorageServiceServicer_to_server(servicer: StorageServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

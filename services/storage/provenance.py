@@ -1,0 +1,54 @@
+"""What a merged label version tells of where its voxels come from, held against its bytes and made searchable."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from abdomenatlas.storage.v1 import storage_pb2 as pb
+from services.core.arrayfile import ArrayFile
+from services.core.errors import AtlasError, Reason
+from services.storage.catalog import tables
+
+COMBINED, SOURCES = "combined_labels", "sources"
+_FIELD = "label_version.sources"
+
+
+def require_source_map(record: pb.LabelVersion, combined: ArrayFile) -> None:
+    """Raise FIELD_INVALID unless the channels of combined labels are those of the contract, and the source map has as
+    many voxels of every value as the record says.
+    """
+    if list(combined.channels) not in ([COMBINED], [COMBINED, SOURCES]):
+        raise AtlasError(
+            Reason.FIELD_INVALID,
+            f"Combined labels have the channel {COMBINED} and may have {SOURCES}.",
+            field="label_version.combined.channels",
+        )
+    counts = np.zeros(256, np.int64)
+    if SOURCES in combined.channels:
+        for _, slab in combined.slabs(SOURCES):
+            counts += np.bincount(slab[slab != 0], minlength=256)
+    told = {source.value: source.voxels for source in record.sources}
+    if len(told) != len(record.sources) or {value: n for value, n in told.items() if n} != _found(counts):
+        raise AtlasError(
+            Reason.FIELD_INVALID,
+            "The source map holds other values than the record's sources tell.",
+            field=_FIELD,
+            remedy="Count the map that is recorded.",
+        )
+
+
+def uses(record: pb.LabelVersion, model_of: Callable[[str], str]) -> Iterator[tables.ModelUse]:
+    """A row for every organ that has AI voxels and every model that made them; `model_of` a prediction's name."""
+    for organ in record.organs:
+        if organ.origin != pb.ORIGIN_AI or not organ.voxels:
+            continue
+        models = {model_of(name) for name in organ.predictions} | {model.name for model in organ.models}
+        for name in sorted(models):
+            model, _, version = name.removeprefix("models/").partition("/versions/")
+            yield tables.ModelUse(
+                organ=organ.organ, model=model, version=version, voxels=organ.voxels, volume_mm3=organ.volume_mm3
+            )
+
+
+def _found(counts: np.ndarray[tuple[int], np.dtype[np.int64]]) -> dict[int, int]:
+    return {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
