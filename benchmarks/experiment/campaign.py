@@ -135,7 +135,7 @@ class Campaign:
             organs=organs,
             steps=self._size.tune_steps,
             seed=self._seed,
-            rate=5e-4 if self._whole else 2e-3,
+            rate=1e-3 if self._whole else 2e-3,
             replay=self._home,
             whole=self._whole,
         )

@@ -27,18 +27,18 @@ class Size:
 
     home: int = 40
     pool: Mapping[str, int] = field(
-        default_factory=lambda: {"portal": 8, "native": 3, "arterial": 3, "stout": 3, "surgery": 3}
+        default_factory=lambda: {"portal": 4, "native": 3, "arterial": 3, "stout": 3, "surgery": 3}
     )
     gate: Mapping[str, int] = field(
-        default_factory=lambda: {"portal": 2, "native": 1, "arterial": 1, "stout": 1, "surgery": 1}
+        default_factory=lambda: {"portal": 2, "native": 2, "arterial": 2, "stout": 2, "surgery": 2}
     )
     test: Mapping[str, int] = field(
         default_factory=lambda: {"portal": 2, "native": 2, "arterial": 2, "stout": 2, "surgery": 2}
     )
     per_round: int = 2
     rounds: int = 3
-    start_steps: int = 600
-    tune_steps: int = 40
+    start_steps: int = 1500
+    tune_steps: int = 60
     grid_mm: float = 2.5
     window: Triple = (48, 64, 80)
     crop: Triple = (32, 48, 64)

@@ -5,6 +5,7 @@ import sys
 from services.cli.app import app
 from services.cli.commands import (
     audit,
+    benchmark,
     campaigns,
     checking,
     comparing,
@@ -19,6 +20,7 @@ from services.cli.commands import (
     stack,
     validating,
     volumes,
+    zoo,
 )
 from services.cli.exits import Exit, exit_code
 from services.cli.output import err, show_error
@@ -29,6 +31,7 @@ for module in (
     stack,
     importing,
     models,
+    zoo,
     volumes,
     checking,
     comparing,
@@ -41,6 +44,7 @@ for module in (
     selftest,
     demo,
     audit,
+    benchmark,
 ):
     module.register(app)
 

@@ -1,0 +1,108 @@
+"""What a benchmark is told to do."""
+
+import hashlib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from services.core.errors import AtlasError, Reason
+
+Side = Literal["a", "b"]
+SIDES: tuple[Side, Side] = ("a", "b")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class CaseFiles(_Strict):
+    """One CT with its source's labels: a mask an organ, or a label map with the class map's ids.
+
+    An organ without a mask, or that does not occur in the label map, is unknown.
+    """
+
+    name: str
+    ct: Path
+    masks: dict[str, Path] = {}
+    label_map: Path | None = None
+
+
+class Dataset(_Strict):
+    """Cases on disk, or `count` synthetic patients of `hospitals` in turn (`services.synthetic.HOSPITALS`)."""
+
+    name: str
+    cases: tuple[CaseFiles, ...] = ()
+    hospitals: tuple[str, ...] = ()
+    count: int = Field(default=0, ge=0, le=10_000)
+
+
+class Plan(_Strict):
+    """Networks (folders with a card), the datasets `a` and `b` to train on, and `outside` ones that are only tested.
+
+    `hold_out` cases of `b` are drawn by lot and only tested. Every training takes so many `steps`, which can be
+    repeated, or so many `minutes`. `cache_gib` bounds what is kept on disk of the training cases.
+    """
+
+    out: Path
+    networks: tuple[Path, ...] = Field(min_length=1)
+    class_map: str
+    a: Dataset
+    b: Dataset
+    outside: tuple[Dataset, ...] = ()
+    hold_out: int = Field(ge=2, le=10_000)
+    steps: int | None = Field(default=None, ge=50, le=10_000_000, multiple_of=50)
+    minutes: float | None = Field(default=None, gt=0, le=100_000)
+    rate: float = Field(default=1e-3, gt=0, lt=1)
+    seed: int = 0
+    threads: int = Field(default=2, ge=1, le=256)
+    cache_gib: float = Field(default=20.0, gt=0)
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> "Plan":
+        if (self.steps is None) == (self.minutes is None):
+            raise ValueError("either steps or minutes")
+        return self
+
+    @property
+    def budget(self) -> str:
+        """In words."""
+        return f"{self.steps} steps" if self.steps else f"{self.minutes:g} minutes"
+
+    def of(self, side: Side) -> Dataset:
+        """The dataset that is trained on."""
+        return self.a if side == "a" else self.b
+
+
+_MAY_CHANGE = {"networks", "threads", "out", "cache_gib"}
+
+
+def require_same(plan: Plan) -> None:
+    """Keep the plan in its folder, or refuse to mix it with another one whose results lie there.
+
+    Networks may come in later, and the number of threads may change. Raises RESOURCE_CONFLICT.
+    """
+    text = plan.model_dump_json(exclude=_MAY_CHANGE)
+    path = plan.out / "plan.json"
+    if path.exists() and path.read_text() != text:
+        raise AtlasError(
+            Reason.RESOURCE_CONFLICT,
+            "This folder holds the results of a benchmark with other datasets or times.",
+            field=str(plan.out),
+            remedy="Name another folder, or remove this one.",
+        )
+    plan.out.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def held_out(dataset: str, cases: tuple[CaseFiles, ...], count: int, seed: int) -> tuple[CaseFiles, ...]:
+    """So many cases by lot, which for a case does not depend on the others. Raises TRAINING_DATA if none is left."""
+    if len(cases) <= count:
+        raise AtlasError(
+            Reason.TRAINING_DATA,
+            f"{dataset} has {len(cases)} cases: none is left to train on if {count} are held out.",
+            field="--hold-out",
+            remedy="Hold fewer cases out, or give more.",
+        )
+    lots = sorted(cases, key=lambda case: hashlib.sha256(f"{seed}/{case.name}".encode()).digest())
+    return tuple(sorted(lots[:count], key=lambda case: case.name))
