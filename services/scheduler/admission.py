@@ -13,6 +13,7 @@ from services.core.texts import require_text
 from services.scheduler import campaigns
 from services.scheduler.asking import acquisition
 from services.scheduler.ensembles import Card, Ensemble, agree
+from services.scheduler.fusing import merge_policy
 from services.scheduler.rounds import Plan
 from services.scheduler.workers import Workers
 
@@ -43,7 +44,7 @@ def require_well_formed(request: pb.CreateCampaignRequest) -> None:
     for volume in request.volumes:
         names.parse(volume, "volumes/*", "volumes")
     for model in request.models:
-        names.parse(model, "models/*/versions/*", "models")
+        names.parse(model, "models/*" if model.count("/") == 1 else "models/*/versions/*", "models")
     _require_distinct(request.volumes, "volumes")
     _require_distinct(request.models, "models")
     acquisition(request)
@@ -67,6 +68,7 @@ def plan(request: pb.CreateCampaignRequest, workers: Workers) -> Plan:
         ensemble=ensemble,
         profile=profile,
         acquisition=acquisition(request),
+        merge_policy=merge_policy(request.merge_policy, ensemble),
         request_id=request.request_id,
         fingerprint=fingerprint(request),
         trace_id=request_id.current(),
@@ -75,7 +77,9 @@ def plan(request: pb.CreateCampaignRequest, workers: Workers) -> Plan:
 
 
 def _ensemble(wanted: list[str], workers: Workers) -> Ensemble:
-    models = [workers.model(name) for name in wanted] or [model for model in workers.models() if model.ready]
+    models = [workers.model(name) for name in wanted] or [
+        model for model in workers.models() if model.ready and not model.superseded
+    ]
     if not models:
         raise AtlasError(
             Reason.MODEL_NOT_READY, "Inference has no model ready.", field="models", remedy="Wait, or look at Triton."
@@ -84,13 +88,14 @@ def _ensemble(wanted: list[str], workers: Workers) -> Ensemble:
         if not model.ready:
             message = f"{model.name} is not ready: {model.not_ready_reason}"
             raise AtlasError(Reason.MODEL_NOT_READY, message, field="models", remedy="Wait, or leave it out.")
+    _require_distinct([model.name for model in models], "models")
     if len(models) > campaigns.MAX_MODELS:
         raise _invalid("models", f"An ensemble has at most {campaigns.MAX_MODELS} models, here are {len(models)}.")
     return agree([_card(model) for model in models])
 
 
 def _card(model: Model) -> Card:
-    return Card(model.name, tuple(model.organs), model.class_map, model.grid.spacing_mm)
+    return Card(model.name, tuple(model.organs), model.class_map, model.grid.spacing_mm, dict(model.dsc))
 
 
 def _require_volumes(volumes: Sequence[str], workers: Workers) -> None:

@@ -1,7 +1,7 @@
 """Which models may answer together: pure rules on what their cards say."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from services.core.errors import AtlasError, Reason
 
@@ -14,6 +14,8 @@ class Card:
     organs: tuple[str, ...]
     class_map: str
     spacing_mm: float
+    dsc: Mapping[str, float] = field(default_factory=dict)
+    """Measured, by organ."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Ensemble:
     """Every organ that one of them knows, in the order in which they name them."""
     spacing_mm: float
     class_map: str
+    cards: tuple[Card, ...] = ()
 
 
 def agree(cards: Sequence[Card]) -> Ensemble:
@@ -38,7 +41,7 @@ def agree(cards: Sequence[Card]) -> Ensemble:
             what = f"{first.name} answers at {first.spacing_mm} mm, {card.name} at {card.spacing_mm} mm."
             raise _mismatch(Reason.GRID_MISMATCH, what, "Name only models of one grid.")
     organs = dict.fromkeys(organ for card in cards for organ in card.organs)
-    return Ensemble(tuple(card.name for card in cards), tuple(organs), first.spacing_mm, first.class_map)
+    return Ensemble(tuple(card.name for card in cards), tuple(organs), first.spacing_mm, first.class_map, tuple(cards))
 
 
 def _mismatch(reason: Reason, message: str, remedy: str) -> AtlasError:

@@ -1,5 +1,6 @@
 """Rows of the tables as messages of the API."""
 
+from google.protobuf import json_format
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -35,6 +36,8 @@ def campaign(row: Campaign) -> pb.Campaign:
         create_time=_timestamp(row.create_time),
         update_time=_timestamp(row.update_time),
     )
+    if row.merge_policy:
+        json_format.ParseDict(row.merge_policy, message.merge_policy)
     if row.budget_cases is not None:
         message.budget_cases = row.budget_cases
     elif row.budget_minutes is not None:

@@ -15,7 +15,7 @@ import structlog
 from abdomenatlas.storage.v1.storage_pb2 import LabelVersion
 from services.core.errors import AtlasError, Reason
 from services.core.rpc import request_id
-from services.scheduler import decisions, desk, facts, items
+from services.scheduler import decisions, desk, facts, items, journal
 from services.scheduler.campaigns import Kind
 from services.scheduler.clock import Clock
 from services.scheduler.database import Database
@@ -97,6 +97,7 @@ class Pipeline:
                 "volume": f"volumes/{work.volume}",
                 "models": campaign.models,
                 "profile": campaign.profile,
+                "merge_policy": campaign.merge_policy,
                 "trace": campaign.trace_id,
             }
             organs, class_map = list(campaign.organs), campaign.class_map
@@ -137,7 +138,9 @@ class Pipeline:
             return score if items.tell(session, work, Kind.SCORED, attention.name, self._clock()) else None
 
     def _merge(self, plan: dict[str, Any]) -> dict[str, Any]:
-        labels = self._workers.merge(plan["volume"], plan["predictions"], plan["label_versions"])
+        # A plan from before policies takes the defaults.
+        policy = plan.get("merge_policy", {})
+        labels = self._workers.merge(plan["volume"], plan["predictions"], plan["label_versions"], policy)
         return {"label_version": labels.name, "facts": facts.of_labels(labels)}
 
     def _ready(self, work: Work, plan: dict[str, Any], score: dict[str, Any], merged: dict[str, Any]) -> None:
@@ -166,6 +169,7 @@ class Pipeline:
                 "predictions": review.predictions,
                 "before": review.label_version,
                 "revision": review.revision,
+                "merge_policy": journal.find(session, submission.key.campaign).merge_policy,
             }
             revisions = decisions.revisions(session, review.volume)
         with request_id.bound(plan["trace"]):

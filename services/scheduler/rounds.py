@@ -3,7 +3,8 @@
 Every function that takes a `Session` works inside the caller's transaction and locks the campaign.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from sqlalchemy import func, insert, or_, select, update
 from sqlalchemy.orm import Session
@@ -45,6 +46,8 @@ class Plan:
     fingerprint: str
     trace_id: str
     actor: str = ""
+    merge_policy: dict[str, Any] = field(default_factory=dict)
+    """Protobuf JSON; empty means the defaults."""
 
 
 def earlier(session: Session, campaign: str, request_id: str, fingerprint: str) -> Campaign | None:
@@ -85,6 +88,7 @@ def create(session: Session, plan: Plan, now: int) -> Campaign:
         class_map=plan.ensemble.class_map,
         profile=plan.profile,
         **asdict(plan.acquisition),
+        merge_policy=plan.merge_policy,
         audit_count=0,
         volume_count=len(plan.volumes),
         ready_count=0,

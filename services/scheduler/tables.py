@@ -56,6 +56,8 @@ class Campaign(Base):
     audit_confidence: Mapped[float]
     """Over all audits of the campaign together."""
     tolerance: Mapped[float]
+    merge_policy: Mapped[dict[str, Any]]
+    """`type.v1.MergePolicy` as protobuf JSON; empty means its defaults."""
     audit_count: Mapped[int]
     volume_count: Mapped[int]
     ready_count: Mapped[int]

@@ -1,9 +1,11 @@
 """The calls that the scheduler makes to the other services. Names go out and come back, never voxels."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
+
+from google.protobuf import json_format
 
 from abdomenatlas.inference.v1 import inference_pb2
 from abdomenatlas.inference.v1.inference_pb2_grpc import InferenceServiceStub
@@ -96,9 +98,12 @@ class Workers:
         attention: storage_pb2.AttentionMap = self._result(stream, "attention_map")
         return attention
 
-    def merge(self, volume: str, predictions: Sequence[str], label_versions: Sequence[str]) -> storage_pb2.LabelVersion:
-        """The merged label version."""
+    def merge(
+        self, volume: str, predictions: Sequence[str], label_versions: Sequence[str], policy: Mapping[str, Any]
+    ) -> storage_pb2.LabelVersion:
+        """The merged label version, by a policy that is protobuf JSON."""
         request = merging_pb2.MergeRequest(volume=volume, predictions=predictions, label_versions=label_versions)
+        json_format.ParseDict(dict(policy), request.policy)
         stream = self._merging.Merge(request, timeout=self._settings.merge_seconds)
         merged: storage_pb2.LabelVersion = self._result(stream, "label_version")
         return merged

@@ -9,6 +9,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as pb
 from abdomenatlas.storage.v1 import storage_pb2
+from abdomenatlas.type.v1.merge_pb2 import MergePolicy, ModelReliability
 from services.core.errors import AtlasError, Reason
 from services.core.rpc import request_id
 from services.scheduler import admission, campaigns
@@ -17,6 +18,10 @@ from services.scheduler.rounds import Acquisition
 from services.scheduler.settings import Settings
 from services.scheduler.workers import Workers
 from tests.scheduler.world import CLASS_MAP, MODELS, ORGANS, Server, World, model
+
+WEIGHTED = MergePolicy(
+    fusion=MergePolicy.FUSION_WEIGHTED, reliabilities=[ModelReliability(model="models/unet", organ="liver", dsc=0.9)]
+)
 
 
 def request(**fields: Any) -> pb.CreateCampaignRequest:
@@ -162,3 +167,39 @@ def test_a_withdrawn_volume_is_not_taken_into_a_campaign() -> None:
     with pytest.raises(AtlasError, match="consent was taken back") as caught:
         admission._require_volumes(["volumes/a"], storage)
     assert (caught.value.reason, caught.value.field) == (Reason.FIELD_INVALID, "volumes")
+
+
+def test_models_weigh_what_their_cards_tell_unless_it_is_given(asked: Workers, workers: Server) -> None:
+    for entry in workers.world.models:
+        entry.dsc.update(dict.fromkeys(ORGANS, 0.8))
+    plan = admission.plan(request(merge_policy=WEIGHTED), asked)
+    entries = plan.merge_policy["reliabilities"]
+    assert {(entry["model"], entry["organ"]): entry["dsc"] for entry in entries} == {
+        ("models/unet", "liver"): 0.9,
+        **{(MODELS[0], organ): 0.8 for organ in ORGANS},
+        **{(MODELS[1], organ): 0.8 for organ in ORGANS if organ != "liver"},
+    }
+
+
+def test_a_model_that_nobody_measured_is_not_weighed(asked: Workers, workers: Server) -> None:
+    with pytest.raises(AtlasError, match="does not tell how good it is at: liver, spleen, pancreas") as caught:
+        admission.plan(request(merge_policy=WEIGHTED), asked)
+    assert (caught.value.reason, caught.value.field) == (Reason.FIELD_REQUIRED, "merge_policy.reliabilities")
+
+
+@pytest.mark.parametrize(
+    ("policy", "reason", "field"),
+    [
+        ({"overwrite": 99}, Reason.FIELD_INVALID, "merge_policy.overwrite"),
+        ({"readers": MergePolicy.READERS_ADJUDICATED}, Reason.FIELD_REQUIRED, "merge_policy.adjudicator"),
+        ({"adjudicator": "ana"}, Reason.FIELD_INVALID, "merge_policy.adjudicator"),
+        ({"post_processing": [{"organ": "heart"}]}, Reason.ORGAN_UNKNOWN, "merge_policy.post_processing[0].organ"),
+        ({"reliabilities": [{"model": "models/unet", "dsc": 1}]}, Reason.FIELD_INVALID, "merge_policy.reliabilities"),
+    ],
+)
+def test_a_policy_that_no_merge_would_take_makes_no_campaign(
+    asked: Workers, policy: dict[str, Any], reason: Reason, field: str
+) -> None:
+    with pytest.raises(AtlasError) as caught:
+        admission.plan(request(merge_policy=MergePolicy(**policy)), asked)
+    assert (caught.value.reason, caught.value.field) == (reason, field)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as pb
+from abdomenatlas.type.v1.merge_pb2 import MergePolicy
 from services.core.errors import AtlasError, Reason
 from tests.components.processes import wait_until
 from tests.scheduler.running import Scheduler
@@ -28,7 +29,8 @@ def test_a_killed_scheduler_goes_on_where_it_was(
     """30 volumes, killed twice in the middle: all are done, and only the steps in flight ran twice."""
     scheduler = Scheduler(database_url, workers.address, tmp_path, concurrency=CONCURRENCY)
     with scheduler:
-        scheduler.create("c1", VOLUMES, review_share=0.1)
+        policy = MergePolicy(overwrite=MergePolicy.OVERWRITE_CLEAR, fusion=MergePolicy.FUSION_MAJORITY)
+        scheduler.create("c1", VOLUMES, review_share=0.1, merge_policy=policy)
         for done in (5, 15):
             wait_until(lambda done=done: _calls(world, "merge") >= done, f"merge {done}", 60)  # type: ignore[misc]
             scheduler.kill()
@@ -37,6 +39,8 @@ def test_a_killed_scheduler_goes_on_where_it_was(
         campaign, items = scheduler.campaign("c1"), scheduler.items("c1")
 
     assert (campaign.ready_count, campaign.failed_count, campaign.open_review_count) == (30, 0, 3)
+    assert (campaign.merge_policy.overwrite, campaign.merge_policy.fusion) == (policy.overwrite, policy.fusion)
+    assert all(used == campaign.merge_policy for used in world.policies)
     assert {item.state for item in items.values()} == {pb.CampaignItem.STATE_READY}
     assert [event.sequence for event in events] == list(range(1, len(events) + 1))
     kinds = [event.kind for event in events]

@@ -25,6 +25,7 @@ from abdomenatlas.storage.v1 import storage_pb2
 from abdomenatlas.storage.v1.storage_pb2_grpc import StorageServiceServicer, add_StorageServiceServicer_to_server
 from abdomenatlas.type.v1.array_pb2 import Progress
 from abdomenatlas.type.v1.geometry_pb2 import GridSpec
+from abdomenatlas.type.v1.merge_pb2 import MergePolicy
 from abdomenatlas.uncertainty.v1 import uncertainty_pb2
 from abdomenatlas.uncertainty.v1.uncertainty_pb2_grpc import (
     UncertaintyServiceServicer,
@@ -62,6 +63,8 @@ class World:
     made: dict[str, Any] = field(default_factory=dict)
     request_ids: set[str] = field(default_factory=set)
     labels: dict[str, storage_pb2.LabelVersion] = field(default_factory=dict)
+    policies: list[MergePolicy] = field(default_factory=list)
+    """Of the merges that were asked for, in order."""
 
     def __post_init__(self) -> None:
         for volume, organs in self.sources.items():
@@ -218,7 +221,8 @@ class Merging(MergingServiceServicer):
         volume = _volume(self.server.world, request.volume)
         self.server.world.meet("merge", volume)
         _require(self.server.world, request.predictions)
-        made_of = content_id(*request.predictions, "labels", *request.label_versions)
+        self.server.world.policies.append(request.policy)
+        made_of = content_id(*request.predictions, "labels", *request.label_versions, str(request.policy))
         name = self.server.world.add_label(volume, storage_pb2.ORIGIN_AI, ORGANS, "merge", made_of)
         self.server.world.made[name] = (tuple(request.predictions), tuple(request.label_versions))
         yield merging_pb2.MergeResponse(label_version=self.server.world.labels[name])

@@ -27,27 +27,39 @@ from abdomenatlas.type.v1 import array_pb2 as abdomenatlas_dot_type_dot_v1_dot_a
 from abdomenatlas.type.v1 import geometry_pb2 as abdomenatlas_dot_type_dot_v1_dot_geometry__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)abdomenatlas/inference/v1/inference.proto\x12\x19\x61\x62\x64omenatlas.inference.v1\x1a%abdomenatlas/storage/v1/storage.proto\x1a abdomenatlas/type/v1/array.proto\x1a#abdomenatlas/type/v1/geometry.proto\"\xbd\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x61rchitecture\x18\x02 \x01(\t\x12\x0e\n\x06organs\x18\x03 \x03(\t\x12\x11\n\tclass_map\x18\x04 \x01(\t\x12,\n\x04grid\x18\x05 \x01(\x0b\x32\x1e.abdomenatlas.type.v1.GridSpec\x12\x16\n\x0eweights_sha256\x18\x06 \x01(\t\x12\r\n\x05ready\x18\x07 \x01(\x08\x12\x18\n\x10not_ready_reason\x18\x08 \x01(\t\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"_\n\x12ListModelsResponse\x12\x30\n\x06models\x18\x01 \x03(\x0b\x32 .abdomenatlas.inference.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"C\n\x10GetModelResponse\x12/\n\x05model\x18\x01 \x01(\x0b\x32 .abdomenatlas.inference.v1.Model\"/\n\x0ePredictRequest\x12\x0e\n\x06volume\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\"\x8a\x01\n\x0fPredictResponse\x12\x32\n\x08progress\x18\x01 \x01(\x0b\x32\x1e.abdomenatlas.type.v1.ProgressH\x00\x12\x39\n\nprediction\x18\x02 \x01(\x0b\x32#.abdomenatlas.storage.v1.PredictionH\x00\x42\x08\n\x06update2\xc6\x02\n\x10InferenceService\x12i\n\nListModels\x12,.abdomenatlas.inference.v1.ListModelsRequest\x1a-.abdomenatlas.inference.v1.ListModelsResponse\x12\x63\n\x08GetModel\x12*.abdomenatlas.inference.v1.GetModelRequest\x1a+.abdomenatlas.inference.v1.GetModelResponse\x12\x62\n\x07Predict\x12).abdomenatlas.inference.v1.PredictRequest\x1a*.abdomenatlas.inference.v1.PredictResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)abdomenatlas/inference/v1/inference.proto\x12\x19\x61\x62\x64omenatlas.inference.v1\x1a%abdomenatlas/storage/v1/storage.proto\x1a abdomenatlas/type/v1/array.proto\x1a#abdomenatlas/type/v1/geometry.proto\"\xb5\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x61rchitecture\x18\x02 \x01(\t\x12\x0e\n\x06organs\x18\x03 \x03(\t\x12\x11\n\tclass_map\x18\x04 \x01(\t\x12,\n\x04grid\x18\x05 \x01(\x0b\x32\x1e.abdomenatlas.type.v1.GridSpec\x12\x16\n\x0eweights_sha256\x18\x06 \x01(\t\x12\r\n\x05ready\x18\x07 \x01(\x08\x12\x18\n\x10not_ready_reason\x18\x08 \x01(\t\x12\x12\n\nsuperseded\x18\t \x01(\x08\x12\x36\n\x03\x64sc\x18\n \x03(\x0b\x32).abdomenatlas.inference.v1.Model.DscEntry\x1a*\n\x08\x44scEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"_\n\x12ListModelsResponse\x12\x30\n\x06models\x18\x01 \x03(\x0b\x32 .abdomenatlas.inference.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"C\n\x10GetModelResponse\x12/\n\x05model\x18\x01 \x01(\x0b\x32 .abdomenatlas.inference.v1.Model\"#\n\x13PromoteModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"G\n\x14PromoteModelResponse\x12/\n\x05model\x18\x01 \x01(\x0b\x32 .abdomenatlas.inference.v1.Model\"$\n\x14RollbackModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"H\n\x15RollbackModelResponse\x12/\n\x05model\x18\x01 \x01(\x0b\x32 .abdomenatlas.inference.v1.Model\"/\n\x0ePredictRequest\x12\x0e\n\x06volume\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\"\x8a\x01\n\x0fPredictResponse\x12\x32\n\x08progress\x18\x01 \x01(\x0b\x32\x1e.abdomenatlas.type.v1.ProgressH\x00\x12\x39\n\nprediction\x18\x02 \x01(\x0b\x32#.abdomenatlas.storage.v1.PredictionH\x00\x42\x08\n\x06update2\xab\x04\n\x10InferenceService\x12i\n\nListModels\x12,.abdomenatlas.inference.v1.ListModelsRequest\x1a-.abdomenatlas.inference.v1.ListModelsResponse\x12\x63\n\x08GetModel\x12*.abdomenatlas.inference.v1.GetModelRequest\x1a+.abdomenatlas.inference.v1.GetModelResponse\x12\x62\n\x07Predict\x12).abdomenatlas.inference.v1.PredictRequest\x1a*.abdomenatlas.inference.v1.PredictResponse0\x01\x12o\n\x0cPromoteModel\x12..abdomenatlas.inference.v1.PromoteModelRequest\x1a/.abdomenatlas.inference.v1.PromoteModelResponse\x12r\n\rRollbackModel\x12/.abdomenatlas.inference.v1.RollbackModelRequest\x1a\x30.abdomenatlas.inference.v1.RollbackModelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'abdomenatlas.inference.v1.inference_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_MODEL_DSCENTRY']._loaded_options = None
+  _globals['_MODEL_DSCENTRY']._serialized_options = b'8\001'
   _globals['_MODEL']._serialized_start=183
-  _globals['_MODEL']._serialized_end=372
-  _globals['_LISTMODELSREQUEST']._serialized_start=374
-  _globals['_LISTMODELSREQUEST']._serialized_end=432
-  _globals['_LISTMODELSRESPONSE']._serialized_start=434
-  _globals['_LISTMODELSRESPONSE']._serialized_end=529
-  _globals['_GETMODELREQUEST']._serialized_start=531
-  _globals['_GETMODELREQUEST']._serialized_end=562
-  _globals['_GETMODELRESPONSE']._serialized_start=564
-  _globals['_GETMODELRESPONSE']._serialized_end=631
-  _globals['_PREDICTREQUEST']._serialized_start=633
-  _globals['_PREDICTREQUEST']._serialized_end=680
-  _globals['_PREDICTRESPONSE']._serialized_start=683
-  _globals['_PREDICTRESPONSE']._serialized_end=821
-  _globals['_INFERENCESERVICE']._serialized_start=824
-  _globals['_INFERENCESERVICE']._serialized_end=1150
+  _globals['_MODEL']._serialized_end=492
+  _globals['_MODEL_DSCENTRY']._serialized_start=450
+  _globals['_MODEL_DSCENTRY']._serialized_end=492
+  _globals['_LISTMODELSREQUEST']._serialized_start=494
+  _globals['_LISTMODELSREQUEST']._serialized_end=552
+  _globals['_LISTMODELSRESPONSE']._serialized_start=554
+  _globals['_LISTMODELSRESPONSE']._serialized_end=649
+  _globals['_GETMODELREQUEST']._serialized_start=651
+  _globals['_GETMODELREQUEST']._serialized_end=682
+  _globals['_GETMODELRESPONSE']._serialized_start=684
+  _globals['_GETMODELRESPONSE']._serialized_end=751
+  _globals['_PROMOTEMODELREQUEST']._serialized_start=753
+  _globals['_PROMOTEMODELREQUEST']._serialized_end=788
+  _globals['_PROMOTEMODELRESPONSE']._serialized_start=790
+  _globals['_PROMOTEMODELRESPONSE']._serialized_end=861
+  _globals['_ROLLBACKMODELREQUEST']._serialized_start=863
+  _globals['_ROLLBACKMODELREQUEST']._serialized_end=899
+  _globals['_ROLLBACKMODELRESPONSE']._serialized_start=901
+  _globals['_ROLLBACKMODELRESPONSE']._serialized_end=973
+  _globals['_PREDICTREQUEST']._serialized_start=975
+  _globals['_PREDICTREQUEST']._serialized_end=1022
+  _globals['_PREDICTRESPONSE']._serialized_start=1025
+  _globals['_PREDICTRESPONSE']._serialized_end=1163
+  _globals['_INFERENCESERVICE']._serialized_start=1166
+  _globals['_INFERENCESERVICE']._serialized_end=1721
 # @@protoc_insertion_point(module_scope)

@@ -50,6 +50,16 @@ class InferenceServiceStub:
                 request_serializer=abdomenatlas_dot_inference_dot_v1_dot_inference__pb2.PredictRequest.SerializeToString,
                 response_deserializer=abdomenatlas_dot_inference_dot_v1_dot_inference__pb2.PredictResponse.FromString,
                 _registered_method=True)
+        self.PromoteModel = channel.unary_unary(
+                '/abdomenatlas.inference.v1.InferenceService/PromoteModel',
+                request_serializer=abdomenatlas_dot_inference_dot_v1_dot_inference__pb2.PromoteModelRequest.SerializeToString,
+                response_deserializer=abdomenatlas_dot_inference_dot_v1_dot_inference__pb2.PromoteModelResponse.FromString,
+                _registered_method=True)
+        self.RollbackModel = channel.unary_unary(
+                '/abdomenatlas.inference.v1.InferenceService/RollbackModel',
+                request_serializer=abdomenatlas_dot_inference_dot_v1_dot_inference__pb2.RollbackModelRequest.SerializeToString,
+                response_deserializer=abdomenatlas_dot_inference_dot_v1_dot_inference__pb2.RollbackModelResponse.FromString,
+                _registered_method=True)
 
 
 class InferenceServiceServicer:
@@ -64,7 +74,7 @@ class InferenceServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetModel(self, request, context):
-        """Reads one model.
+        """Reads one model, or the newest version of it that is ready.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -74,6 +84,24 @@ class InferenceServiceServicer:
         """Predicts one volume with one model. The stream tells the progress and ends with the prediction. A prediction that
         is already in storage is returned at once, so a call that was cut off is simply made again.
         Stages: "queued", "reading", "resampling", "predicting", "storing".
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PromoteModel(self, request, context):
+        """Serves a newer version of a model, beside the one that was newest: whoever named that one still gets it, who names
+        none gets the newer one. No call in flight is disturbed. Versions before those two are no longer served. A version
+        whose comparison with the newest one found that an organ regresses is refused with MODEL_VERSION_REFUSED. Promoting
+        the version that is newest changes nothing. Only where this service knows Triton's model repository.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RollbackModel(self, request, context):
+        """Goes back to an earlier version of a model: those after it are no longer served, and calls in flight on them end as
+        they would have.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -96,6 +124,16 @@ def add_InferenceServiceServicer_to_server(servicer, server):
                     servicer.Predict,
                     request_deserializer=abdomenatlas_dot_inference_dot_v1_dot_inference__pb2.PredictRequest.FromString,
                     response_serializer=abdomenatlas_dot_inference_dot_v1_dot_inference__pb2.PredictResponse.SerializeToString,
+            ),
+            'PromoteModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.PromoteModel,
+                    request_deserializer=abdomenatlas_dot_inference_dot_v1_dot_inference__pb2.PromoteModelRequest.FromString,
+                    response_serializer=abdomenatlas_dot_inference_dot_v1_dot_inference__pb2.PromoteModelResponse.SerializeToString,
+            ),
+            'RollbackModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.RollbackModel,
+                    request_deserializer=abdomenatlas_dot_inference_dot_v1_dot_inference__pb2.RollbackModelRequest.FromString,
+                    response_serializer=abdomenatlas_dot_inference_dot_v1_dot_inference__pb2.RollbackModelResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -180,6 +218,60 @@ class InferenceService:
             '/abdomenatlas.inference.v1.InferenceService/Predict',
             abdomenatlas_dot_inference_dot_v1_dot_inference__pb2.PredictRequest.SerializeToString,
             abdomenatlas_dot_inference_dot_v1_dot_inference__pb2.PredictResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PromoteModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/abdomenatlas.inference.v1.InferenceService/PromoteModel',
+            abdomenatlas_dot_inference_dot_v1_dot_inference__pb2.PromoteModelRequest.SerializeToString,
+            abdomenatlas_dot_inference_dot_v1_dot_inference__pb2.PromoteModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RollbackModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/abdomenatlas.inference.v1.InferenceService/RollbackModel',
+            abdomenatlas_dot_inference_dot_v1_dot_inference__pb2.RollbackModelRequest.SerializeToString,
+            abdomenatlas_dot_inference_dot_v1_dot_inference__pb2.RollbackModelResponse.FromString,
             options,
             channel_credentials,
             insecure,

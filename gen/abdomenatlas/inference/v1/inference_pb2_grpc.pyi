@@ -36,11 +36,21 @@ class InferenceServiceStub:
     ListModels: _grpc.UnaryUnaryMultiCallable[_inference_pb2.ListModelsRequest, _inference_pb2.ListModelsResponse]
     """Lists the models that Triton serves, from its repository index."""
     GetModel: _grpc.UnaryUnaryMultiCallable[_inference_pb2.GetModelRequest, _inference_pb2.GetModelResponse]
-    """Reads one model."""
+    """Reads one model, or the newest version of it that is ready."""
     Predict: _grpc.UnaryStreamMultiCallable[_inference_pb2.PredictRequest, _inference_pb2.PredictResponse]
     """Predicts one volume with one model. The stream tells the progress and ends with the prediction. A prediction that
     is already in storage is returned at once, so a call that was cut off is simply made again.
     Stages: "queued", "reading", "resampling", "predicting", "storing".
+    """
+    PromoteModel: _grpc.UnaryUnaryMultiCallable[_inference_pb2.PromoteModelRequest, _inference_pb2.PromoteModelResponse]
+    """Serves a newer version of a model, beside the one that was newest: whoever named that one still gets it, who names
+    none gets the newer one. No call in flight is disturbed. Versions before those two are no longer served. A version
+    whose comparison with the newest one found that an organ regresses is refused with MODEL_VERSION_REFUSED. Promoting
+    the version that is newest changes nothing. Only where this service knows Triton's model repository.
+    """
+    RollbackModel: _grpc.UnaryUnaryMultiCallable[_inference_pb2.RollbackModelRequest, _inference_pb2.RollbackModelResponse]
+    """Goes back to an earlier version of a model: those after it are no longer served, and calls in flight on them end as
+    they would have.
     """
 
 @_typing.type_check_only
@@ -51,11 +61,21 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
     ListModels: _aio.UnaryUnaryMultiCallable[_inference_pb2.ListModelsRequest, _inference_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Lists the models that Triton serves, from its repository index."""
     GetModel: _aio.UnaryUnaryMultiCallable[_inference_pb2.GetModelRequest, _inference_pb2.GetModelResponse]  # type: ignore[assignment]
-    """Reads one model."""
+    """Reads one model, or the newest version of it that is ready."""
     Predict: _aio.UnaryStreamMultiCallable[_inference_pb2.PredictRequest, _inference_pb2.PredictResponse]  # type: ignore[assignment]
     """Predicts one volume with one model. The stream tells the progress and ends with the prediction. A prediction that
     is already in storage is returned at once, so a call that was cut off is simply made again.
     Stages: "queued", "reading", "resampling", "predicting", "storing".
+    """
+    PromoteModel: _aio.UnaryUnaryMultiCallable[_inference_pb2.PromoteModelRequest, _inference_pb2.PromoteModelResponse]  # type: ignore[assignment]
+    """Serves a newer version of a model, beside the one that was newest: whoever named that one still gets it, who names
+    none gets the newer one. No call in flight is disturbed. Versions before those two are no longer served. A version
+    whose comparison with the newest one found that an organ regresses is refused with MODEL_VERSION_REFUSED. Promoting
+    the version that is newest changes nothing. Only where this service knows Triton's model repository.
+    """
+    RollbackModel: _aio.UnaryUnaryMultiCallable[_inference_pb2.RollbackModelRequest, _inference_pb2.RollbackModelResponse]  # type: ignore[assignment]
+    """Goes back to an earlier version of a model: those after it are no longer served, and calls in flight on them end as
+    they would have.
     """
 
 class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -75,7 +95,7 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inference_pb2.GetModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inference_pb2.GetModelResponse, _abc.Awaitable[_inference_pb2.GetModelResponse]]:
-        """Reads one model."""
+        """Reads one model, or the newest version of it that is ready."""
 
     @_abc_1.abstractmethod
     def Predict(
@@ -86,6 +106,28 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         """Predicts one volume with one model. The stream tells the progress and ends with the prediction. A prediction that
         is already in storage is returned at once, so a call that was cut off is simply made again.
         Stages: "queued", "reading", "resampling", "predicting", "storing".
+        """
+
+    @_abc_1.abstractmethod
+    def PromoteModel(
+        self,
+        request: _inference_pb2.PromoteModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inference_pb2.PromoteModelResponse, _abc.Awaitable[_inference_pb2.PromoteModelResponse]]:
+        """Serves a newer version of a model, beside the one that was newest: whoever named that one still gets it, who names
+        none gets the newer one. No call in flight is disturbed. Versions before those two are no longer served. A version
+        whose comparison with the newest one found that an organ regresses is refused with MODEL_VERSION_REFUSED. Promoting
+        the version that is newest changes nothing. Only where this service knows Triton's model repository.
+        """
+
+    @_abc_1.abstractmethod
+    def RollbackModel(
+        self,
+        request: _inference_pb2.RollbackModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inference_pb2.RollbackModelResponse, _abc.Awaitable[_inference_pb2.RollbackModelResponse]]:
+        """Goes back to an earlier version of a model: those after it are no longer served, and calls in flight on them end as
+        they would have.
         """
 
 def add_InferenceServiceServicer_to_server(servicer: InferenceServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

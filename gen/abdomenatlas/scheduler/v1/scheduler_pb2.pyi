@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from abdomenatlas.type.v1 import geometry_pb2 as _geometry_pb2
+from abdomenatlas.type.v1 import merge_pb2 as _merge_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
@@ -131,6 +132,7 @@ class Campaign(_message.Message):
     BUDGET_TIME_FIELD_NUMBER: _builtins.int
     AUDIT_POLICY_FIELD_NUMBER: _builtins.int
     AUDIT_COUNT_FIELD_NUMBER: _builtins.int
+    MERGE_POLICY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, "campaigns/{campaign}"."""
     state: Global___Campaign.State.ValueType
@@ -189,6 +191,12 @@ class Campaign(_message.Message):
     def audit_policy(self) -> Global___AuditPolicy:
         """When the campaign may stop."""
 
+    @_builtins.property
+    def merge_policy(self) -> _merge_pb2.MergePolicy:
+        """How predictions, revisions and source labels are merged, every default spelled out; not set for a campaign from
+        before it was recorded, which takes the defaults.
+        """
+
     def __init__(
         self,
         *,
@@ -213,10 +221,11 @@ class Campaign(_message.Message):
         budget_time: _duration_pb2.Duration | None = ...,
         audit_policy: Global___AuditPolicy | None = ...,
         audit_count: _builtins.int = ...,
+        merge_policy: _merge_pb2.MergePolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["audit_policy", b"audit_policy", "budget", b"budget", "budget_cases", b"budget_cases", "budget_time", b"budget_time", "create_time", b"create_time", "grid", b"grid", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["audit_policy", b"audit_policy", "budget", b"budget", "budget_cases", b"budget_cases", "budget_time", b"budget_time", "create_time", b"create_time", "grid", b"grid", "merge_policy", b"merge_policy", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit_count", b"audit_count", "audit_policy", b"audit_policy", "budget", b"budget", "budget_cases", b"budget_cases", "budget_time", b"budget_time", "class_map", b"class_map", "control_share", b"control_share", "create_time", b"create_time", "etag", b"etag", "failed_count", b"failed_count", "grid", b"grid", "models", b"models", "name", b"name", "open_review_count", b"open_review_count", "profile", b"profile", "ready_count", b"ready_count", "review_share", b"review_share", "round", b"round", "state", b"state", "strategy", b"strategy", "update_time", b"update_time", "volume_count", b"volume_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit_count", b"audit_count", "audit_policy", b"audit_policy", "budget", b"budget", "budget_cases", b"budget_cases", "budget_time", b"budget_time", "class_map", b"class_map", "control_share", b"control_share", "create_time", b"create_time", "etag", b"etag", "failed_count", b"failed_count", "grid", b"grid", "merge_policy", b"merge_policy", "models", b"models", "name", b"name", "open_review_count", b"open_review_count", "profile", b"profile", "ready_count", b"ready_count", "review_share", b"review_share", "round", b"round", "state", b"state", "strategy", b"strategy", "update_time", b"update_time", "volume_count", b"volume_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_budget: _TypeAlias = _typing.Literal["budget_cases", "budget_time"]  # noqa: Y015
     _WhichOneofArgType_budget: _TypeAlias = _typing.Literal["budget", b"budget"]  # noqa: Y015
@@ -278,6 +287,7 @@ class CreateCampaignRequest(_message.Message):
     BUDGET_CASES_FIELD_NUMBER: _builtins.int
     BUDGET_TIME_FIELD_NUMBER: _builtins.int
     AUDIT_POLICY_FIELD_NUMBER: _builtins.int
+    MERGE_POLICY_FIELD_NUMBER: _builtins.int
     campaign_id: _builtins.str
     """Last part of the resource name, as for volumes."""
     profile: _builtins.str
@@ -298,7 +308,9 @@ class CreateCampaignRequest(_message.Message):
 
     @_builtins.property
     def models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The ensemble; empty means every model that inference has ready. At most 16."""
+        """The ensemble, "models/{model}/versions/{version}", or "models/{model}" for the newest version that is ready now;
+        empty means that of every model. At most 16.
+        """
 
     @_builtins.property
     def budget_time(self) -> _duration_pb2.Duration:
@@ -307,6 +319,12 @@ class CreateCampaignRequest(_message.Message):
     @_builtins.property
     def audit_policy(self) -> Global___AuditPolicy:
         """See Campaign.audit_policy."""
+
+    @_builtins.property
+    def merge_policy(self) -> _merge_pb2.MergePolicy:
+        """See Campaign.merge_policy; not set means the defaults. With FUSION_WEIGHTED, models without an entry take their
+        card's DSC, and a model whose card tells none is refused.
+        """
 
     def __init__(
         self,
@@ -322,10 +340,11 @@ class CreateCampaignRequest(_message.Message):
         budget_cases: _builtins.int = ...,
         budget_time: _duration_pb2.Duration | None = ...,
         audit_policy: Global___AuditPolicy | None = ...,
+        merge_policy: _merge_pb2.MergePolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_review_share", b"_review_share", "audit_policy", b"audit_policy", "budget", b"budget", "budget_cases", b"budget_cases", "budget_time", b"budget_time", "review_share", b"review_share"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_review_share", b"_review_share", "audit_policy", b"audit_policy", "budget", b"budget", "budget_cases", b"budget_cases", "budget_time", b"budget_time", "merge_policy", b"merge_policy", "review_share", b"review_share"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_review_share", b"_review_share", "audit_policy", b"audit_policy", "budget", b"budget", "budget_cases", b"budget_cases", "budget_time", b"budget_time", "campaign_id", b"campaign_id", "control_share", b"control_share", "models", b"models", "profile", b"profile", "request_id", b"request_id", "review_share", b"review_share", "strategy", b"strategy", "volumes", b"volumes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_review_share", b"_review_share", "audit_policy", b"audit_policy", "budget", b"budget", "budget_cases", b"budget_cases", "budget_time", b"budget_time", "campaign_id", b"campaign_id", "control_share", b"control_share", "merge_policy", b"merge_policy", "models", b"models", "profile", b"profile", "request_id", b"request_id", "review_share", b"review_share", "strategy", b"strategy", "volumes", b"volumes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__review_share: _TypeAlias = _typing.Literal["review_share"]  # noqa: Y015
     _WhichOneofArgType__review_share: _TypeAlias = _typing.Literal["_review_share", b"_review_share"]  # noqa: Y015

@@ -1,0 +1,41 @@
+"""How a campaign merges: the policy that is asked for, completed by what the models' cards tell."""
+
+from typing import Any
+
+from google.protobuf import json_format
+
+from abdomenatlas.type.v1.merge_pb2 import MergePolicy, ModelReliability
+from services.core import classmaps
+from services.core.errors import AtlasError, Reason
+from services.core.mergepolicy import resolved
+from services.scheduler.ensembles import Card, Ensemble
+
+
+def merge_policy(asked: MergePolicy, ensemble: Ensemble) -> dict[str, Any]:
+    """The policy as protobuf JSON, with every default, and with what weighs the ensemble's models if it weighs them.
+
+    Raises FIELD_INVALID, FIELD_REQUIRED, NAME_INVALID or ORGAN_UNKNOWN.
+    """
+    policy = resolved(asked, classmaps.load(ensemble.class_map), "merge_policy")
+    if policy.fusion == MergePolicy.FUSION_WEIGHTED:
+        given = {(entry.model, entry.organ) for entry in policy.reliabilities}
+        for card in ensemble.cards:
+            policy.reliabilities.extend(_of_card(card, given))
+    return json_format.MessageToDict(policy)
+
+
+def _of_card(card: Card, given: set[tuple[str, str]]) -> list[ModelReliability]:
+    """Entries for the organs of a model that have none."""
+    names = (card.name, card.name.partition("/versions/")[0])
+    if any((name, "") in given for name in names):
+        return []
+    organs = [organ for organ in card.organs if not any((name, organ) in given for name in names)]
+    unknown = [organ for organ in organs if organ not in card.dsc]
+    if unknown:
+        raise AtlasError(
+            Reason.FIELD_REQUIRED,
+            f"The card of {card.name} does not tell how good it is at: {', '.join(unknown)}.",
+            field="merge_policy.reliabilities",
+            remedy="Give the DSC, or choose another fusion.",
+        )
+    return [ModelReliability(model=card.name, organ=organ, dsc=card.dsc[organ]) for organ in organs]
