@@ -17,22 +17,20 @@ import grpc
 import numpy as np
 import psycopg
 import pytest
-import yaml
 
 from abdomenatlas.storage.v1 import storage_pb2 as pb
 from abdomenatlas.storage.v1.storage_pb2_grpc import StorageServiceStub
-from services.cli.stack.triton import TritonServer, _own_backends, _wheel
 from services.core.errors import AtlasError
 from services.core.geometry import Geometry
 from services.core.rpc.server import ENDING_SECONDS
 from services.inference.model import Model
 from services.inference.triton import Triton
 from services.serving.digest import folder_digest
-from tests.charts.kubelet import Container, Node, run_to_end, running_pod
-from tests.charts.rendering import CHART, Manifest, Values, containers, manifests, merged, one, pod_of, profile
+from tests.charts.kubelet import Node, run_to_end, running_pod
+from tests.charts.rendering import containers, manifests, merged, one, pod_of, profile
+from tests.charts.triton_pod import smallest, triton_pod
 from tests.components import triton as components
 from tests.components.postgres import fresh_database, postgres
-from tests.components.require import require
 from tests.security.pki import Authority
 
 SLOW = """\
@@ -60,11 +58,11 @@ def node(tmp_path: Path) -> Node:
 
 def test_helm_test_passes_against_the_pods_of_the_chart(node: Node, tmp_path: Path) -> None:
     """Storage, inference and Triton as the chart starts them; then the pod of `helm test`."""
-    everything = manifests(_values(tmp_path, [components.MODELS / "threshold"]))
+    everything = manifests(smallest(tmp_path, [components.MODELS / "threshold"]))
     with contextlib.ExitStack() as stack:
         for component in ("storage", "inference"):
             stack.enter_context(running_pod(node, pod_of(everything, component))).wait_started()
-        stack.enter_context(_triton(node, everything)).wait_started()
+        stack.enter_context(triton_pod(node, everything)).wait_started()
         (container,) = one(everything, "Pod", "-test")["spec"]["containers"]
         done = run_to_end(node, container)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -75,7 +73,7 @@ def test_an_upload_in_flight_outlives_the_pod_s_end(node: Node, tmp_path: Path) 
     """The hook runs, others still get in meanwhile, and after SIGTERM the call in flight ends well."""
     data = bytes(range(256)) * 8192
     go_on = threading.Event()
-    with running_pod(node, pod_of(manifests(_values(tmp_path, [])), "storage")) as storage:
+    with running_pod(node, pod_of(manifests(smallest(tmp_path, [])), "storage")) as storage:
         storage.wait_started()
         with (
             grpc.insecure_channel(f"127.0.0.1:{node.port('storage', 50051)}") as channel,
@@ -103,7 +101,7 @@ def test_a_prediction_in_flight_outlives_triton_s_end(node: Node, tmp_path: Path
     (slow / "1" / "threshold.py").write_text((source / "1" / "model.py").read_text())
     (slow / "1" / "model.py").write_text(SLOW)
     geometry = Geometry.from_matrix((20, 20, 20), np.diag([1.5, 1.5, 1.5, 1.0]))
-    with _triton(node, manifests(_values(tmp_path, [slow]))) as server, ThreadPoolExecutor(1) as pool:
+    with triton_pod(node, manifests(smallest(tmp_path, [slow]))) as server, ThreadPoolExecutor(1) as pool:
         server.wait_started()
         client = Triton(f"127.0.0.1:{node.port('triton', 8001)}")
         ct = np.zeros((20, 20, 20), np.int16)
@@ -119,7 +117,7 @@ def test_a_prediction_in_flight_outlives_triton_s_end(node: Node, tmp_path: Path
 
 def test_triton_in_production_answers_inference_alone_and_its_probes(node: Node, tmp_path: Path) -> None:
     """With the chart's own arguments and the certificates that cert-manager would make."""
-    own = {"triton": _values(tmp_path, [components.MODELS / "threshold"])["triton"] | {"gpu": {"enabled": False}}}
+    own = {"triton": smallest(tmp_path, [components.MODELS / "threshold"])["triton"] | {"gpu": {"enabled": False}}}
     authority = Authority(tmp_path / "pki")
     tls = tmp_path / "tls"
     tls.mkdir()
@@ -127,7 +125,7 @@ def test_triton_in_production_answers_inference_alone_and_its_probes(node: Node,
     for source, name in ((pair.cert, "tls.crt"), (pair.key, "tls.key"), (authority.ca, "ca.crt")):
         shutil.copy(source, tls / name)
     node.folders["/etc/atlas/tls"] = tls
-    with _triton(node, manifests(merged(profile("production"), own))) as server:
+    with triton_pod(node, manifests(merged(profile("production"), own))) as server:
         server.wait_started()
         assert server.is_well("readinessProbe")
         address = f"127.0.0.1:{node.port('triton', 8001)}"
@@ -167,7 +165,7 @@ def test_the_migration_job_brings_an_empty_postgresql_up_to_date(node: Node) -> 
 
 
 def test_a_model_that_is_not_what_its_digest_says_is_not_served(node: Node, tmp_path: Path) -> None:
-    values = _values(tmp_path, [components.MODELS / "threshold"])
+    values = smallest(tmp_path, [components.MODELS / "threshold"])
     values["triton"]["models"]["load"][0]["sha256"] = "0" * 64
     (fetch, _) = containers(pod_of(manifests(values), "triton"))
     done = run_to_end(node, fetch)
@@ -179,7 +177,7 @@ def test_models_come_from_storage_by_their_digest(node: Node, tmp_path: Path) ->
     """`atlas store-model` stores one, and the init container fetches what its digest says or nothing."""
     source = components.MODELS / "threshold"
     shutil.copytree(source, tmp_path / "threshold")
-    values = merged(_values(tmp_path, []), {"triton": {"models": {"source": "storage"}}})
+    values = merged(smallest(tmp_path, []), {"triton": {"models": {"source": "storage"}}})
     with running_pod(node, pod_of(manifests(values), "storage")) as storage:
         storage.wait_started()
         address = f"127.0.0.1:{node.port('storage', 50051)}"
@@ -192,36 +190,6 @@ def test_models_come_from_storage_by_their_digest(node: Node, tmp_path: Path) ->
             done = run_to_end(node, fetch)
             assert done.returncode == code, done.stderr
     assert folder_digest(tmp_path / "data" / "threshold") == folder_digest(source)
-
-
-def _values(tmp_path: Path, models: list[Path]) -> Values:
-    """The evaluation profile, with what differs between the image of Triton and this machine's wheel."""
-    require(components.is_installed(), "nvidia-pytriton is not installed: make setup")
-    arguments = [
-        f"--backend-directory={_own_backends(_wheel(), tmp_path)}",
-        f"--backend-config=python,shm-region-prefix-name=atlas-chart-{os.getpid()}-",
-    ]
-    load = [{"name": model.name, "sha256": folder_digest(model)} for model in models]
-    triton: Values = {"extraArguments": arguments}
-    if load:
-        triton["models"] = {"load": load}
-        for model in models:
-            shutil.copytree(model, tmp_path / "image" / model.name)
-    smallest = merged(profile("evaluation"), yaml.safe_load((CHART / "values-smallest.yaml").read_text()))
-    return merged(smallest, {"evaluation": {"enabled": False}, "triton": triton})
-
-
-@contextlib.contextmanager
-def _triton(node: Node, everything: list[Manifest]) -> Iterator[Container]:
-    pod = pod_of(everything, "triton")
-    (fetch, _) = containers(pod)
-    done = run_to_end(node, fetch)
-    assert done.returncode == 0, done.stderr
-    image = TritonServer(node.home / "data", node.home, log_path=node.home / "triton.log")._environment(_wheel())
-    image["PATH"] = os.pathsep.join((str(_wheel() / "bin"), image["PATH"]))
-    del pod["spec"]["initContainers"]
-    with running_pod(node, pod, image) as server:
-        yield server
 
 
 def _request(data: bytes) -> pb.CreateUploadRequest:
