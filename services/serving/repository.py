@@ -67,6 +67,7 @@ def _parameters(card: Card) -> dict[str, str]:
         "class_map": card.class_map,
         "cpu_runtime": card.cpu_runtime,
         "cpu_threads": str(CPU_THREADS),
+        **_measured(card),
         "grid_spacing_mm": f"{card.grid_spacing_mm:g}",
         "hu_window": ",".join(f"{value:g}" for value in card.hu_window),
         "model_version": card.label,
@@ -77,6 +78,12 @@ def _parameters(card: Card) -> dict[str, str]:
         "working_factor": str(card.working_factor),
         **{name: _parameter(getattr(card, name)) for name in _OPTIONAL if getattr(card, name) != _default(name)},
     }
+
+
+def _measured(card: Card) -> dict[str, str]:
+    """DSC by organ against the card's first reference; nothing of a model that was not measured."""
+    dsc = card.reaches[0].dsc if card.reaches else {}
+    return {"dsc": ",".join(f"{organ}={value:g}" for organ, value in dsc.items())} if dsc else {}
 
 
 def _lines(parameters: dict[str, str]) -> str:

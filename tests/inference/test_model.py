@@ -27,6 +27,12 @@ def test_the_digest_follows_from_every_parameter() -> None:
     assert card(GOOD, "unet").digest != card({**GOOD, "hu_window": "-150,250"}, "unet").digest
 
 
+def test_what_was_measured_is_told_and_changes_no_answer() -> None:
+    measured = card({**GOOD, "dsc": "liver=0.96,spleen=0.5"}, "unet")
+    assert measured.dsc == {"liver": 0.96, "spleen": 0.5}
+    assert measured.digest == card(GOOD, "unet").digest
+
+
 @pytest.mark.parametrize(
     ("parameter", "value"),
     [
@@ -45,6 +51,9 @@ def test_the_digest_follows_from_every_parameter() -> None:
         ("weights_sha256", "0123"),
         ("weights_sha256", "AB" * 32),
         ("architecture", "  "),
+        ("dsc", "liver=good"),
+        ("dsc", "liver=1.1"),
+        ("dsc", "liver"),
     ],
 )
 def test_a_bad_parameter_is_named(parameter: str, value: str) -> None:
