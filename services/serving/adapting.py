@@ -29,11 +29,15 @@ class Adapted(nn.Module):
 
     def forward(self, windows: Tensor) -> Tensor:
         """Logits (b, channel, z, y, x)."""
-        own = windows.permute(0, 1, *self._order).flip(self._flipped)
+        own = self._mirrored(windows.permute(0, 1, *self._order))
         logits: Tensor = self.network(own * self._scale + self._shift)
         if self._channels:
             logits = logits[:, self._channels]
-        return logits.flip(self._flipped).permute(0, 1, *self._back)
+        return self._mirrored(logits).permute(0, 1, *self._back)
+
+    def _mirrored(self, values: Tensor) -> Tensor:
+        # OpenVINO does not take a flip of no axis.
+        return values.flip(self._flipped) if self._flipped else values
 
 
 def needs_adapting(card: Card) -> bool:

@@ -152,6 +152,6 @@ def _unclear(why: str) -> AtlasError:
         Reason.FIELD_INVALID,
         f"The bundle does not say what a card needs: {why}.",
         field="configs",
-        remedy="Write a card for it (atlas models show swinunetr --card gives one to start from) and name it with "
+        remedy="Write a card for it (atlas models show paper_swinunetr gives one to start from) and name it with "
         "--card, and models/model.pt as the file.",
     )

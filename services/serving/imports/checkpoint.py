@@ -55,6 +55,8 @@ def draft(path: Path, tables: Mapping[str, Mapping[str, Tensor]], wishes: Wishes
         )
     if wishes.organs:
         card = _chosen(card, wishes.organs)
+    if wishes.axes:
+        card = card.model_copy(update={"axes": wishes.axes})
     return Draft(card, "checkpoint", path, tuple(notes), sha256)
 
 

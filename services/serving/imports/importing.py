@@ -1,10 +1,12 @@
 """One import from what a path holds to a model folder, or to the table that says why not."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from services.core import classmaps
@@ -15,7 +17,7 @@ from services.serving.imports import bundle, nnunet
 from services.serving.imports.archives import read_tensors
 from services.serving.imports.checkpoint import draft as checkpoint_draft
 from services.serving.imports.checkpoint import folder_draft, with_channels
-from services.serving.imports.draft import Draft, Wishes
+from services.serving.imports.draft import Draft, Wishes, reason
 from services.serving.imports.install import install, require_free
 from services.serving.imports.matching import Matching, match
 from services.serving.networks import build_network
@@ -42,14 +44,12 @@ def import_model(source: Path, repository: Path, wishes: Wishes, *, replace: boo
     The report carries the refusal if names or shapes do not match. Everything else raises: what reading and drafting
     raise, DIGEST_MISMATCH, CLASS_MAP_MISMATCH, and what `install` raises.
     """
+    _require_name(wishes.name)
     if write:
         require_free(wishes.name, repository, replace=replace)
     draft, tables = _draft(source, wishes)
-    digest = _checked_digest(draft, wishes)
-    card = _restricted(draft.card.model_copy(update={"name": wishes.name}), wishes)
-    origin = Origin(layout=draft.layout, file=draft.weights.name, sha256=digest)
-    card = card.model_copy(update={"origin": origin, "licence": wishes.licence or card.licence, "reaches": ()})
-    network = build_network(Card.model_validate(card.model_dump()))
+    card = _finished(draft, _checked_digest(draft, wishes), wishes)
+    network = build_network(card)
     own = network.network if isinstance(network, Adapted) else network
     table, matching = _best(card, own, tables or read_tensors(draft.weights))
     report = Report(card, draft.layout, table[0], matching, _notes(draft, card))
@@ -59,6 +59,16 @@ def import_model(source: Path, repository: Path, wishes: Wishes, *, replace: boo
     if not write:
         return report
     return Report(**{**vars(report), "card": install(network, card, repository, replace=replace)})
+
+
+def _require_name(name: str) -> None:
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", name):
+        raise AtlasError(
+            Reason.NAME_INVALID,
+            f"{name[:80]!r} is no name of a model.",
+            field="--name",
+            remedy="Use up to 63 of a-z, 0-9 and _, beginning with a letter.",
+        )
 
 
 def _draft(source: Path, wishes: Wishes) -> tuple[Draft, Tables]:
@@ -94,6 +104,18 @@ def _checked_digest(draft: Draft, wishes: Wishes) -> str:
                 remedy="Fetch the file again, and the digest from its author.",
             )
     return found
+
+
+def _finished(draft: Draft, digest: str, wishes: Wishes) -> Card:
+    """The card under its name, with where the weights come from. Raises MODEL_CARD_INVALID or CLASS_MAP_MISMATCH."""
+    card = _restricted(draft.card, wishes)
+    origin = Origin(layout=draft.layout, file=draft.weights.name, sha256=digest)
+    said = {"name": wishes.name, "origin": origin.model_dump(), "reaches": (), "weights": None}
+    said |= {"licence": wishes.licence or card.licence}
+    try:
+        return Card.model_validate(card.model_dump() | said)
+    except ValidationError as error:
+        raise AtlasError(Reason.MODEL_CARD_INVALID, f"The card cannot be: {reason(error)}.", field="card") from error
 
 
 def _restricted(card: Card, wishes: Wishes) -> Card:

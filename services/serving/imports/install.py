@@ -5,8 +5,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import structlog
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from services.core.errors import AtlasError, Reason
 from services.core.modelversions import CONFIG_FILE
@@ -14,7 +15,10 @@ from services.serving.card import Card, Weights, file_digest, save_card
 from services.serving.channels import organ_logits
 from services.serving.networks import load_network
 from services.serving.repository import config_text
+from services.serving.runtime import on_cpu
 
+log = structlog.get_logger()
+_PROBABILITY_TOLERANCE = 1e-3
 _WEIGHTS_FILE = "1/weights.pt"
 _ENTRY = '''"""Triton's entry point; the card beside this folder says what is loaded."""
 
@@ -27,7 +31,7 @@ __all__ = ["TritonPythonModel"]
 def install(network: nn.Module, card: Card, repository: Path, *, replace: bool) -> Card:
     """Write the folder of a model with these weights, exactly as they are, and return its card.
 
-    What is served under the name stays untouched until the new folder answered for one window. Raises RESOURCE_CONFLICT
+    What is served under the name stays untouched until the network answered for one window. Raises RESOURCE_CONFLICT
     if there is one and it may not be replaced, WEIGHTS_MISMATCH if the answer is not finite, and DISK_FULL.
     """
     require_free(card.name, repository, replace=replace)
@@ -36,8 +40,10 @@ def install(network: nn.Module, card: Card, repository: Path, *, replace: bool) 
     scratch = Path(tempfile.mkdtemp(prefix=".import-", dir=repository))
     try:
         folder = scratch / card.name
-        written = _write(network, card, folder)
-        _prove(folder, written)
+        # With the digest of its weights, under which a converted network is kept.
+        written = _proved(network, card.model_copy(update={"weights": _write_weights(network, folder)}))
+        _describe(folder, written)
+        load_network(folder, written)
         _put(folder, repository / card.name, scratch / "replaced")
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -64,40 +70,53 @@ def require_free(name: str, repository: Path, *, replace: bool) -> None:
         )
 
 
-def _write(network: nn.Module, card: Card, folder: Path) -> Card:
-    weights = folder / _WEIGHTS_FILE
-    weights.parent.mkdir(parents=True)
+def _write_weights(network: nn.Module, folder: Path) -> Weights:
+    path = folder / _WEIGHTS_FILE
+    path.parent.mkdir(parents=True)
     try:
-        torch.save(network.state_dict(), weights)
+        torch.save(network.state_dict(), path)
     except RuntimeError as error:  # torch's own writer tells of a full disk so
         raise OSError(errno.ENOSPC, str(error)) from error
-    written = card.model_copy(update={"weights": Weights(file=_WEIGHTS_FILE, sha256=file_digest(weights))})
-    (weights.parent / "model.py").write_text(_ENTRY)
-    save_card(folder, written)
-    (folder / CONFIG_FILE).write_text(config_text(written))
-    return written
+    return Weights(file=_WEIGHTS_FILE, sha256=file_digest(path))
+
+
+def _describe(folder: Path, card: Card) -> None:
+    (folder / "1" / "model.py").write_text(_ENTRY)
+    save_card(folder, card)
+    (folder / CONFIG_FILE).write_text(config_text(card))
 
 
 @torch.inference_mode()
-def _prove(folder: Path, card: Card) -> None:
-    """Load the folder as Triton will, and let it answer for one window."""
-    network = load_network(folder, card)
+def _proved(network: nn.Module, card: Card) -> Card:
+    """The card, after the network answered for one window; with torch, if OpenVINO cannot compute it or disagrees."""
     window = torch.rand((1, 1, *card.window), generator=torch.Generator().manual_seed(0))
     try:
-        logits = organ_logits(network(window)[0].float(), card)
+        logits = network(window)
+        organs = organ_logits(logits[0].float(), card)
     except (RuntimeError, ValueError) as error:
         raise AtlasError(
             Reason.WEIGHTS_MISMATCH,
             f"The network cannot compute a window of {card.window}: {str(error)[:200]}",
             field="window",
         ) from error
-    if logits.shape != (len(card.organs), *card.window) or not logits.isfinite().all():
+    if organs.shape != (len(card.organs), *card.window) or not organs.isfinite().all():
         raise AtlasError(
             Reason.WEIGHTS_MISMATCH,
             "With these weights the network's answer is not a number everywhere.",
             field="weights",
             remedy="Fetch the file again, or ask its author.",
         )
+    agrees = card.cpu_runtime == "torch" or _by_openvino(network, card, window, logits)
+    return card if agrees else card.model_copy(update={"cpu_runtime": "torch"})
+
+
+def _by_openvino(network: nn.Module, card: Card, window: Tensor, expected: Tensor) -> bool:
+    try:
+        found = on_cpu(network, card, torch.get_num_threads())(window)
+    except Exception:  # OpenVINO has a class of its own for every step that can fail
+        log.warning("openvino cannot compute the network", model=card.name, exc_info=True)
+        return False
+    return bool(torch.allclose(found.sigmoid(), expected.sigmoid(), atol=_PROBABILITY_TOLERANCE))
 
 
 def _put(folder: Path, place: Path, aside: Path) -> None:

@@ -50,6 +50,7 @@ def small_card(architecture: str = "unet", **changes: Any) -> Card:
         "hu_window": (-175, 250),
         "window": (SIDE, SIDE, SIDE),
         "overlap": 0.5,
+        "cpu_runtime": "torch",
     }
     return Card(**entries | changes)
 

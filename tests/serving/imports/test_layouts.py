@@ -199,7 +199,8 @@ def test_swin_unetr_without_its_output_layer_gives_what_goes_into_it() -> None:
     values = window(32, 32, 64)
     with torch.inference_mode():
         deepest, finest = body(values)
-        close(swin.out(finest), swin(values))
+        output: Any = swin.out
+        close(output(finest), swin(values))
     assert deepest.shape == (1, 192, 1, 1, 2)
 
 
