@@ -13,6 +13,7 @@ from services.core.rpc.settings import ServiceSettings
 _DERIVED = {
     *("host", "port", "metrics_port", "mutual_port", "health_port", "insecure", "drain_seconds", "log_level"),
     *("executor_id", "objects", "triton", "storage", "inference", "uncertainty", "merging", "scheduler"),
+    "model_repository",
 }
 _DERIVED_PREFIXES = ("tls_", "oidc_", "s3_", "metrics_token", "service_san", "triton_tls", "cluster_")
 

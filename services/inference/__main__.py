@@ -7,6 +7,7 @@ from services.core.rpc.server import run
 from services.core.storage import Storage
 from services.inference.cache import GridCache
 from services.inference.prediction import Predictor
+from services.inference.promotion import Promoter
 from services.inference.servicer import InferenceServicer
 from services.inference.settings import Settings
 from services.inference.triton import Triton
@@ -30,7 +31,9 @@ def main() -> None:
         settings,
         "abdomenatlas.inference.v1.InferenceService",
         add_InferenceServiceServicer_to_server,
-        InferenceServicer(triton, predictor, settings.concurrent_predictions),
+        InferenceServicer(
+            triton, predictor, Promoter(triton, settings.model_repository), settings.concurrent_predictions
+        ),
         gate=gate,
         startup=warm,
     )

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from services.core import classmaps
 from services.core.errors import AtlasError, Reason
@@ -25,7 +25,9 @@ class Card:
     """Voxel edge of the grid on which it takes a CT and answers."""
     weights_sha256: str
     digest: str
-    """Follows from all parameters: the same weights give other answers under another window or overlap."""
+    """Follows from all parameters but `dsc`: the same weights give other answers under another window or overlap."""
+    dsc: Mapping[str, float] = field(default_factory=dict)
+    """Measured, by organ; those that were not are left out."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Model:
     version: str
     card: Card | None = None
     fault: AtlasError | None = None
+    superseded: bool = False
+    """Whether a newer version is ready too."""
 
     @property
     def name(self) -> str:
@@ -52,6 +56,12 @@ class Model:
                 remedy="Wait until Triton has loaded it.",
             )
         return self.card
+
+
+def of_version(parameters: Mapping[str, str], version: str) -> dict[str, str]:
+    """The parameters of one version: the common ones, and over them its own, such as "2/weights_sha256"."""
+    own = {key.removeprefix(f"{version}/"): value for key, value in parameters.items() if key.startswith(f"{version}/")}
+    return {key: value for key, value in parameters.items() if "/" not in key} | own
 
 
 def card(parameters: Mapping[str, str], model: str) -> Card:
@@ -79,8 +89,24 @@ def card(parameters: Mapping[str, str], model: str) -> Card:
     if not _SHA256.fullmatch(weights):
         raise _invalid(model, "weights_sha256", "is not a SHA-256 in lower-case hex")
     spacing_mm = _spacing(need("grid_spacing_mm"), model)
-    digest = content_id(*(part for item in sorted(parameters.items()) for part in item))
-    return Card(need("architecture"), organs, class_map.name, spacing_mm, weights, digest)
+    answers = sorted((key, value) for key, value in parameters.items() if key != "dsc")
+    digest = content_id(*(part for item in answers for part in item))
+    dsc = _dsc(parameters.get("dsc", ""), model)
+    return Card(need("architecture"), organs, class_map.name, spacing_mm, weights, digest, dsc)
+
+
+def _dsc(text: str, model: str) -> dict[str, float]:
+    """The numbers of "liver=0.96,spleen=0.9"."""
+    found = {}
+    for entry in filter(None, text.split(",")):
+        organ, _, value = entry.partition("=")
+        try:
+            found[organ.strip()] = float(value)
+        except ValueError:
+            found[organ.strip()] = math.nan
+        if not 0 <= found[organ.strip()] <= 1:
+            raise _invalid(model, "dsc", "must be numbers from 0 to 1 by organ")
+    return found
 
 
 def _spacing(text: str, model: str) -> float:

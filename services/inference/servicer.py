@@ -14,6 +14,7 @@ from services.core.rpc.interceptor import Context
 from services.core.rpc.paging import Page
 from services.inference.model import Model
 from services.inference.prediction import Predictor
+from services.inference.promotion import Promoter
 from services.inference.triton import Triton
 
 MODEL = "models/*/versions/*"
@@ -22,8 +23,8 @@ MODEL = "models/*/versions/*"
 class InferenceServicer(InferenceServiceServicer):
     """Models as Triton has them, and predictions, at most `concurrent` of them at once."""
 
-    def __init__(self, triton: Triton, predictor: Predictor, concurrent: int) -> None:
-        self._triton, self._predictor = triton, predictor
+    def __init__(self, triton: Triton, predictor: Predictor, promoter: Promoter, concurrent: int) -> None:
+        self._triton, self._predictor, self._promoter = triton, predictor, promoter
         self._slots = asyncio.Semaphore(concurrent)
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
@@ -36,8 +37,19 @@ class InferenceServicer(InferenceServiceServicer):
 
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:
         """One model."""
-        model, version = parse(request.name, MODEL, "name")
+        model, version = _parsed(request.name)
         return pb.GetModelResponse(model=_message(await asyncio.to_thread(self._triton.model, model, version)))
+
+    async def PromoteModel(self, request: pb.PromoteModelRequest, context: Context) -> pb.PromoteModelResponse:
+        """The version as it is served now."""
+        model, version = parse(request.name, MODEL, "name")
+        promoted = await asyncio.to_thread(self._promoter.promote, model, version)
+        return pb.PromoteModelResponse(model=_message(promoted))
+
+    async def RollbackModel(self, request: pb.RollbackModelRequest, context: Context) -> pb.RollbackModelResponse:
+        """The version that is newest now."""
+        newest = await asyncio.to_thread(self._promoter.rollback, *_parsed(request.name))
+        return pb.RollbackModelResponse(model=_message(newest))
 
     async def Predict(self, request: pb.PredictRequest, context: Context) -> AsyncIterator[pb.PredictResponse]:
         """Progress, then the prediction."""
@@ -64,6 +76,14 @@ class InferenceServicer(InferenceServiceServicer):
             yield message
 
 
+def _parsed(name: str) -> tuple[str, str]:
+    """Model and version, "" if the name has none."""
+    if name.count("/") == 1:
+        return parse(name, "models/*", "name")[0], ""
+    model, version = parse(name, MODEL, "name")
+    return model, version
+
+
 def _progress(message: Progress) -> pb.PredictResponse:
     return pb.PredictResponse(progress=message)
 
@@ -73,11 +93,17 @@ def _result(message: Prediction) -> pb.PredictResponse:
 
 
 def _message(model: Model) -> pb.Model:
-    message = pb.Model(name=model.name, ready=model.fault is None, not_ready_reason=str(model.fault or ""))
+    message = pb.Model(
+        name=model.name,
+        ready=model.fault is None,
+        not_ready_reason=str(model.fault or ""),
+        superseded=model.superseded,
+    )
     if model.card:
         message.architecture = model.card.architecture
         message.organs.extend(model.card.organs)
         message.class_map = model.card.class_map
         message.grid.CopyFrom(GridSpec(spacing_mm=model.card.spacing_mm))
         message.weights_sha256 = model.card.weights_sha256
+        message.dsc.update(model.card.dsc)
     return message

@@ -1,5 +1,6 @@
 """Settings of the inference service, from environment variables that begin with ATLAS_INFERENCE_."""
 
+from pathlib import Path
 from typing import Self
 
 from pydantic import Field, model_validator
@@ -25,6 +26,9 @@ class Settings(ServiceSettings):
     triton_tls: bool = False
     """Whether Triton is spoken to over TLS, with this service's certificate: a Triton that demands one answers nobody
     else. Needs `tls_ca`."""
+    model_repository: Path | None = None
+    """The folder that Triton serves its models from, where this service sees it too: versions are promoted and rolled
+    back there. Without it they are not."""
     model_seconds: float = Field(1800.0, gt=0)
     """How long one model may work on one volume: seconds on a GPU, minutes on a CPU."""
     concurrent_predictions: int = Field(4, ge=1, le=64)

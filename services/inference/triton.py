@@ -14,7 +14,7 @@ from tritonclient.utils import InferenceServerException
 from services.core.errors import AtlasError, Reason
 from services.core.geometry import Geometry
 from services.core.rpc.credentials import Credentials, Renewed
-from services.inference.model import Card, Model, card
+from services.inference.model import Card, Model, card, of_version
 from services.inference.servers import servers
 
 ASK_SECONDS = 10.0
@@ -63,23 +63,29 @@ class Triton:
 
     def models(self) -> list[Model]:
         """All models of the repository of which Triton has a version, by name; those that do not answer say why."""
-        index = [entry for entry in self._index() if entry.version]
-        return sorted((self._describe(entry) for entry in index), key=lambda model: model.name)
+        index = self._index()
+        return sorted((self._describe(entry, index) for entry in index if entry.version), key=lambda model: model.name)
 
     def model(self, name: str, version: str) -> Model:
-        """One model. Raises MODEL_NOT_FOUND if it is not in the repository, and MODEL_NOT_READY if it never loaded."""
-        entries = [entry for entry in self._index() if entry.name == name]
+        """One model, with version "" the newest that is ready.
+
+        Raises MODEL_NOT_FOUND if it is not in the repository, and MODEL_NOT_READY if it never loaded.
+        """
+        index = self._index()
+        entries = [entry for entry in index if entry.name == name]
+        wanted = version or _newest(index, name)
         for entry in entries:
-            if entry.version == version:
-                return self._describe(entry)
-        if any(not entry.version for entry in entries):
+            if entry.version and entry.version == wanted:
+                return self._describe(entry, index)
+        if any(not entry.version or not version for entry in entries):
             raise _not_ready(f"Triton has not loaded the model {name}.")
         raise _not_found(name, version)
 
     def card(self, name: str, version: str) -> Card:
         """What a model that is ready says about itself. Raises MODEL_CARD_INVALID or MODEL_NOT_FOUND."""
         config = _asking(lambda: self._client.get_model_config(name, version, client_timeout=ASK_SECONDS)).config
-        return card({key: value.string_value for key, value in config.parameters.items()}, name)
+        parameters = {key: value.string_value for key, value in config.parameters.items()}
+        return card(of_version(parameters, version), name)
 
     def infer(self, model: Model, ct: npt.NDArray[np.int16], geometry: Geometry, *, seconds: float) -> bytes:
         """The model's answer to a CT (HU, (z, y, x) on `geometry`): bytes that should be an array file, unchecked.
@@ -127,17 +133,24 @@ class Triton:
     def _index(self) -> list[Any]:
         return list(_asking(lambda: self._client.get_model_repository_index(client_timeout=ASK_SECONDS)).models)
 
-    def _describe(self, entry: Any) -> Model:
+    def _describe(self, entry: Any, index: list[Any]) -> Model:
         if entry.state != "READY":
             state = f"{entry.state or 'UNAVAILABLE'}, {entry.reason or 'not loaded'}"
             fault = _not_ready(f"Triton says of {entry.name} version {entry.version}: {state[:500]}.")
             return Model(entry.name, entry.version, fault=fault)
         try:
-            return Model(entry.name, entry.version, self.card(entry.name, entry.version))
+            superseded = entry.version != _newest(index, entry.name)
+            return Model(entry.name, entry.version, self.card(entry.name, entry.version), superseded=superseded)
         except AtlasError as error:
             if error.reason not in (Reason.MODEL_CARD_INVALID, Reason.MODEL_NOT_FOUND, Reason.MODEL_NOT_READY):
                 raise
             return Model(entry.name, entry.version, fault=error)
+
+
+def _newest(index: list[Any], name: str) -> str:
+    """The newest version of a model that is ready, "" if none is."""
+    ready = [entry.version for entry in index if entry.name == name and entry.version and entry.state == "READY"]
+    return max(ready, key=int, default="")
 
 
 def _asking(call: Callable[[], Result]) -> Result:
@@ -191,7 +204,7 @@ def _not_ready(message: str) -> AtlasError:
 def _not_found(name: str, version: str) -> AtlasError:
     return AtlasError(
         Reason.MODEL_NOT_FOUND,
-        f"Triton has no version {version} of a model {name}.",
+        f"Triton has no {f'version {version} of a ' if version else ''}model {name}.",
         field="model",
         remedy="ListModels tells which there are.",
     )

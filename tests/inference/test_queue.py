@@ -37,7 +37,7 @@ def test_a_call_keeps_its_place_while_it_says_that_it_waits(monkeypatch: pytest.
 
     async def run() -> None:
         unused: Any = None
-        servicer = InferenceServicer(unused, held, 1)  # type: ignore[arg-type]
+        servicer = InferenceServicer(unused, held, unused, 1)  # type: ignore[arg-type]
 
         async def call(number: int) -> None:
             async for _ in servicer.Predict(request(number), unused):
@@ -62,7 +62,7 @@ def test_who_leaves_the_queue_takes_no_slot_along(monkeypatch: pytest.MonkeyPatc
 
     async def run() -> None:
         unused: Any = None
-        servicer = InferenceServicer(unused, held, 1)  # type: ignore[arg-type]
+        servicer = InferenceServicer(unused, held, unused, 1)  # type: ignore[arg-type]
         first = asyncio.ensure_future(anext(servicer.Predict(request(0), unused)))
         await asyncio.sleep(0.05)
         streams = [servicer.Predict(request(number), unused) for number in (1, 2)]

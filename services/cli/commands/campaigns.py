@@ -229,7 +229,7 @@ def _set_budget(request: sched.CreateCampaignRequest, cases: int | None, minutes
 
 
 def _model_name(given: str) -> str:
-    return given if given.startswith("models/") else f"models/{given}/versions/1"
+    return given if given.startswith("models/") else f"models/{given}"
 
 
 def _tell(campaign: sched.Campaign, json: bool) -> None:

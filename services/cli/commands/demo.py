@@ -161,7 +161,9 @@ def _run_campaign(connection: Connection, volumes: list[pb.Volume], steps: _Step
     """Run a campaign to its rest. Its name follows from volumes and models: the same again is the same campaign."""
     steps.begin("Predict, score, merge and rank")
     inference = InferenceServiceStub(connect(connection.address("inference")))
-    models = [model for model in inference.ListModels(inf.ListModelsRequest()).models if model.ready]
+    models = [
+        model for model in inference.ListModels(inf.ListModelsRequest()).models if model.ready and not model.superseded
+    ]
     parts = [f"{v.name} {v.voxel_digest}" for v in volumes] + [f"{m.name} {m.weights_sha256}" for m in models]
     request = sched.CreateCampaignRequest(
         campaign_id=f"demo-{content_id(*parts)[:8]}",

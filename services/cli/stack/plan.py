@@ -45,7 +45,12 @@ def plan(state: StateFolder, models: Path) -> list[list[Child]]:
             "objects": f"file:{_folder(state, 'storage') / 'objects'}",
             **memory,
         },
-        "inference": {"storage": address["storage"], "triton": triton.address, **memory},
+        "inference": {
+            "storage": address["storage"],
+            "triton": triton.address,
+            "model_repository": str(models.resolve()),
+            **memory,
+        },
         "uncertainty": {"storage": address["storage"], **memory},
         "merging": {"storage": address["storage"], **memory},
         "scheduler": {

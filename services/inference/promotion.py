@@ -1,0 +1,130 @@
+"""Which versions of a model are served: promotion and rollback, in Triton's repository and in the running Triton.
+
+Both write the version policy into the model's config.pbtxt, so that a restart serves the same, and then have Triton
+load the model again. It loads beside what it serves, and goes over once the new one is ready: no call fails meanwhile.
+"""
+
+import json
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from services.core import modelversions
+from services.core.access import identity
+from services.core.errors import AtlasError, Reason
+from services.inference.model import Model
+from services.inference.triton import Triton
+
+COMPARISON = "comparison.json"
+log = structlog.get_logger()
+
+
+class Promoter:
+    """Promotes and rolls back models of the repository that one Triton serves; None if it is not known here."""
+
+    def __init__(self, triton: Triton, repository: Path | None) -> None:
+        self._triton, self._repository = triton, repository
+        self._turn = threading.Lock()
+
+    def promote(self, model: str, version: str) -> Model:
+        """Serve a newer version beside the one that was newest.
+
+        Raises MODEL_VERSION_REFUSED if its comparison says so, or is not with the one that is newest; MODEL_NOT_FOUND;
+        and MODEL_CARD_INVALID if Triton cannot load it. Whatever is raised, what was served still is.
+        """
+        with self._turn:
+            folder, number = self._version(model, version)
+            newest = modelversions.served_in(folder)[-1]
+            if number < newest:
+                raise _refused(model, number, f"Version {newest} is newer.", "Go back to it with a rollback.")
+            if number > newest:
+                _require_better(model, number, newest, folder)
+                self._serve(model, folder, [newest, number])
+                log.info("model promoted", model=model, version=number, beside=newest, actor=identity.actor())
+        return self._triton.model(model, str(number))
+
+    def rollback(self, model: str, version: str) -> Model:
+        """Go back to an earlier version, or, with version "", to the one that is served beside the newest.
+
+        Raises MODEL_VERSION_REFUSED if there is none, MODEL_NOT_FOUND, and MODEL_CARD_INVALID if it cannot be loaded.
+        """
+        with self._turn:
+            folder = self._folder(model)
+            *earlier, newest = modelversions.served_in(folder)
+            if not version and not earlier:
+                raise _refused(model, newest, "No other version is served.", "Name the version to go back to.")
+            number = self._version(model, version)[1] if version else earlier[-1]
+            if number > newest:
+                raise _refused(model, number, f"It is newer than version {newest}.", "Promote it instead.")
+            if number < newest:
+                self._serve(model, folder, [number])
+                log.info("model rolled back", model=model, version=number, left=newest, actor=identity.actor())
+        return self._triton.model(model, str(number))
+
+    def _folder(self, model: str) -> Path:
+        if self._repository is None:
+            raise AtlasError(
+                Reason.MODEL_VERSION_REFUSED,
+                "This service does not know Triton's model repository.",
+                field="name",
+                remedy="Where Triton fetches its models from storage, store the folder with `atlas store-model` and "
+                "name its digest in the chart's values. Elsewhere set ATLAS_INFERENCE_MODEL_REPOSITORY.",
+            )
+        folder = self._repository / model
+        if not (folder / modelversions.CONFIG_FILE).is_file():
+            raise _not_found(model, "There is no such model in Triton's repository.")
+        return folder
+
+    def _version(self, model: str, version: str) -> tuple[Path, int]:
+        folder = self._folder(model)
+        there = modelversions.numbers(folder)
+        if not version.isdecimal() or int(version) not in there:
+            versions = ", ".join(map(str, there))
+            raise _not_found(model, f"There is no version {version} of {model}; there are {versions}.")
+        return folder, int(version)
+
+    def _serve(self, model: str, folder: Path, versions: Sequence[int]) -> None:
+        config = (folder / modelversions.CONFIG_FILE).read_text()
+        modelversions.write_config(folder, modelversions.with_served(config, versions))
+        try:
+            self._triton.load(model)
+        except AtlasError as error:
+            # Triton goes on with what it had; of several, those that took the new one go back to it.
+            modelversions.write_config(folder, config)
+            with suppress(AtlasError):
+                self._triton.load(model)
+            if error.reason is not Reason.MODEL_ANSWER_INVALID:
+                raise
+            message = f"Triton cannot load it, and serves what it served: {error.message}"
+            raise AtlasError(
+                Reason.MODEL_CARD_INVALID, message, field=f"models/{model}", remedy="Read Triton's log."
+            ) from error
+
+
+def _require_better(model: str, number: int, newest: int, folder: Path) -> None:
+    """Raise MODEL_VERSION_REFUSED unless the version's comparison with the newest one lets it be served."""
+    try:
+        comparison: dict[str, Any] = json.loads((folder / str(number) / COMPARISON).read_text())
+        promoted, served, reasons = comparison["promoted"], comparison["served"], comparison["reasons"]
+    except (OSError, ValueError, KeyError, TypeError):
+        remedy = "Train or tune it with this product's commands, which compare it."
+        raise _refused(model, number, "It was never compared with the version that is served.", remedy) from None
+    if served != newest:
+        why = f"It was compared with version {served}, and version {newest} is served."
+        raise _refused(model, number, why, "Tune again, from the version that is served.")
+    if promoted is not True:
+        raise _refused(model, number, " ".join(map(str, reasons)), "Tune with more cases; the version is kept.")
+
+
+def _refused(model: str, number: int, why: str, remedy: str) -> AtlasError:
+    name = f"models/{model}/versions/{number}"
+    return AtlasError(Reason.MODEL_VERSION_REFUSED, why, field=name, remedy=remedy)
+
+
+def _not_found(model: str, message: str) -> AtlasError:
+    remedy = "ListModels tells which there are."
+    return AtlasError(Reason.MODEL_NOT_FOUND, message, field=f"models/{model}", remedy=remedy)

@@ -1,0 +1,194 @@
+"""Versions go in and out of a running Triton under a stream of calls, and none of the calls fails."""
+
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from services.cli.stack.triton import TritonServer
+from services.core import modelversions
+from services.core.errors import AtlasError, Reason
+from services.core.geometry import Geometry
+from services.inference.model import Model, of_version
+from services.inference.promotion import Promoter
+from services.inference.triton import Triton
+from tests.components import triton as component
+from tests.components.processes import wait_until
+from tests.components.require import require
+
+GRID = Geometry((20, 18, 16), (1.5, 0, 0, -10, 0, 1.5, 0, 20, 0, 0, 1.5, 30))
+CT = np.zeros(GRID.array_shape, np.int16)
+FIRST = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
+    """A Triton of this module's own, with version 1 of the model `threshold`."""
+    require(component.is_installed(), "Triton is not installed")
+    with component.triton(tmp_path_factory.mktemp("promotion")) as server:
+        yield server
+
+
+@pytest.fixture
+def model(server: TritonServer) -> Path:
+    """The model's folder with version 1 served, whatever the last test did."""
+    folder = server.log.parent / "models" / "threshold"
+    original = component.MODELS / "threshold"
+    for number in modelversions.numbers(folder)[1:]:
+        shutil.rmtree(folder / str(number))
+    config = (original / modelversions.CONFIG_FILE).read_text()
+    modelversions.write_config(folder, modelversions.with_served(config, [1]))
+    triton = Triton(server.address)
+    triton.load("threshold")
+    wait_until(lambda: [m.version for m in triton.models() if m.card] == ["1"], "version 1 alone", 120)
+    return folder
+
+
+@pytest.fixture
+def promoter(server: TritonServer, model: Path) -> Promoter:
+    return Promoter(Triton(server.address), model.parent)
+
+
+def add_version(folder: Path, number: int, *, served: int = 1, promoted: bool = True) -> str:
+    """Another version, as training leaves it: with weights of its own, and compared with `served`. Their digest."""
+    shutil.copytree(folder / "1", folder / str(number), ignore=shutil.ignore_patterns("__pycache__"))
+    comparison = {
+        "served": served,
+        "promoted": promoted,
+        "reasons": [] if promoted else ["liver regresses by 0.1 DSC."],
+    }
+    (folder / str(number) / "comparison.json").write_text(json.dumps(comparison))
+    digest = f"{number:064x}"
+    config = (folder / modelversions.CONFIG_FILE).read_text()
+    line = f'parameters {{ key: "{number}/weights_sha256" value {{ string_value: "{digest}" }} }}\n'
+    modelversions.write_config(folder, config + line)
+    return digest
+
+
+@contextmanager
+def calls(address: str, *versions: str) -> Iterator[dict[str, int]]:
+    """Calls one after the other to each version ("" for the newest) until the end; none may fail."""
+    done, failures, stop = dict.fromkeys(versions, 0), [], threading.Event()
+
+    def call(version: str) -> None:
+        triton = Triton(address)
+        while not stop.is_set():
+            try:
+                assert triton.infer(Model("threshold", version), CT, GRID, seconds=120)
+                done[version] += 1
+            except AtlasError as error:
+                failures.append((version, str(error)))
+                return
+
+    threads = [threading.Thread(target=call, args=(version,)) for version in versions]
+    for thread in threads:
+        thread.start()
+    try:
+        yield done
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(120)
+    assert failures == []
+
+
+def more(done: dict[str, int]) -> None:
+    """Wait until every version has answered some more."""
+    before = dict(done)
+    wait_until(lambda: all(done[version] > before[version] + 3 for version in done), "more answers", 120)
+
+
+def test_promotion_and_rollback_disturb_no_call(server: TritonServer, model: Path, promoter: Promoter) -> None:
+    """Neither of those that name the version, nor of those that name none; and the card is each version's own."""
+    triton = Triton(server.address)
+    second = add_version(model, 2)
+    with calls(server.address, "1", "") as done:
+        more(done)
+        promoted = promoter.promote("threshold", "2")
+        more(done)
+        assert promoted.require_card().weights_sha256 == second
+        assert triton.model("threshold", "1").require_card().weights_sha256 == FIRST
+        assert triton.model("threshold", "").version == "2"
+        assert [(m.version, m.superseded) for m in triton.models()] == [("1", True), ("2", False)]
+        assert promoter.promote("threshold", "2") == promoted, "again, it changes nothing"
+        back = promoter.rollback("threshold", "")
+        more(done)
+        assert (back.version, back.superseded) == ("1", False)
+        wait_until(lambda: triton.model("threshold", "2").card is None, "version 2 to go", 120)
+        more(done)
+    with pytest.raises(AtlasError, match="version 2") as caught:
+        triton.model("threshold", "2").require_card()
+    assert caught.value.reason is Reason.MODEL_NOT_READY
+
+
+def test_the_third_version_ends_the_first(server: TritonServer, model: Path, promoter: Promoter) -> None:
+    """Two are served, so that campaigns in hand can end; the digest of what is served does not change by a newcomer."""
+    triton = Triton(server.address)
+    add_version(model, 2)
+    promoter.promote("threshold", "2")
+    before = triton.model("threshold", "2").require_card()
+    add_version(model, 3, served=2)
+    with calls(server.address, "2") as done:
+        promoter.promote("threshold", "3")
+        more(done)
+    assert modelversions.served_in(model) == (2, 3)
+    assert triton.model("threshold", "2").require_card() == before
+    assert promoter.rollback("threshold", "1").version == "1"
+    assert modelversions.served_in(model) == (1,)
+
+
+def test_a_version_that_cannot_be_loaded_harms_nothing(server: TritonServer, model: Path, promoter: Promoter) -> None:
+    """The one that is served goes on, and the configuration is as it was."""
+    add_version(model, 2)
+    (model / "2" / "model.py").write_text("raise RuntimeError('no such weights')\n")
+    before = (model / modelversions.CONFIG_FILE).read_text()
+    with calls(server.address, "1", "") as done:
+        with pytest.raises(AtlasError, match="serves what it served") as caught:
+            promoter.promote("threshold", "2")
+        assert caught.value.reason is Reason.MODEL_CARD_INVALID
+        more(done)
+    assert (model / modelversions.CONFIG_FILE).read_text() == before
+
+
+def test_what_may_not_be_promoted(model: Path, promoter: Promoter) -> None:
+    """Each with its reason; nothing is loaded."""
+    add_version(model, 2, promoted=False)
+    add_version(model, 3, served=2)
+    add_version(model, 4)
+    (model / "4" / "comparison.json").write_text("{")
+    before = (model / modelversions.CONFIG_FILE).read_text()
+    for version, reason, says in (
+        ("2", Reason.MODEL_VERSION_REFUSED, "liver regresses by 0.1 DSC"),
+        ("3", Reason.MODEL_VERSION_REFUSED, "compared with version 2, and version 1 is served"),
+        ("4", Reason.MODEL_VERSION_REFUSED, "never compared"),
+        ("5", Reason.MODEL_NOT_FOUND, "no version 5 of threshold; there are 1, 2, 3, 4"),
+        ("x", Reason.MODEL_NOT_FOUND, "no version x"),
+    ):
+        with pytest.raises(AtlasError, match=says) as caught:
+            promoter.promote("threshold", version)
+        assert caught.value.reason is reason
+    with pytest.raises(AtlasError, match="No other version is served"):
+        promoter.rollback("threshold", "")
+    with pytest.raises(AtlasError, match="newer than version 1"):
+        promoter.rollback("threshold", "2")
+    with pytest.raises(AtlasError, match="no such model"):
+        promoter.promote("resnet", "1")
+    assert (model / modelversions.CONFIG_FILE).read_text() == before
+
+
+def test_without_a_repository_nothing_is_promoted(server: TritonServer) -> None:
+    with pytest.raises(AtlasError, match="ATLAS_INFERENCE_MODEL_REPOSITORY") as caught:
+        Promoter(Triton(server.address), None).promote("threshold", "2")
+    assert caught.value.reason is Reason.MODEL_VERSION_REFUSED
+
+
+def test_a_version_has_its_own_parameters() -> None:
+    """Over the common ones, and never another version's."""
+    parameters = {"organs": "liver", "weights_sha256": "a", "2/weights_sha256": "b", "12/weights_sha256": "c"}
+    assert of_version(parameters, "1") == {"organs": "liver", "weights_sha256": "a"}
+    assert of_version(parameters, "2") == {"organs": "liver", "weights_sha256": "b"}
