@@ -7,7 +7,7 @@ goes on where it was cut off, and strategies that chose alike share what comes o
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,8 @@ class State:
     """By reviewed volume what there was to look at: organs, regions, mm^3."""
     looked: Mapping[str, Any]
     """By volume that nobody has reviewed what attention says of it."""
+    dsc: Mapping[str, Mapping[str, float]]
+    """By volume and organ, of the ensemble's labels."""
 
     def candidates(self, cost: CostModel) -> list[Candidate]:
         """The volumes to choose from, as the scheduler sees them."""
@@ -119,6 +121,8 @@ class Campaign:
         for network, card in zip(networks, self._cards, strict=True):
             _save(network, self._weights(history, card))
         promoted = sum(new is not old for new, old in zip(networks, served, strict=True))
+        if not promoted:
+            return _reviewed(parent, repaired, works)
         return self._measured(networks, promoted, repaired, works, further=len(history) < self._size.rounds)
 
     def _tuned(self, network: nn.Module, card: Card, repaired: Mapping[str, Sequence[str]]) -> nn.Module:
@@ -126,11 +130,10 @@ class Campaign:
         organs = {organ for some in repaired.values() for organ in some}
         if not organs:
             return network
-        training = card.model_copy(update={"window": self._size.crop})
         cases = [self._pool[volume].case(card, some) for volume, some in sorted(repaired.items()) if some]
         tuned = tune(
             network,
-            training,
+            card,
             cases,
             organs=organs,
             steps=self._size.tune_steps,
@@ -162,10 +165,11 @@ class Campaign:
             labels_dsc=ensembles.mean(dsc, repaired),
             networks_dsc=float(np.nanmean(tests)),
             promoted=promoted,
-            minutes=sum(review_minutes(Work(*work)) for work in works.values()),
+            minutes=_minutes(works),
             repaired=repaired,
             works=works,
             looked=looked,
+            dsc=dsc,
         )
 
     def _networks(self, history: History) -> list[nn.Module]:
@@ -219,9 +223,27 @@ def start(folder: Path, size: Size, card: Card) -> None:
     if path.exists():
         return
     torch.manual_seed(0)
-    training = card.model_copy(update={"window": size.crop})
     cases = [home_case(folder, size, number) for number in range(size.home)]
-    _save(tune(build_network(card), training, cases, organs=ORGANS, steps=size.start_steps, whole=True), path)
+    _save(tune(build_network(card), card, cases, organs=ORGANS, steps=size.start_steps, rate=3e-3, whole=True), path)
+
+
+def _reviewed(
+    before: State, repaired: Mapping[str, Sequence[str]], works: Mapping[str, tuple[int, int, float]]
+) -> State:
+    """The state after a round that changed no network: every prediction is as it was."""
+    return replace(
+        before,
+        labels_dsc=ensembles.mean(before.dsc, repaired),
+        promoted=0,
+        minutes=_minutes(works),
+        repaired=repaired,
+        works=works,
+        looked={volume: seen for volume, seen in before.looked.items() if volume not in repaired},
+    )
+
+
+def _minutes(works: Mapping[str, tuple[int, int, float]]) -> float:
+    return sum(review_minutes(Work(*work)) for work in works.values())
 
 
 def _work(seen: Looked) -> tuple[int, int, float]:

@@ -27,7 +27,7 @@ class Size:
 
     home: int = 40
     pool: Mapping[str, int] = field(
-        default_factory=lambda: {"portal": 4, "native": 3, "arterial": 3, "stout": 3, "surgery": 3}
+        default_factory=lambda: {"portal": 4, "native": 2, "arterial": 2, "stout": 2, "surgery": 2}
     )
     gate: Mapping[str, int] = field(
         default_factory=lambda: {"portal": 2, "native": 2, "arterial": 2, "stout": 2, "surgery": 2}
@@ -35,13 +35,13 @@ class Size:
     test: Mapping[str, int] = field(
         default_factory=lambda: {"portal": 2, "native": 2, "arterial": 2, "stout": 2, "surgery": 2}
     )
-    per_round: int = 2
+    per_round: int = 1
     rounds: int = 3
-    start_steps: int = 1500
+    start_steps: int = 900
     tune_steps: int = 60
     grid_mm: float = 2.5
-    window: Triple = (48, 64, 80)
-    crop: Triple = (32, 48, 64)
+    factor: int = 3
+    window: Triple = (32, 48, 48)
 
     @property
     def volumes(self) -> int:
@@ -54,7 +54,7 @@ class Size:
         return hashlib.sha256(repr((asdict(self), _UNETS)).encode()).hexdigest()[:12]
 
     def cards(self) -> list[Card]:
-        """The networks' cards, with the window of inference."""
+        """The networks' cards, which see a whole abdomen at once, at a coarse spacing."""
         return [
             Card(
                 name=name,
@@ -65,7 +65,7 @@ class Size:
                 class_map="abdomenatlas-1.0",
                 organs=ORGANS,
                 grid_spacing_mm=self.grid_mm,
-                working_factor=2,
+                working_factor=self.factor,
                 hu_window=(-175, 250),
                 window=self.window,
                 overlap=0.25,
@@ -86,8 +86,6 @@ SIZES = {
         rounds=1,
         start_steps=60,
         tune_steps=2,
-        grid_mm=5.0,
-        window=(32, 32, 48),
-        crop=(16, 16, 32),
+        window=(16, 32, 32),
     ),
 }

@@ -65,7 +65,7 @@ def test_the_interval_is_students() -> None:
 
 def state(labels: float, reviewed: int = 0) -> State:
     repaired = {f"v{number}": ["liver"] for number in range(reviewed)}
-    return State(labels, labels / 2, 1, 0.0, repaired, {}, {})
+    return State(labels, labels / 2, 1, 0.0, repaired, {}, {}, {})
 
 
 def test_a_gain_is_paired_by_campaign() -> None:

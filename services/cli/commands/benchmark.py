@@ -43,6 +43,13 @@ def run(
     steps: Annotated[
         int | None, typer.Option(help="Steps of each training, in fifties, instead of a time: these can be repeated.")
     ] = None,
+    working_factor: Annotated[
+        int | None,
+        typer.Option(help="Train at so many times the grid's spacing instead of the card's: coarse is quick.", max=4),
+    ] = None,
+    window: Annotated[
+        tuple[int, int, int] | None, typer.Option(help="Window in working voxels instead of the card's, slices first.")
+    ] = None,
     cases: Annotated[int, typer.Option(help="Training cases of a synthetic dataset.", min=1, max=5000)] = 60,
     hold_out: Annotated[
         int, typer.Option(help="Cases of B that are tested; as many of a synthetic C.", min=2, max=5000)
@@ -71,6 +78,8 @@ def run(
         "a": _dataset(a, "A", class_map, cases),
         "b": _dataset(b, "B", class_map, cases + hold_out),
         "outside": [_dataset(one, "C", class_map, hold_out) for one in outside or []],
+        "working_factor": working_factor,
+        "window": window,
         "hold_out": hold_out,
         "steps": steps,
         "minutes": None if steps else minutes,

@@ -4,9 +4,10 @@ import hashlib
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from services.core.errors import AtlasError, Reason
+from services.serving.card import Card, Triple
 
 Side = Literal["a", "b"]
 SIDES: tuple[Side, Side] = ("a", "b")
@@ -40,8 +41,9 @@ class Dataset(_Strict):
 class Plan(_Strict):
     """Networks (folders with a card), the datasets `a` and `b` to train on, and `outside` ones that are only tested.
 
-    `hold_out` cases of `b` are drawn by lot and only tested. Every training takes so many `steps`, which can be
-    repeated, or so many `minutes`. `cache_gib` bounds what is kept on disk of the training cases.
+    `working_factor` and `window` replace those of the cards: coarser networks learn in minutes what fine ones learn in
+    days, less well. `hold_out` cases of `b` are drawn by lot and only tested. Every training takes so many `steps`,
+    which can be repeated, or so many `minutes`. `cache_gib` bounds what is kept on disk of the training cases.
     """
 
     out: Path
@@ -50,6 +52,8 @@ class Plan(_Strict):
     a: Dataset
     b: Dataset
     outside: tuple[Dataset, ...] = ()
+    working_factor: int | None = Field(default=None, ge=1, le=4)
+    window: Triple | None = None
     hold_out: int = Field(ge=2, le=10_000)
     steps: int | None = Field(default=None, ge=50, le=10_000_000, multiple_of=50)
     minutes: float | None = Field(default=None, gt=0, le=100_000)
@@ -63,6 +67,16 @@ class Plan(_Strict):
         if (self.steps is None) == (self.minutes is None):
             raise ValueError("either steps or minutes")
         return self
+
+    def sized(self, card: Card) -> Card:
+        """The card as it is trained here. Raises FIELD_INVALID for a window that no card may have."""
+        asked = {"working_factor": self.working_factor, "window": self.window}
+        changed = {name: value for name, value in asked.items() if value is not None}
+        try:
+            return Card.model_validate({**card.model_dump(), **changed})
+        except ValidationError as error:
+            message = error.errors()[0]["msg"]
+            raise AtlasError(Reason.FIELD_INVALID, f"{message}.", field="--window") from error
 
     @property
     def budget(self) -> str:

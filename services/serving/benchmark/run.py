@@ -34,7 +34,7 @@ def benchmark(plan: Plan, report: Report) -> Path:
 
     Raises MODEL_CARD_INVALID, RESOURCE_CONFLICT, TRAINING_DATA, TRAINING_FAILED, or what reading files raises.
     """
-    cards = [load_card(folder) for folder in plan.networks]
+    cards = [plan.sized(load_card(folder)) for folder in plan.networks]
     for dataset in (plan.a, plan.b, *plan.outside):
         require_known(dataset)
     require_same(plan)

@@ -155,6 +155,15 @@ def test_an_unknown_hospital_is_refused_before_anything_is_drawn(plan: Plan, tmp
     assert list(tmp_path.iterdir()) == []
 
 
+def test_coarser_networks_can_be_asked_for(plan: Plan) -> None:
+    """The cards' other entries stay; a window that the networks cannot halve is refused."""
+    card = load_card(plan.networks[0])
+    coarse = plan.model_copy(update={"working_factor": 2, "window": (16, 32, 32)}).sized(card)
+    assert coarse == card.model_copy(update={"working_factor": 2, "window": (16, 32, 32)})
+    with pytest.raises(AtlasError, match="multiple of 16"):
+        plan.model_copy(update={"window": (16, 20, 32)}).sized(card)
+
+
 def test_a_hold_out_that_leaves_nothing_is_refused(plan: Plan) -> None:
     with pytest.raises(AtlasError) as refused:
         held_out("ours", plan.b.cases, 4, seed=0)
