@@ -87,7 +87,7 @@ def test_keep_alters_nothing_and_clear_leaves_no_voxel_to_two_origins(layers: La
         expected = whole(layer.mask)
         for other, above in layers.items():
             if above.origin < layer.origin and not may_share(organ, other):
-                expected &= 1 - whole(above.mask)
+                expected &= whole(above.mask) ^ np.uint8(1)
         np.testing.assert_array_equal(whole(cleared[organ].mask), expected)
 
 
@@ -126,7 +126,7 @@ def test_a_far_label_is_found_beyond_the_first_look() -> None:
     grid = Geometry((100, 1, 1), (1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0))
     line, end = np.ones((1, 1, 100), np.uint8), np.zeros((1, 1, 100), np.uint8)
     line[..., 0], end[..., 99] = 0, 1
-    truth = 1 - line
+    truth = line ^ np.uint8(1)
     layers = {"spleen": Layer(Origin.SOURCE, packed(truth), packed(line - end)), "liver": Layer(Origin.AI, packed(end))}
     found = POLICIES[Overwrite.REASSIGN](layers, grid)["liver"]
     np.testing.assert_array_equal(whole(found.mask, line.shape), line)
