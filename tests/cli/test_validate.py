@@ -164,6 +164,17 @@ def test_ids_without_a_mask_are_named(release: Path) -> None:
     assert "5 (" in fault.message
 
 
+def test_a_map_of_sources_that_does_not_fit_the_labels_is_named(release: Path) -> None:
+    """Written by other means: 5 labelled voxels have no source."""
+    case = others(release) / "BDMAP_00000002"
+    shutil.copyfile(case / "combined_labels.nii.gz", case / "sources.nii.gz")
+    assert not [fault for fault in found(release) if fault.grave]
+    rewrite(case / "sources.nii.gz", smaller)
+    (fault,) = [fault for fault in found(release) if fault.grave]
+    assert (fault.kind, fault.file) == ("COMBINED_DIFFERS", "BDMAP_00000002/sources.nii.gz")
+    assert fault.message.startswith("5 voxels")
+
+
 def test_a_folder_without_cases_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AtlasError, match="No folder in it"):
         found(tmp_path)

@@ -90,6 +90,10 @@ def composite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composite]:
         yield Composite(connection, release, patients)
 
 
+def voxels(path: Path) -> Any:
+    return np.asarray(nibabel.load(path).dataobj)
+
+
 def test_truth_is_bit_identical_to_the_sources(composite: Composite) -> None:
     """What a source labelled is in the release as it was; models fill in the rest and touch none of it."""
     wanted = {(dataset, id_): organs for dataset, cases in TRUTH.items() for id_, organs in cases.items()}
@@ -99,8 +103,21 @@ def test_truth_is_bit_identical_to_the_sources(composite: Composite) -> None:
         assert {organ for organ, told in organs.items() if told["origin"] == "source"} == set(wanted[key])
         assert {organ for organ, told in organs.items() if told["origin"] == "ai"} == set(ORGANS) - set(wanted[key])
         for organ in wanted[key]:
-            mask = np.asarray(nibabel.load(folder / f"segmentations/{organ}.nii.gz").dataobj).T
-            np.testing.assert_array_equal(mask, composite.patients[key].masks[organ])
+            mask = voxels(folder / f"segmentations/{organ}.nii.gz")
+            np.testing.assert_array_equal(mask.T, composite.patients[key].masks[organ])
+
+
+def test_every_voxel_tells_where_it_comes_from(composite: Composite) -> None:
+    ids = {organ: number for number, organ in classmaps.load().organs_by_id.items()}
+    for folder in composite.cases.values():
+        told = json.loads((folder / "provenance.json").read_text())
+        sources, labels = (voxels(folder / f"{name}.nii.gz") for name in ("sources", "combined_labels"))
+        assert np.array_equal(sources > 0, labels > 0)
+        counts = {int(value): int(np.count_nonzero(sources == value)) for value in np.unique(sources[sources > 0])}
+        assert counts == {int(value): of["voxels"] for value, of in told["sources"].items() if of["voxels"]}
+        for organ, made_of in told["organs"].items():
+            shown = {str(value) for value in np.unique(sources[labels == ids[organ]])}
+            assert {told["sources"][value]["origin"] for value in shown} <= {made_of["origin"]}
 
 
 def test_the_release_passes_the_validation(composite: Composite) -> None:
@@ -148,6 +165,8 @@ def catalog(storage: Storage) -> list[Any]:
             for organ in version.organs:
                 organ.ClearField("predictions")
                 organ.ClearField("models")
+            for source in version.sources:
+                source.ClearField("predictions")
         records += sorted(versions, key=lambda version: version.name)
     for record in records:
         record.ClearField("create_time")

@@ -23,7 +23,7 @@ from services.core.rpc.convert import array_ref, geometry_from_proto
 from services.core.storage import Storage, found
 
 Voxels = npt.NDArray[np.uint8]
-_COMBINED = "combined_labels"
+_MAPS = ("combined_labels", "sources")
 _SECONDS = 600
 
 
@@ -31,8 +31,9 @@ def import_released(storage: Storage, case: ReleasedCase, watch: Watch) -> Impor
     """Take a case into storage as it was in the archive that released it; one that is there already stays as it is.
 
     Volume and label versions keep their names, and each mask its origin. What the release does not hold is left out:
-    predictions, of which only the models are named, and reviews. A case with a file that was altered, or that clashes
-    with what is in storage, is refused. Raises DEPENDENCY_UNAVAILABLE if storage is gone.
+    predictions, of which only the models are named; readers whose masks were brought together; and reviews. A case with
+    a file that was altered, or that clashes with what is in storage, is refused. Raises DEPENDENCY_UNAVAILABLE if
+    storage is gone.
     """
     at_work = case.ct
     try:
@@ -95,7 +96,11 @@ class _Labels:
         for organ in labels.organs:
             organ.label_version = names.get(organ.label_version, "")
             organ.ClearField("predictions")
-        return self._create(labels, with_map=True)
+            organ.ClearField("readers")
+        for source in labels.sources:
+            source.label_versions[:] = [names[name] for name in source.label_versions if name in names]
+            source.ClearField("predictions")
+        return self._create(labels, [name for name in _MAPS if (self._folder / f"{name}.nii.gz").is_file()])
 
     def _given(self, version: pb.LabelVersion, labels: pb.LabelVersion) -> pb.LabelVersion:
         """A source or revision version: of its masks the release holds those that went into the labels."""
@@ -109,13 +114,13 @@ class _Labels:
             kept.name = f"{self._volume.name}/labels/{content_id('released', version.name, *sorted(held))}"
         return self._create(kept)
 
-    def _create(self, version: pb.LabelVersion, *, with_map: bool = False) -> pb.LabelVersion:
+    def _create(self, version: pb.LabelVersion, maps: Sequence[str] = ()) -> pb.LabelVersion:
         rpc, name = self._storage.rpc, version.name
         if stored := found(lambda: rpc.GetLabelVersion(pb.GetLabelVersionRequest(name=name)).label_version):
             return stored
         version.masks.CopyFrom(self._array([organ.organ for organ in version.organs], self._mask))
-        if with_map:
-            version.combined.CopyFrom(self._array([_COMBINED], self._map))
+        if maps:
+            version.combined.CopyFrom(self._array(maps, self._map))
         request = pb.CreateLabelVersionRequest(
             parent=self._volume.name, label_version_id=name.rsplit("/", 1)[1], label_version=version
         )

@@ -24,7 +24,7 @@ class ReleaseCase:
     predictions: dict[str, pb.Prediction]
     """Predictions that went into the labels, by name."""
     given: dict[str, pb.LabelVersion]
-    """Source and revision versions that went into the labels, by name."""
+    """Source and revision versions that went into the labels, by name; those of several readers among them."""
     reviews: tuple[sched.Review, ...]
     """Reviews of the volume in this campaign that are done, oldest first."""
 
@@ -97,7 +97,7 @@ def _case(connection: Connection, number: int, item: sched.CampaignItem, reviews
     volume = rpc.GetVolume(pb.GetVolumeRequest(name=item.volume)).volume
     labels = rpc.GetLabelVersion(pb.GetLabelVersionRequest(name=item.label_version)).label_version
     predictions = {name: None for organ in labels.organs for name in organ.predictions}
-    versions = {organ.label_version: None for organ in labels.organs if organ.label_version}
+    versions = {name: None for organ in labels.organs for name in (organ.label_version, *organ.readers) if name}
     return ReleaseCase(
         number,
         volume,

@@ -44,6 +44,7 @@ def case_provenance(case: ReleaseCase, contents: Contents) -> dict[str, Any]:
         "label_version": labels.name,
         "policy": labels.author,
         "organs": {organ.organ: _organ(organ, case) for organ in labels.organs},
+        "sources": {str(source.value): _source(source, case) for source in labels.sources},
         "unknown_organs": [organ for organ in contents.class_map.organs if organ not in known],
         "models": models([case]),
         "reviews": [
@@ -55,7 +56,7 @@ def case_provenance(case: ReleaseCase, contents: Contents) -> dict[str, Any]:
             }
             for review in case.reviews
         ],
-        "records": [_version_record(version, case) for version in (*case.given.values(), labels)],
+        "records": [_version_record(version, case) for version in (*_whole(case), labels)],
     }
 
 
@@ -100,6 +101,12 @@ def _record(contents: Contents) -> dict[str, Any]:
     }
 
 
+def _whole(case: ReleaseCase) -> list[pb.LabelVersion]:
+    """The versions whose masks the release holds as they are."""
+    taken = {organ.label_version for organ in case.labels.organs}
+    return [version for name, version in case.given.items() if name in taken]
+
+
 def _version_record(version: pb.LabelVersion, case: ReleaseCase) -> dict[str, Any]:
     """A label version as storage has it, for `atlas import`: without its arrays, which the masks are, and its time."""
     kept = pb.LabelVersion()
@@ -114,6 +121,22 @@ def _version_record(version: pb.LabelVersion, case: ReleaseCase) -> dict[str, An
     return MessageToDict(kept, preserving_proto_field_name=True)
 
 
+def _source(source: pb.LabelSource, case: ReleaseCase) -> dict[str, Any]:
+    """What a value of the source map means."""
+    told: dict[str, Any] = {"origin": ORIGINS.get(source.origin, "unknown"), "voxels": source.voxels}
+    if source.label_versions:
+        told["label_versions"] = list(source.label_versions)
+    if source.predictions:
+        told["models"] = [case.predictions[name].model.name for name in source.predictions]
+    if source.change:
+        told["added_by"] = _change(source.change)
+    return told
+
+
+def _change(kind: pb.LabelChange.Kind.ValueType) -> str:
+    return pb.LabelChange.Kind.Name(kind).removeprefix("KIND_").lower()
+
+
 def _organ(organ: pb.OrganLabel, case: ReleaseCase) -> dict[str, Any]:
     made_of: dict[str, Any] = {"origin": ORIGINS.get(organ.origin, "unknown")}
     if organ.label_version:
@@ -122,4 +145,16 @@ def _organ(organ: pb.OrganLabel, case: ReleaseCase) -> dict[str, Any]:
         made_of[by] = case.given[organ.label_version].author
     if models_of := case.models(organ):
         made_of["models"] = [model.name for model in models_of]
+    if organ.readers:
+        made_of["readers"] = [case.given[name].author for name in organ.readers]
+        made_of["disputed_voxels"] = organ.disputed_voxels
+    if organ.changes:
+        made_of["changes"] = [
+            {
+                "step": _change(change.kind),
+                "added_ml": round(change.added_mm3 / 1000, 3),
+                "removed_ml": round(change.removed_mm3 / 1000, 3),
+            }
+            for change in organ.changes
+        ]
     return made_of | {"voxels": organ.voxels, "volume_ml": round(organ.volume_mm3 / 1000, 3)}

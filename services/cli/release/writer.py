@@ -1,4 +1,4 @@
-"""Writes a release: `BDMAP_%08d/{ct,combined_labels,segmentations/<organ>}.nii.gz` and what explains them."""
+"""Writes a release: `BDMAP_%08d/{ct,combined_labels,sources,segmentations/<organ>}.nii.gz` and what explains them."""
 
 import json
 import shutil
@@ -63,8 +63,8 @@ def _write_case(storage: Storage, case: ReleaseCase, contents: Contents, folder:
         write_mask(segmentations / f"{organ}.nii.gz", uint8_channel(masks, organ), masks.geometry, like=header)
     if case.labels.HasField("combined"):
         combined = storage.array(case.labels.combined)
-        ids = uint8_channel(combined, combined.channels[0])
-        write_mask(folder / "combined_labels.nii.gz", ids, combined.geometry, like=header)
+        for channel in combined.channels:
+            write_mask(folder / f"{channel}.nii.gz", uint8_channel(combined, channel), combined.geometry, like=header)
     _write_json(folder / "provenance.json", case_provenance(case, contents))
 
 

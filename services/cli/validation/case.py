@@ -25,7 +25,8 @@ from services.core.nifti import Labels, Mask, read_ct, read_header, read_labels,
 
 COMBINED = "combined_labels.nii.gz"
 _PROVENANCE = "provenance.json"
-_EXPECTED = {CT, COMBINED, MASKS, _PROVENANCE}
+_SOURCES = "sources.nii.gz"
+_EXPECTED = {CT, COMBINED, MASKS, _SOURCES, _PROVENANCE}
 _SUFFIX = ".nii.gz"
 _REWRITE = "Write the file again with the CT's shape and affine."
 _BYTES_A_VOXEL = 6
@@ -104,8 +105,10 @@ class _Case:
         """Of the layout, then file by file."""
         yield from self._layout()
         yield from self._ct()
-        combined = yield from self._combined()
+        combined = yield from self._labels(self._folder / COMBINED)
         painted = combined.voxels if combined else None
+        if painted is not None:
+            yield from self._sources(painted)
         ids = set[int]()
         for path in self._masks:
             ids.add(self._id(path))
@@ -139,8 +142,8 @@ class _Case:
             yield self._fault(path, Kind.VALUES_ODD, note, "Convert the series again, into HU.", False)
         self.scan = Scan(canonical_digest(ct.voxels, ct.geometry), profile(ct.voxels, ct.geometry))
 
-    def _combined(self) -> Generator[Fault, None, Labels | None]:
-        path = self._folder / COMBINED
+    def _labels(self, path: Path) -> Generator[Fault, None, Labels | None]:
+        """A label map, if it is there and its voxels may be held against those of others."""
         if not path.is_file():
             return None
         try:
@@ -150,6 +153,12 @@ class _Case:
             return None
         yield from self._notes(path, labels.notes)
         return labels if (yield from self._same_grid(path, labels)) else None
+
+    def _sources(self, painted: npt.NDArray[Any]) -> Iterator[Fault]:
+        sources = yield from self._labels(self._folder / _SOURCES)
+        if sources and (astray := int(np.count_nonzero((sources.voxels != 0) != (painted != 0)))):
+            message = f"{astray} voxels have a source and no label in {COMBINED}, or the other way round."
+            yield self._fault(_SOURCES, Kind.COMBINED_DIFFERS, message, "Restore both as they were written.")
 
     def _mask(self, path: Path, painted: npt.NDArray[Any] | None) -> Iterator[Fault]:
         organ = path.name.removesuffix(_SUFFIX)
