@@ -149,7 +149,7 @@ class Catalog:
             of_same = (later.volume_id == LabelVersion.volume_id) & (later.origin == LabelVersion.origin)
             query = query.where(~select(later.id).where(of_same, later.sequence > LabelVersion.sequence).exists())
         with self.reading() as session:
-            return [row._tuple() for row in session.execute(query)]
+            return session.execute(query).all()
 
     def add(self, row: R, name: str) -> R:
         """Insert a row. If its id is taken, what is there stays and is returned."""
