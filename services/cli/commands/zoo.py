@@ -150,7 +150,7 @@ def _tell(answer: dict[str, Any], every: bool) -> None:
     )
     out.print(f"{len(matched)} of {len(names)} names match ({place}prefix {answer['prefix']!r}).")
     if others or every:
-        rows = table("Ours", "Theirs", "Shape", "Theirs", "Verdict", "Why")
+        rows = table("Name", "Their name", "Shape", "Their shape", "Verdict", "Why")
         for entry in names if every else others[:_SHOWN]:
             shapes = ("x".join(map(str, entry[key])) for key in ("shape", "their_shape"))
             rows.add_row(*map(escape, (entry["ours"], entry["theirs"], *shapes, entry["verdict"], entry["why"])))
