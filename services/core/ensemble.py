@@ -63,8 +63,8 @@ class Ensemble:
         depth, *plane = self.geometry.array_shape
         first, last, _ = slices.indices(depth)
         members = self.having(organ)
-        stack = np.zeros((len(members), min(SLAB, depth), *plane), np.uint8)
-        clean = [True] * len(members)
+        stack = np.empty((len(members), min(SLAB, depth), *plane), np.uint8)
+        clean = [False] * len(members)
         for start in range(first // SLAB * SLAB, last, SLAB):
             some = False
             for number, member in enumerate(members):

@@ -4,15 +4,14 @@
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
+from numba import njit
 
 from services.core.boxes import Boxed, Mask, Region
+from services.uncertainty.lanes import at_least, popcount
+from services.uncertainty.lanes import lowest as lowest
 
 Words = npt.NDArray[np.uint64]
 Values = npt.NDArray[np.uint8]
@@ -21,27 +20,7 @@ MAX_RADIUS = 63
 """Of the box that `open_box` opens by, in voxels: a neighbour along i lies in the next word at most."""
 
 
-def _popcount(typing_context, word):  # type: ignore[no-untyped-def]
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        return builder.ctpop(arguments[0])
-
-    return types.uint64(types.uint64), generate
-
-
-def _lowest(typing_context, word):  # type: ignore[no-untyped-def]
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
-
-    return types.int64(types.uint64), generate
-
-
-popcount: Any = intrinsic(_popcount)
-"""Number of bits that are set in a uint64."""
-lowest: Any = intrinsic(_lowest)
-"""Place of the lowest bit that is set in a uint64 that is not 0."""
-
-
-def empty(shape: tuple[int, int, int]) -> Words:
+def empty(shape: tuple[int, ...]) -> Words:
     """The bits of a mask (k, j, i) that is all 0."""
     return np.zeros((shape[0], shape[1], -(-shape[2] // 64)), np.uint64)
 
@@ -136,6 +115,21 @@ def open_box(words: Words, width: int, radii: tuple[int, int, int] = (2, 2, 2)) 
     return eroded
 
 
+def eroded(words: Words, width: int, radii: tuple[int, int, int]) -> Words:
+    """The mask of rows of `width` voxels eroded by a box of 2 r + 1 voxels along k, j and i; outside the grid is 0."""
+    result = np.zeros_like(words)
+    if all(n >= 2 * r + 1 for n, r in zip((*words.shape[:2], width), radii, strict=True)):
+        _erode(words, radii, result)
+    return result
+
+
+def dilated(words: Words, width: int, radii: tuple[int, int, int]) -> Words:
+    """The mask dilated by such a box."""
+    result = words.copy()
+    _dilate(result, width, radii)
+    return result
+
+
 def spread(values: Values, words: Words) -> Boxed:
     """The box of a uint8 volume that holds `values` where the bits are set, in C order, and 0 elsewhere."""
     k, j, i = bounds(words)
@@ -182,15 +176,6 @@ def _gather(stack, flagged, out):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def highest(values):  # type: ignore[no-untyped-def]
-    """The largest of uint8 values."""
-    high = np.uint8(0)
-    for v in range(len(values)):
-        high = values[v] if values[v] > high else high
-    return high
-
-
-@njit(nogil=True, cache=True)
 def least(values):  # type: ignore[no-untyped-def]
     """The smallest of uint8 values."""
     low = np.uint8(255)
@@ -211,12 +196,18 @@ def packed(found):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def _pack(mask, corner, words):  # type: ignore[no-untyped-def]
+    width = mask.shape[2]
+    lanes = np.zeros(64, np.uint8)
     for k in range(mask.shape[0]):
         for j in range(mask.shape[1]):
-            row = words[corner[0] + k, corner[1] + j]
-            for i in range(mask.shape[2]):
+            row, target, i = mask[k, j], words[corner[0] + k, corner[1] + j], 0
+            while i < width:
                 at = corner[2] + i
-                row[at >> 6] |= np.uint64(mask[k, j, i] != 0) << np.uint64(at & 63)
+                size = min(64 - (at & 63), width - i)
+                for v in range(64):
+                    lanes[v] = row[i + v] if v < size else 0
+                target[at >> 6] |= at_least(lanes, 0, np.uint8(1)) << np.uint64(at & 63)
+                i += size
 
 
 @njit(nogil=True, cache=True)
@@ -236,7 +227,7 @@ def _unpack(words, first, mask):  # type: ignore[no-untyped-def]
 def _count(words):  # type: ignore[no-untyped-def]
     total = np.int64(0)
     for v in range(len(words)):
-        total += np.int64(popcount(words[v]))
+        total += popcount(words[v])
     return total
 
 

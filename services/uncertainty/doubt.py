@@ -15,7 +15,8 @@ from numba import njit
 from services.core.components import Runs
 from services.core.ensemble import Stack
 from services.uncertainty import bitplanes
-from services.uncertainty.bitplanes import Words, highest, least, packed, popcount
+from services.uncertainty.bitplanes import Words, least, packed
+from services.uncertainty.lanes import highest, popcount
 
 FINE = 65536
 """Entropies are whole numbers of 1/65536 nat, so that sums do not depend on the order of models or voxels."""

@@ -13,13 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from services.core.boxes import Boxed
-from services.core.components import largest_component
 from services.core.ensemble import Ensemble, Stack
 from services.core.geometry import Geometry
-from services.uncertainty import bitplanes, kernels
+from services.uncertainty import bitplanes, heat, label, samples, signs
 from services.uncertainty.attention import OrganAttention, OrganScore, Profile, flagged_voxels
-from services.uncertainty.bitplanes import Trimmed, Words
+from services.uncertainty.opening import open_box
+from services.uncertainty.trimmed import Trimmed, span
 
 OVERLAPPED_BY = frozenset(
     {
@@ -50,8 +49,8 @@ vessel that is scored does receive overlap."""
 
 
 @dataclass(frozen=True)
-class _Signs:
-    """What an organ's own predictions tell: its mask, the opened signs, and the probabilities (voxel, model) there.
+class _Organ:
+    """What an organ's own predictions tell: its mask, the opened signs, and the probabilities (model, voxel) there.
 
     The probabilities are None where they would take too much memory; then they are read again.
     """
@@ -62,64 +61,65 @@ class _Signs:
     values: Stack | None
 
 
-def attend(ensemble: Ensemble, organs: Sequence[str], scanned: Geometry | None = None) -> Iterator[OrganAttention]:
+def attend(
+    ensemble: Ensemble, organs: Sequence[str], scanned: Geometry | None = None, ct: object = None
+) -> Iterator[OrganAttention]:
     """The parity attention of `organs`; all organs of the ensemble take part in overlap, scored or not.
 
     Reads every prediction once. Between the organs it holds bits, and the probabilities of the voxels that are
     flagged as long as they take less than one byte a voxel of the grid.
     """
-    spare, signs = ensemble.geometry.voxel_count, {}
+    spare, own = ensemble.geometry.voxel_count, {}
     for organ in sorted(ensemble.organs & {*organs, *OVERLAPPED_BY}):
-        signs[organ] = _signs(ensemble, organ, spare if organ in organs else 0)
-        values = signs[organ].values
+        own[organ] = _read(ensemble, organ, spare if organ in organs else 0)
+        values = own[organ].values
         spare -= 0 if values is None else values.nbytes
     for organ in organs:
-        yield _attention(ensemble, organ, signs)
+        yield _attention(ensemble, organ, own)
 
 
-def ensemble_mask(majority: Words) -> Boxed:
-    """The largest component of where the models' mean probability is above one half."""
-    rough = bitplanes.boxed(majority)
-    part = largest_component(rough.voxels)
-    k, j, i = (a + b for a, b in zip(rough.corner, part.corner, strict=True))
-    return Boxed((k, j, i), part.voxels)
-
-
-def _signs(ensemble: Ensemble, organ: str, spare: int) -> _Signs:
-    shape = ensemble.geometry.array_shape
-    flags = kernels.Flags.none(shape)
-    rough: list[tuple[slice, Stack]] = []
+def _read(ensemble: Ensemble, organ: str, spare: int) -> _Organ:
+    parts, rough = [], []
     for start, stack in ensemble.slabs(organ):
-        slices = slice(start, start + stack.shape[1])
-        kernels.scan(stack, flags.of(slices))
+        planes = signs.scan(stack)
+        parts.append(Trimmed.of(planes, (start, 0, 0)))
         if spare:
-            rough.append((slices, bitplanes.gather(stack, flags.unsure(slices))))
-    mask = Trimmed.of(bitplanes.pack(ensemble_mask(flags.majority), shape))
-    inconsistent = bitplanes.open_box(flags.inconsistent, shape[2])
-    uncertain = bitplanes.open_box(flags.uncertain, shape[2])
-    opened = inconsistent | uncertain
+            rough.append(samples.gather(stack, Trimmed((start, 0, 0), planes[1] | planes[2]), start))
+    flags = Trimmed.joined(parts, masks=3)
+    majority, *flagged = flags.words
+    inconsistent, uncertain = (open_box(words) for words in flagged)
+    opened, before = inconsistent | uncertain, flagged[0] | flagged[1]
     values = None
     if bitplanes.count(opened) * len(ensemble.having(organ)) < spare:
-        kept = [kernels.kept(part, flags.unsure(slices), opened[slices]) for slices, part in rough]
-        values = np.concatenate(kept or [np.zeros((0, 1), np.uint8)])
-    return _Signs(mask, Trimmed.of(inconsistent), Trimmed.of(uncertain), values)
+        values = np.empty((len(ensemble.having(organ)), bitplanes.count(opened)), np.uint8)
+        at = 0
+        for part, found in zip(parts, rough, strict=True):
+            first = part.first[0] - flags.first[0]
+            here = slice(first, first + part.words.shape[1])
+            kept = samples.moved(found, before[here], opened[here])
+            values[:, at : at + kept.shape[1]] = kept
+            at += kept.shape[1]
+    mask = label.largest(Trimmed(flags.first, majority))
+    return _Organ(
+        Trimmed.packed(mask), Trimmed.of(inconsistent, flags.first), Trimmed.of(uncertain, flags.first), values
+    )
 
 
-def _attention(ensemble: Ensemble, organ: str, signs: Mapping[str, _Signs]) -> OrganAttention:
-    shape, own = ensemble.geometry.array_shape, signs[organ]
-    inconsistent, uncertain, overlap = (bitplanes.empty(shape) for _ in range(3))
-    own.inconsistent.add_to(inconsistent)
-    own.uncertain.add_to(uncertain)
-    for other in OVERLAPPED_BY & signs.keys() - {organ}:
-        common = own.mask.common(signs[other].mask)
+def _attention(ensemble: Ensemble, organ: str, organs: Mapping[str, _Organ]) -> OrganAttention:
+    own = organs[organ]
+    box = span([own.mask, own.inconsistent, own.uncertain])
+    inconsistent, uncertain = own.inconsistent.over(box), own.uncertain.over(box)
+    overlap = np.zeros_like(inconsistent)
+    for other in OVERLAPPED_BY & organs.keys() - {organ}:
+        common = own.mask.common(organs[other].mask)
         if common:
-            common.add_to(overlap)
-    values = own.values if own.values is not None else _gathered(ensemble, organ, inconsistent | uncertain)
-    sums = kernels.heat(values, inconsistent, uncertain, overlap)
-    # floor(255 * (H / its maximum)) in place: the organ may be as large as the grid. At least 1 at every flagged voxel.
-    sums /= sums.max(initial=0)
-    sums *= 255
-    stored = np.floor(sums, out=sums).astype(np.uint8)
+            common.add_to(overlap, box)
+    opened = inconsistent | uncertain
+    flagged = Trimmed((box[0].start, box[1].start, box[2].start), opened | overlap)
+    values = own.values if own.values is not None else _read_again(ensemble, organ, Trimmed(flagged.first, opened))
+    if overlap.any():
+        values = samples.moved(values, opened, flagged.words)
+    stored = heat.stored(values, inconsistent, uncertain, overlap)
     score = OrganScore(
         organ=organ,
         voxels=len(stored),
@@ -129,16 +129,16 @@ def _attention(ensemble: Ensemble, organ: str, signs: Mapping[str, _Signs]) -> O
         uncertainty_voxels=bitplanes.count(uncertain),
         overlap_voxels=bitplanes.count(overlap),
     )
-    return OrganAttention(bitplanes.spread(stored, inconsistent | uncertain | overlap), score)
+    return OrganAttention(samples.spread(stored, flagged), score)
 
 
-def _gathered(ensemble: Ensemble, organ: str, flagged: Words) -> Stack:
-    """The probabilities (voxel, model) of the flagged voxels, read again."""
-    values, at = np.empty((bitplanes.count(flagged), len(ensemble.having(organ))), np.uint8), 0
-    for start, stack in ensemble.slabs(organ, bitplanes.bounds(flagged)[0]):
-        part = bitplanes.gather(stack, flagged[start : start + stack.shape[1]])
-        values[at : at + len(part)] = part
-        at += len(part)
+def _read_again(ensemble: Ensemble, organ: str, flagged: Trimmed) -> Stack:
+    """The probabilities (model, voxel) of the flagged voxels."""
+    values, at = np.empty((len(ensemble.having(organ)), bitplanes.count(flagged.words)), np.uint8), 0
+    for start, stack in ensemble.slabs(organ, flagged.box[0]):
+        part = samples.gather(stack, flagged, start)
+        values[:, at : at + part.shape[1]] = part
+        at += part.shape[1]
     return values
 
 
@@ -148,6 +148,7 @@ PARITY = Profile(
     description="The arithmetic of AbdomenAtlas-8K on uncut probabilities: disagreement, entropy and overlap in "
     "voxels, each organ's heat divided by its own maximum.",
     attend=attend,
+    reads_ct=False,
     priority=flagged_voxels,
     urgency=lambda score: score.heat_sum,
 )

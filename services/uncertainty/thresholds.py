@@ -9,7 +9,7 @@ for N models with probabilities s / 255, sum S and sum of squares Q, and entropi
 
 For three models that is N Q - S^2 >= 5853, E >= 39 and S >= 383. Where a right-hand side is whole, which takes an even
 number of models, the two sides can be equal; the original computed in float64, and its rounding decided. There, and
-only there, the same float64 arithmetic is done here (`services.uncertainty.kernels`).
+only there, the same float64 arithmetic is done here (`services.uncertainty.signs`).
 """
 
 from dataclasses import dataclass
@@ -23,6 +23,11 @@ class Threshold:
 
     least: int
     tie: int
+
+    @property
+    def lowest(self) -> int:
+        """From which value on something may be flagged."""
+        return self.least if self.tie < 0 else self.tie
 
 
 def inconsistency(models: int) -> Threshold:

@@ -8,18 +8,18 @@ from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
 from services.core.boxes import Boxed
-from services.uncertainty import bitplanes
+from services.uncertainty import bitplanes, opening
 from tests.uncertainty.plain import Array, opened
 
 # Rows of one word and of several, with an end inside a word or at its border.
 SIDES = st.tuples(st.integers(1, 9), st.integers(1, 9), st.sampled_from([1, 3, 5, 9, 63, 64, 65, 128, 131]))
 
 
-def open_box(mask: Array) -> Array:
+def open_box(mask: Array, radii: tuple[int, int, int] = (2, 2, 2)) -> Array:
     """Packed, opened, unpacked."""
     words = bitplanes.pack(Boxed((0, 0, 0), mask.astype(np.uint8)), mask.shape)  # type: ignore[arg-type]
     k, j, i = (slice(0, n) for n in mask.shape)
-    return bitplanes.unpack(bitplanes.open_box(words, mask.shape[2]), (k, j, i))
+    return bitplanes.unpack(opening.open_box(words, radii), (k, j, i))
 
 
 @settings(deadline=None)
@@ -47,8 +47,7 @@ def test_anything_thinner_than_five_voxels_opens_to_nothing(shape: tuple[int, in
 @pytest.mark.parametrize("radii", [(0, 0, 0), (1, 1, 1), (0, 3, 1), (2, 0, 5), (1, 2, 33)])
 def test_boxes_of_any_radii(radii: tuple[int, int, int]) -> None:
     mask = np.random.default_rng(1).random((9, 12, 200)) < 0.9997
-    words = bitplanes.pack(Boxed((0, 0, 0), mask.astype(np.uint8)), (9, 12, 200))
-    found = bitplanes.unpack(bitplanes.open_box(words, 200, radii), (slice(0, 9), slice(0, 12), slice(0, 200)))
+    found = open_box(mask, radii)
     box = np.ones([2 * radius + 1 for radius in radii], bool)
     expected = ndimage.binary_dilation(ndimage.binary_erosion(mask, box), box)
     assert 0 < expected.sum() <= mask.sum()

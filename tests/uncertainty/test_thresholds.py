@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.special import entr
 
 from services.core.ensemble import MAX_MODELS
-from services.uncertainty import bitplanes, kernels, thresholds
+from services.uncertainty import bitplanes, signs, thresholds
 from tests.uncertainty import plain
 
 INCONSISTENT, UNCERTAIN = 1, 2
@@ -20,13 +20,9 @@ def stack(*models: list[int]) -> plain.Array:
 
 
 def found_in(probabilities: plain.Array) -> tuple[plain.Array, plain.Array]:
-    """What the kernels say: flags (INCONSISTENT and UNCERTAIN) and majority, each (k, j, i)."""
-    flags = kernels.Flags.none(probabilities.shape[1:])  # type: ignore[arg-type]
-    kernels.scan(probabilities, flags)
-    whole = slice(0, probabilities.shape[1]), slice(0, probabilities.shape[2]), slice(0, probabilities.shape[3])
-    majority, inconsistent, uncertain = (
-        bitplanes.unpack(plane, whole) for plane in (flags.majority, flags.inconsistent, flags.uncertain)
-    )
+    """What a scan says: flags (INCONSISTENT and UNCERTAIN) and majority, each (k, j, i)."""
+    k, j, i = (slice(0, n) for n in probabilities.shape[1:])
+    majority, inconsistent, uncertain = (bitplanes.unpack(plane, (k, j, i)) for plane in signs.scan(probabilities))
     return inconsistent * INCONSISTENT | uncertain * UNCERTAIN, majority
 
 
@@ -56,10 +52,10 @@ def test_only_even_numbers_of_models_have_ties() -> None:
 
 def test_stored_entropies_equal_scipy_and_stand_clear_of_rounding() -> None:
     exact = 255 * entr(np.arange(256) / 255)
-    np.testing.assert_array_equal(np.floor(exact), kernels.ENTROPIES)
+    np.testing.assert_array_equal(np.floor(exact), signs.ENTROPIES)
     fraction = exact[1:255] % 1
     assert min(fraction.min(), (1 - fraction).min()) > 1e-6
-    assert kernels.ENTROPIES.max() == 93
+    assert signs.ENTROPIES.max() == 93
 
 
 def test_one_model_is_never_inconsistent_and_unsure_from_3_to_241() -> None:
@@ -101,7 +97,7 @@ def test_ties_follow_float64(models: int) -> None:
     columns = [[a] * half + [a + 51] * half for a in range(205)]
     columns += [rng.permutation(column).tolist() for column in columns for _ in range(20)]
     candidates = rng.integers(0, 256, (400_000, models))
-    entropies = kernels.ENTROPIES[candidates].sum(axis=1, dtype=int)
+    entropies = signs.ENTROPIES[candidates].sum(axis=1, dtype=int)
     columns += candidates[entropies == thresholds.uncertainty(models).tie][:500].tolist()
     columns += candidates[candidates.sum(axis=1) == thresholds.majority(models).tie][:500].tolist()
     assert_equal_to_numpy(stack(*np.transpose(columns).tolist()))

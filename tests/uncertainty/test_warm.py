@@ -3,12 +3,12 @@
 from numba.core.registry import CPUDispatcher
 
 from services.core import boxes, components
-from services.uncertainty import bitplanes, doubt, kernels, regions
+from services.uncertainty import bitplanes, doubt, heat, lanes, opening, regions, samples, signs
 from services.uncertainty.profiles import PROFILES
 from services.uncertainty.warm import warm
 from tests.uncertainty.ensembles import blobs, ensemble
 
-MODULES = (bitplanes, boxes, components, doubt, kernels, regions)
+MODULES = (bitplanes, boxes, components, doubt, heat, lanes, opening, regions, samples, signs)
 
 
 def compiled() -> dict[str, int]:

@@ -1,0 +1,123 @@
+"""Bit planes without their empty surroundings, so that what is done with an organ costs what the organ is large."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from services.core.boxes import EMPTY, Boxed
+from services.uncertainty import bitplanes
+from services.uncertainty.bitplanes import Words
+
+Shape = tuple[int, int, int]
+Box = tuple[slice, slice, slice]
+"""Slices, rows and words (k, j, w) of a grid's bit planes."""
+
+
+@dataclass(frozen=True)
+class Trimmed:
+    """The bits of a box of a grid, (k, j, w), or of several masks in the same box, (mask, k, j, w); elsewhere all is 0.
+
+    `first` is where the box begins.
+    """
+
+    first: Shape
+    words: Words
+
+    @staticmethod
+    def of(words: Words, first: Shape = (0, 0, 0)) -> "Trimmed":
+        """What is left of bits without their empty margins, as a copy; `first` is where they begin in the grid."""
+        any_mask = np.bitwise_or.reduce(words) if words.ndim == 4 else words
+        k, j, i = bitplanes.bounds(any_mask)
+        w = slice(i.start // 64, -(-i.stop // 64))
+        return Trimmed((first[0] + k.start, first[1] + j.start, first[2] + w.start), words[..., k, j, w].copy())
+
+    @staticmethod
+    def packed(mask: Boxed) -> "Trimmed":
+        """The bits of a mask in its smallest box."""
+        k, j, i = mask.corner
+        inset = (0, 0, i % 64)
+        words = bitplanes.empty((*mask.voxels.shape[:2], mask.voxels.shape[2] + inset[2]))
+        bitplanes.add(Boxed(inset, mask.voxels), words)
+        return Trimmed((k, j, i // 64), words)
+
+    @staticmethod
+    def joined(parts: Sequence["Trimmed"], masks: int) -> "Trimmed":
+        """All bits of some parts of so many masks each."""
+        box = span(parts)
+        words = np.zeros((masks, *_shape(box)), np.uint64)
+        for part in parts:
+            part.add_to(words, box)
+        return Trimmed(first_of(box), words)
+
+    @property
+    def box(self) -> Box:
+        """Where the bits lie in the grid."""
+        k, j, w = (slice(a, a + n) for a, n in zip(self.first, self.words.shape[-3:], strict=True))
+        return k, j, w
+
+    def add_to(self, words: Words, box: Box) -> None:
+        """Set these bits in those of another box, as far as it reaches."""
+        inner = _common(self.box, box)
+        if inner:
+            words[(..., *_within(inner, box))] |= self._part(inner)
+
+    def over(self, box: Box) -> Words:
+        """The bits of another box, as a copy."""
+        words = np.zeros((*self.words.shape[:-3], *_shape(box)), np.uint64)
+        self.add_to(words, box)
+        return words
+
+    def common(self, other: "Trimmed") -> "Trimmed | None":
+        """The bits that both have; None if their boxes alone tell that there are none."""
+        inner = _common(self.box, other.box)
+        return Trimmed(first_of(inner), self._part(inner) & other._part(inner)) if inner else None
+
+    def boxed(self) -> Boxed:
+        """The mask in its smallest box of voxels."""
+        k, j, i = bitplanes.bounds(self.words)
+        if k.stop == 0:
+            return EMPTY
+        a, b, c = self.first
+        return Boxed((a + k.start, b + j.start, 64 * c + i.start), bitplanes.unpack(self.words, (k, j, i)))
+
+    def _part(self, box: Box) -> Words:
+        part: Words = self.words[(..., *_within(box, self.box))]
+        return part
+
+
+def span(parts: Iterable[Trimmed]) -> Box:
+    """The smallest box that holds all parts that are not empty; of no words if there are none."""
+    boxes = [part.box for part in parts if part.words.size]
+    if not boxes:
+        return slice(0, 0), slice(0, 0), slice(0, 0)
+    k, j, w = (slice(min(s.start for s in axis), max(s.stop for s in axis)) for axis in zip(*boxes, strict=True))
+    return k, j, w
+
+
+def grown(box: Box, within: Shape) -> Box:
+    """A box and the slice, row and word on either side of it; `within` is the shape (k, j, w) of the grid's bits."""
+    k, j, w = (slice(max(0, s.start - 1), min(n, s.stop + 1)) for s, n in zip(box, within, strict=True))
+    return k, j, w
+
+
+def first_of(box: Box) -> Shape:
+    """Where a box begins."""
+    k, j, w = box
+    return k.start, j.start, w.start
+
+
+def _shape(box: Box) -> Shape:
+    k, j, w = (part.stop - part.start for part in box)
+    return k, j, w
+
+
+def _within(inner: Box, outer: Box) -> Box:
+    """A box as an index into the words of one around it."""
+    k, j, w = (slice(a.start - b.start, a.stop - b.start) for a, b in zip(inner, outer, strict=True))
+    return k, j, w
+
+
+def _common(first: Box, second: Box) -> Box | None:
+    k, j, w = (slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(first, second, strict=True))
+    return (k, j, w) if k.start < k.stop and j.start < j.stop and w.start < w.stop else None
