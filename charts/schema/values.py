@@ -11,6 +11,7 @@ from charts.schema.observability import Metrics
 from charts.schema.pods import Image, Resources, resources
 from charts.schema.services import Inference, Merging, Scheduler, Storage, Uncertainty
 from charts.schema.stores import S3, Postgresql
+from charts.schema.training import Training
 from charts.schema.triton import Triton
 
 
@@ -84,6 +85,8 @@ class ChartValues(Values):
     """The scheduler."""
     triton: Triton = Triton()
     """NVIDIA Triton, which runs the networks."""
+    training: Training = Training()
+    """Trainings of networks, which the scheduler runs as Jobs."""
     networkPolicy: NetworkPolicy = NetworkPolicy()
     """Which connections are allowed."""
     expose: Expose = Expose()

@@ -16,8 +16,8 @@ def main() -> None:
     if sys.argv[1:] == ["migrate"]:
         _migrate(Database(settings.url))
         return
-    service = Service(settings)
     try:
+        service = Service(settings)
         service.prepare()
     except AtlasError as error:
         raise SystemExit(f"scheduler: {error}") from error

@@ -14,6 +14,8 @@ from services.scheduler.retry import Patience
 from services.scheduler.review_calls import ReviewCalls
 from services.scheduler.servicer import SchedulerServicer
 from services.scheduler.settings import Settings
+from services.scheduler.training_calls import TrainingCalls
+from services.scheduler.trainings import TrainingRunner
 from services.scheduler.workers import Workers
 from services.scheduler.workflows import Workflows
 
@@ -22,7 +24,10 @@ if TYPE_CHECKING:
 
 
 class Service:
-    """Database, workers, durable workflows and the housekeeper, around one servicer."""
+    """Database, workers, durable workflows and the housekeeper, around one servicer.
+
+    Raises DEPENDENCY_UNAVAILABLE where it shall work in a cluster, and there is none.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -32,26 +37,21 @@ class Service:
         self._workflows = Workflows(settings, Pipeline(self._database, self._workers, patience, clock.now))
         self._housekeeper = Housekeeper(settings, self._database, self._workflows, clock.now)
         self._sign_of_life = SignOfLife(settings, self._database, clock.now)
-        self._scaler: Scaler | None = None
+        self._scaler, trainings = _cluster(settings, self._database)
         wake = self._housekeeper.wake
         self.servicer = SchedulerServicer(
             CampaignCalls(self._database, self._workers, clock.now, wake, settings.executor),
             ReviewCalls(self._database, self._workers, clock.now, wake),
+            TrainingCalls(trainings),
             settings.poll_seconds,
         )
         log = AuditLog("scheduler", writing=self._database.change, reading=self._database.read)
         self.audit = AuditServicer(log)
 
     def prepare(self) -> None:
-        """Take the database and bring it up to date.
-
-        Raises FIELD_INVALID if another process has it, and DEPENDENCY_UNAVAILABLE where Triton is to be scaled and no
-        cluster is there.
-        """
+        """Take the database and bring it up to date. Raises FIELD_INVALID if another process has it."""
         self._database.occupy(self._settings.executor)
         self._database.migrate()
-        if self._settings.cluster_deployment:
-            self._scaler = self._make_scaler()
 
     def start(self) -> None:
         """Go on where the last process stopped."""
@@ -72,9 +72,17 @@ class Service:
         self._sign_of_life.stop()
         self._database.close()
 
-    def _make_scaler(self) -> "Scaler":
-        # Imported here because the client of Kubernetes takes 40 MB, which no other installation needs.
-        from services.scheduler.cluster.api import Api
-        from services.scheduler.cluster.scaler import Scaler
 
-        return Scaler(self._settings, self._database, Api(self._settings.cluster_account), clock.now)
+def _cluster(settings: Settings, database: Database) -> "tuple[Scaler | None, TrainingRunner | None]":
+    if not (settings.cluster_deployment or settings.cluster_training):
+        return None, None
+    # Imported here because the client of Kubernetes takes 40 MB, which no other installation needs.
+    from services.scheduler.cluster.api import Api
+    from services.scheduler.cluster.jobs import Jobs
+    from services.scheduler.cluster.scaler import Scaler
+
+    api = Api(settings.cluster_account)
+    return (
+        Scaler(settings, database, api, clock.now) if settings.cluster_deployment else None,
+        Jobs(api, settings.cluster_training) if settings.cluster_training else None,
+    )

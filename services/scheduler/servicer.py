@@ -5,16 +5,21 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as pb
+from abdomenatlas.scheduler.v1 import training_pb2
 from abdomenatlas.scheduler.v1.scheduler_pb2_grpc import SchedulerServiceServicer
 from services.scheduler.campaign_calls import CampaignCalls, campaign_id
 from services.scheduler.review_calls import ReviewCalls
+from services.scheduler.training_calls import TrainingCalls
 
 
 class SchedulerServicer(SchedulerServiceServicer):
-    """Campaigns and reviews."""
+    """Campaigns, reviews and trainings."""
 
-    def __init__(self, campaigns: CampaignCalls, reviews: ReviewCalls, poll_seconds: float) -> None:
-        self._campaigns, self._reviews, self._poll_seconds = campaigns, reviews, poll_seconds
+    def __init__(
+        self, campaigns: CampaignCalls, reviews: ReviewCalls, trainings: TrainingCalls, poll_seconds: float
+    ) -> None:
+        self._campaigns, self._reviews, self._trainings = campaigns, reviews, trainings
+        self._poll_seconds = poll_seconds
 
     async def CreateCampaign(self, request: pb.CreateCampaignRequest, context: Any) -> pb.CreateCampaignResponse:
         """Start a campaign."""
@@ -88,3 +93,40 @@ class SchedulerServicer(SchedulerServiceServicer):
     async def SubmitReview(self, request: pb.SubmitReviewRequest, context: Any) -> pb.SubmitReviewResponse:
         """Decide a review."""
         return await asyncio.to_thread(self._reviews.submit, request)
+
+    async def StartTraining(
+        self, request: training_pb2.StartTrainingRequest, context: Any
+    ) -> training_pb2.StartTrainingResponse:
+        """Start a training."""
+        return await asyncio.to_thread(self._trainings.start, request)
+
+    async def GetTraining(
+        self, request: training_pb2.GetTrainingRequest, context: Any
+    ) -> training_pb2.GetTrainingResponse:
+        """Read a training."""
+        return await asyncio.to_thread(self._trainings.get, request)
+
+    async def ListTrainings(
+        self, request: training_pb2.ListTrainingsRequest, context: Any
+    ) -> training_pb2.ListTrainingsResponse:
+        """List trainings."""
+        return await asyncio.to_thread(self._trainings.list_trainings, request)
+
+    async def WatchTraining(
+        self, request: training_pb2.WatchTrainingRequest, context: Any
+    ) -> AsyncIterator[training_pb2.WatchTrainingResponse]:
+        """Follow a training to its end."""
+        known = None
+        while True:
+            found, ended = await asyncio.to_thread(self._trainings.watch, request.name, known)
+            if found != known:
+                yield training_pb2.WatchTrainingResponse(training=found)
+            if ended:
+                return
+            known = found
+
+    async def CancelTraining(
+        self, request: training_pb2.CancelTrainingRequest, context: Any
+    ) -> training_pb2.CancelTrainingResponse:
+        """End or forget a training."""
+        return await asyncio.to_thread(self._trainings.cancel, request)

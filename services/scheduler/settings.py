@@ -81,6 +81,9 @@ class Settings(ServiceSettings):
     cluster_look_seconds: float = Field(15.0, gt=0, le=600)
     """How often backlog and pods are compared."""
 
+    cluster_training: str = Field("", max_length=253, pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$")
+    """ConfigMap in Kubernetes with the template of a training's Job; empty for no trainings."""
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.url.get_backend_name() not in ("sqlite", "postgresql"):

@@ -26,12 +26,16 @@ def fetch(storage: Storage, repository: Path, models: Sequence[str]) -> None:
             modelarchive.unpack(archive, repository, name)
 
 
+def storage_of_environment() -> Storage:
+    """Storage where, and as whom, the environment says."""
+    given = {name: Path(value) for name in ("CA", "CERT", "KEY") if (value := os.environ.get(f"ATLAS_{name}"))}
+    return Storage(os.environ["ATLAS_STORAGE"], Credentials(given.get("CA"), given.get("CERT"), given.get("KEY")))
+
+
 def main() -> None:
     """End with the reason if a model cannot be had."""
-    given = {name: Path(value) for name in ("CA", "CERT", "KEY") if (value := os.environ.get(f"ATLAS_{name}"))}
-    credentials = Credentials(given.get("CA"), given.get("CERT"), given.get("KEY"))
     try:
-        fetch(Storage(os.environ["ATLAS_STORAGE"], credentials), Path(sys.argv[1]), sys.argv[2:])
+        fetch(storage_of_environment(), Path(sys.argv[1]), sys.argv[2:])
     except AtlasError as error:
         raise SystemExit(str(error)) from None
 

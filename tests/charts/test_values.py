@@ -70,8 +70,10 @@ NEEDS: dict[str, Values] = {
     "triton.models.source": {"triton": {"models": {"load": [{"name": "own", "sha256": "0" * 64}]}}},
     "triton.replicas": {"triton": {"autoscaling": {"mode": "none"}}},
     "triton.maxUnavailable": {"triton": {"replicas": 3, "autoscaling": {"mode": "none"}}},
+    "training": {"training": {"enabled": True}},
     "networkPolicy.kubernetesApi": {"triton": {"autoscaling": {"mode": "scheduler"}}},
 }
+NEEDS["training.enabled"] = {}
 NEEDS["evaluation.enabled"] = NEEDS["evaluation"] | {"evaluation": {}}
 NEEDS["tls.mode"]["tls"]["existingSecrets"] |= {"scheduler": "c", "triton": "c"}
 NEEDS["tls.existingSecrets"]["tls"]["existingSecrets"] = NEEDS["tls.mode"]["tls"]["existingSecrets"]
@@ -85,6 +87,7 @@ SAMPLES: dict[str, Any] = {
     "global.imageRegistry": "mirror.example:5000/atlas",
     "metrics.serviceMonitor.interval": "15s",
     "triton.gpu.resourceName": "nvidia.com/mig-2g.20gb",
+    "training.gpu.resourceName": "nvidia.com/mig-2g.20gb",
     "triton.models.load": [{"name": "own", "sha256": "0" * 64}],
     "triton.extraArguments": ["--log-verbose=1"],
     "expose.gateway.parentRefs": [{"name": "other"}],

@@ -76,6 +76,8 @@ def _rules() -> Mapping[str, Rule]:
             "ListModels": _read(frozenset({"scheduler"})),
             "GetModel": _read(frozenset({"scheduler"})),
             "Predict": Rule(Role.OPERATOR, frozenset({"scheduler"})),
+            "PromoteModel": Rule(Role.ADMIN, changes="name"),
+            "RollbackModel": Rule(Role.ADMIN, changes="name"),
         },
         "uncertainty": {
             "ListProfiles": _read(frozenset({"scheduler"})),
@@ -103,6 +105,11 @@ def _rules() -> Mapping[str, Rule]:
             "RenewReview": _review(),
             "ReleaseReview": _review(),
             "SubmitReview": _review(),
+            "StartTraining": Rule(Role.OPERATOR, changes="model"),
+            "GetTraining": _read(),
+            "ListTrainings": _read(),
+            "WatchTraining": _read(),
+            "CancelTraining": Rule(Role.OPERATOR, changes="name"),
         },
     }
     table = {

@@ -1,13 +1,17 @@
-"""The one module that knows the client of Kubernetes: the scale of Deployments. Errors are `AtlasError`."""
+"""The one module that knows the client of Kubernetes. Objects are plain dicts, as manifests write them.
+
+Errors are `AtlasError`.
+"""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import urllib3
-from kubernetes import client
+from kubernetes import client, watch
 from kubernetes.config import ConfigException
 from kubernetes.config.incluster_config import InClusterConfigLoader
 
@@ -23,6 +27,9 @@ _REASONS = {
     409: (Reason.RESOURCE_CONFLICT, "It is there already."),
     422: (Reason.FIELD_INVALID, "Is this object one that this version of Kubernetes knows?"),
 }
+
+
+Manifest = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -50,10 +57,12 @@ class Api:
                 Reason.DEPENDENCY_UNAVAILABLE,
                 f"There is no service account of Kubernetes here: {error}",
                 field="cluster_account",
-                remedy="Run in a pod whose token is mounted, or leave cluster_deployment empty.",
+                remedy="Run in a pod whose token is mounted, or leave cluster_deployment and cluster_training empty.",
             ) from error
         self._client = client.ApiClient(configuration)
         self._apps = client.AppsV1Api(self._client)
+        self._batch = client.BatchV1Api(self._client)
+        self._core = client.CoreV1Api(self._client)
 
     def close(self) -> None:
         """Give the connections back."""
@@ -76,6 +85,70 @@ class Api:
         )
         with _asking(deployment):
             self._apps.replace_namespaced_deployment_scale(deployment, self.namespace, scale, _request_timeout=_TIMEOUT)
+
+    def config_map(self, name: str) -> Manifest:
+        """A ConfigMap."""
+        with _asking(name):
+            return self._plain(self._core.read_namespaced_config_map(name, self.namespace, _request_timeout=_TIMEOUT))
+
+    def create_job(self, job: Manifest) -> Manifest:
+        """The Job as it is then. Raises RESOURCE_CONFLICT if there is one of its name."""
+        body = client.V1Job.model_validate(job)
+        with _asking(job["metadata"]["name"]):
+            return self._plain(self._batch.create_namespaced_job(self.namespace, body, _request_timeout=_TIMEOUT))
+
+    def job(self, name: str) -> Manifest:
+        """A Job."""
+        with _asking(name):
+            return self._plain(self._batch.read_namespaced_job(name, self.namespace, _request_timeout=_TIMEOUT))
+
+    def jobs(self, labels: Mapping[str, str]) -> list[Manifest]:
+        """The Jobs with these labels."""
+        with _asking("jobs"):
+            found = self._batch.list_namespaced_job(
+                self.namespace, label_selector=_selector(labels), _request_timeout=_TIMEOUT
+            )
+            return [self._plain(job) for job in found.items]
+
+    def delete_job(self, name: str) -> None:
+        """Delete a Job and, in the background, its pods."""
+        with _asking(name):
+            self._batch.delete_namespaced_job(
+                name, self.namespace, propagation_policy="Background", _request_timeout=_TIMEOUT
+            )
+
+    def pods(self, labels: Mapping[str, str]) -> list[Manifest]:
+        """The pods with these labels."""
+        with _asking("pods"):
+            found = self._core.list_namespaced_pod(
+                self.namespace, label_selector=_selector(labels), _request_timeout=_TIMEOUT
+            )
+            return [self._plain(pod) for pod in found.items]
+
+    def wait_for_pods(self, labels: Mapping[str, str], seconds: int) -> None:
+        """Return when a pod with these labels comes, changes or goes, or after `seconds`."""
+        with _asking("pods"):
+            found = self._core.list_namespaced_pod(
+                self.namespace, label_selector=_selector(labels), _request_timeout=_TIMEOUT
+            )
+            events = watch.Watch().stream(
+                self._core.list_namespaced_pod,
+                self.namespace,
+                label_selector=_selector(labels),
+                resource_version=found.metadata and found.metadata.resource_version,
+                timeout_seconds=seconds,
+                _request_timeout=(_TIMEOUT[0], seconds + _TIMEOUT[1]),
+            )
+            for _ in events:
+                return
+
+    def _plain(self, found: Any) -> Manifest:
+        plain: Manifest = self._client.sanitize_for_serialization(found)
+        return plain
+
+
+def _selector(labels: Mapping[str, str]) -> str:
+    return ",".join(f"{name}={value}" for name, value in labels.items())
 
 
 @contextmanager

@@ -15,12 +15,14 @@ from tests.components.require import require
 
 OURS = "atlas-abdomenatlas-scheduler"
 TRITON = "atlas-abdomenatlas-triton"
+TRAINING = "atlas-abdomenatlas-training"
 # Kubernetes refuses pods of a runtime class that nobody has made.
 VALUES = {
     "triton": {
         "gpu": {"runtimeClassName": ""},
         "autoscaling": {"mode": "scheduler", "minReplicas": 0, "maxReplicas": 3, "volumesPerPod": 2},
-    }
+    },
+    "training": {"enabled": True, "attempts": 1},
 }
 
 INSTALLED = (
@@ -28,6 +30,7 @@ INSTALLED = (
     ("Role", "-scheduler"),
     ("RoleBinding", "-scheduler"),
     ("Deployment", "-triton"),
+    ("ConfigMap", "-training"),
 )
 
 

@@ -1,12 +1,11 @@
 """The scheduler scales Triton's Deployment in a real cluster, with no more rights than the chart gives it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from kubernetes import client
 from sqlalchemy import make_url
 
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as pb
@@ -17,9 +16,8 @@ from services.scheduler.cluster.scaler import Scaler
 from services.scheduler.database import Database
 from services.scheduler.settings import Settings
 from services.scheduler.tables import Executor
-from tests.charts.rendering import NAMESPACE
 from tests.components.processes import wait_until
-from tests.scheduler.cluster.conftest import OURS, TRITON, Site
+from tests.scheduler.cluster.conftest import TRITON, Site
 from tests.scheduler.rounds_of import Campaign, volumes
 from tests.scheduler.running import Scheduler
 from tests.scheduler.world import MODELS, Server, World, model
@@ -141,43 +139,6 @@ def test_of_several_schedulers_the_first_that_lives_scales(site: Site, api: Api,
         time.seconds = passed
         second.look()
         assert site.replicas() == pods
-
-
-def test_the_account_may_scale_triton_and_nothing_else(site: Site, api: Api) -> None:
-    wait_until(lambda: _rescaled(api, 1), "one pod", SECONDS)
-    apps, core = client.AppsV1Api(api._client), client.CoreV1Api(api._client)
-    batch, rights = client.BatchV1Api(api._client), client.RbacAuthorizationV1Api(api._client)
-    token = client.AuthenticationV1TokenRequest(spec=client.V1TokenRequestSpec(audiences=[]))
-    forbidden: list[Callable[[], object]] = [
-        lambda: apps.read_namespaced_deployment(TRITON, NAMESPACE),
-        lambda: apps.patch_namespaced_deployment(TRITON, NAMESPACE, {"spec": {"replicas": 2}}),
-        lambda: apps.delete_namespaced_deployment(TRITON, NAMESPACE),
-        lambda: apps.list_namespaced_deployment(NAMESPACE),
-        lambda: apps.patch_namespaced_deployment_scale(TRITON, NAMESPACE, {"spec": {"replicas": 2}}),
-        lambda: apps.read_namespaced_deployment_scale("other", NAMESPACE),
-        lambda: apps.read_namespaced_deployment_scale(TRITON, "default"),
-        lambda: core.list_namespaced_secret(NAMESPACE),
-        lambda: core.list_namespaced_pod(NAMESPACE),
-        lambda: core.list_namespaced_config_map(NAMESPACE),
-        lambda: core.create_namespaced_service_account_token(OURS, NAMESPACE, token),
-        lambda: batch.list_namespaced_job(NAMESPACE),
-        lambda: rights.list_namespaced_role(NAMESPACE),
-    ]
-    for attempt in forbidden:
-        with pytest.raises(client.ApiException) as raised:
-            attempt()
-        assert raised.value.status == 403
-
-
-def _rescaled(api: Api, pods: int) -> bool:
-    """Whether Kubernetes itself left the object alone meanwhile."""
-    try:
-        api.rescale(TRITON, api.scale(TRITON), pods)
-    except AtlasError as error:
-        if error.reason != Reason.ETAG_MISMATCH:
-            raise
-        return False
-    return True
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@
 {{- range tuple "storage" "inference" "uncertainty" "merging" }}
 {{ include "abdomenatlas.peer" (merge (dict "peer" .) $) }}
 {{- end }}
-{{- if eq (include "abdomenatlas.callsKubernetes" .) "true" }}
+{{- if eq .root.Values.triton.autoscaling.mode "scheduler" }}
 {{- with .root.Values.triton.autoscaling }}
 - {name: ATLAS_SCHEDULER_CLUSTER_DEPLOYMENT, value: {{ include "abdomenatlas.name" (dict "root" $.root "component" "triton") }}}
 - {name: ATLAS_SCHEDULER_CLUSTER_MIN_PODS, value: {{ .minReplicas | quote }}}
@@ -16,10 +16,13 @@
 - {name: ATLAS_SCHEDULER_CLUSTER_COOLDOWN_SECONDS, value: {{ .cooldownSeconds | quote }}}
 {{- end }}
 {{- end }}
+{{- if .root.Values.training.enabled }}
+- {name: ATLAS_SCHEDULER_CLUSTER_TRAINING, value: {{ include "abdomenatlas.name" (dict "root" .root "component" "training") }}}
+{{- end }}
 {{- end -}}
 
-{{/* "true" for the scheduler where it scales Triton itself; nobody else has a token of Kubernetes. */}}
+{{/* "true" for the scheduler where it scales Triton or trains; nobody else has a token of Kubernetes. */}}
 {{- define "abdomenatlas.callsKubernetes" -}}
-{{ and (eq .component "scheduler") (eq .root.Values.triton.autoscaling.mode "scheduler") }}
+{{ and (eq .component "scheduler") (or (eq .root.Values.triton.autoscaling.mode "scheduler") .root.Values.training.enabled) }}
 {{- end -}}
 

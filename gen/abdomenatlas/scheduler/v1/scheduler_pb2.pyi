@@ -169,7 +169,7 @@ class Campaign(_message.Message):
     """Audits so far, the one in review among them."""
     @_builtins.property
     def models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """"models/{model}/versions/{version}" of the ensemble, in order."""
+        """"models/{model}/versions/{version}" of the newest round's ensemble, in order."""
 
     @_builtins.property
     def grid(self) -> _geometry_pb2.GridSpec:
@@ -669,6 +669,7 @@ class StartRoundRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     ROUND_FIELD_NUMBER: _builtins.int
+    MODELS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"campaigns/{campaign}"."""
     etag: _builtins.str
@@ -677,16 +678,23 @@ class StartRoundRequest(_message.Message):
     """The round to start, one more than Campaign.round as last read. A repetition of a call that succeeded returns the
     campaign as it is. 0 means the next one, and is then not safe to repeat blindly.
     """
+    @_builtins.property
+    def models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The ensemble from this round on, named as in CreateCampaignRequest; empty keeps it as it is. It must answer on the
+        campaign's grid and speak of its class map. At most 16.
+        """
+
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         etag: _builtins.str = ...,
         round: _builtins.int = ...,
+        models: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "name", b"name", "round", b"round"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "models", b"models", "name", b"name", "round", b"round"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as abdomenatlas_dot_scheduler_dot_v1_dot_scheduler__pb2
+from abdomenatlas.scheduler.v1 import training_pb2 as abdomenatlas_dot_scheduler_dot_v1_dot_training__pb2
 
 GRPC_GENERATED_VERSION = '1.81.1'
 GRPC_VERSION = grpc.__version__
@@ -112,6 +113,31 @@ class SchedulerServiceStub:
                 '/abdomenatlas.scheduler.v1.SchedulerService/SubmitReview',
                 request_serializer=abdomenatlas_dot_scheduler_dot_v1_dot_scheduler__pb2.SubmitReviewRequest.SerializeToString,
                 response_deserializer=abdomenatlas_dot_scheduler_dot_v1_dot_scheduler__pb2.SubmitReviewResponse.FromString,
+                _registered_method=True)
+        self.StartTraining = channel.unary_unary(
+                '/abdomenatlas.scheduler.v1.SchedulerService/StartTraining',
+                request_serializer=abdomenatlas_dot_scheduler_dot_v1_dot_training__pb2.StartTrainingRequest.SerializeToString,
+                response_deserializer=abdomenatlas_dot_scheduler_dot_v1_dot_training__pb2.StartTrainingResponse.FromString,
+                _registered_method=True)
+        self.GetTraining = channel.unary_unary(
+                '/abdomenatlas.scheduler.v1.SchedulerService/GetTraining',
+                request_serializer=abdomenatlas_dot_scheduler_dot_v1_dot_training__pb2.GetTrainingRequest.SerializeToString,
+                response_deserializer=abdomenatlas_dot_scheduler_dot_v1_dot_training__pb2.GetTrainingResponse.FromString,
+                _registered_method=True)
+        self.ListTrainings = channel.unary_unary(
+                '/abdomenatlas.scheduler.v1.SchedulerService/ListTrainings',
+                request_serializer=abdomenatlas_dot_scheduler_dot_v1_dot_training__pb2.ListTrainingsRequest.SerializeToString,
+                response_deserializer=abdomenatlas_dot_scheduler_dot_v1_dot_training__pb2.ListTrainingsResponse.FromString,
+                _registered_method=True)
+        self.WatchTraining = channel.unary_stream(
+                '/abdomenatlas.scheduler.v1.SchedulerService/WatchTraining',
+                request_serializer=abdomenatlas_dot_scheduler_dot_v1_dot_training__pb2.WatchTrainingRequest.SerializeToString,
+                response_deserializer=abdomenatlas_dot_scheduler_dot_v1_dot_training__pb2.WatchTrainingResponse.FromString,
+                _registered_method=True)
+        self.CancelTraining = channel.unary_unary(
+                '/abdomenatlas.scheduler.v1.SchedulerService/CancelTraining',
+                request_serializer=abdomenatlas_dot_scheduler_dot_v1_dot_training__pb2.CancelTrainingRequest.SerializeToString,
+                response_deserializer=abdomenatlas_dot_scheduler_dot_v1_dot_training__pb2.CancelTrainingResponse.FromString,
                 _registered_method=True)
 
 
@@ -232,6 +258,42 @@ class SchedulerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StartTraining(self, request, context):
+        """Starts the training of a model's next version, where the installation has a place for trainings.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetTraining(self, request, context):
+        """Reads one training.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTrainings(self, request, context):
+        """Lists trainings.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchTraining(self, request, context):
+        """Sends the training as it is and whenever it changes, until it has ended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelTraining(self, request, context):
+        """Ends a training, or forgets one that has ended: its plan may then be started again, and goes on from the last
+        checkpoint.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SchedulerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -309,6 +371,31 @@ def add_SchedulerServiceServicer_to_server(servicer, server):
                     servicer.SubmitReview,
                     request_deserializer=abdomenatlas_dot_scheduler_dot_v1_dot_scheduler__pb2.SubmitReviewRequest.FromString,
                     response_serializer=abdomenatlas_dot_scheduler_dot_v1_dot_scheduler__pb2.SubmitReviewResponse.SerializeToString,
+            ),
+            'StartTraining': grpc.unary_unary_rpc_method_handler(
+                    servicer.StartTraining,
+                    request_deserializer=abdomenatlas_dot_scheduler_dot_v1_dot_training__pb2.StartTrainingRequest.FromString,
+                    response_serializer=abdomenatlas_dot_scheduler_dot_v1_dot_training__pb2.StartTrainingResponse.SerializeToString,
+            ),
+            'GetTraining': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTraining,
+                    request_deserializer=abdomenatlas_dot_scheduler_dot_v1_dot_training__pb2.GetTrainingRequest.FromString,
+                    response_serializer=abdomenatlas_dot_scheduler_dot_v1_dot_training__pb2.GetTrainingResponse.SerializeToString,
+            ),
+            'ListTrainings': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTrainings,
+                    request_deserializer=abdomenatlas_dot_scheduler_dot_v1_dot_training__pb2.ListTrainingsRequest.FromString,
+                    response_serializer=abdomenatlas_dot_scheduler_dot_v1_dot_training__pb2.ListTrainingsResponse.SerializeToString,
+            ),
+            'WatchTraining': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchTraining,
+                    request_deserializer=abdomenatlas_dot_scheduler_dot_v1_dot_training__pb2.WatchTrainingRequest.FromString,
+                    response_serializer=abdomenatlas_dot_scheduler_dot_v1_dot_training__pb2.WatchTrainingResponse.SerializeToString,
+            ),
+            'CancelTraining': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelTraining,
+                    request_deserializer=abdomenatlas_dot_scheduler_dot_v1_dot_training__pb2.CancelTrainingRequest.FromString,
+                    response_serializer=abdomenatlas_dot_scheduler_dot_v1_dot_training__pb2.CancelTrainingResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -720,6 +807,141 @@ class SchedulerService:
             '/abdomenatlas.scheduler.v1.SchedulerService/SubmitReview',
             abdomenatlas_dot_scheduler_dot_v1_dot_scheduler__pb2.SubmitReviewRequest.SerializeToString,
             abdomenatlas_dot_scheduler_dot_v1_dot_scheduler__pb2.SubmitReviewResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StartTraining(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/abdomenatlas.scheduler.v1.SchedulerService/StartTraining',
+            abdomenatlas_dot_scheduler_dot_v1_dot_training__pb2.StartTrainingRequest.SerializeToString,
+            abdomenatlas_dot_scheduler_dot_v1_dot_training__pb2.StartTrainingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTraining(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/abdomenatlas.scheduler.v1.SchedulerService/GetTraining',
+            abdomenatlas_dot_scheduler_dot_v1_dot_training__pb2.GetTrainingRequest.SerializeToString,
+            abdomenatlas_dot_scheduler_dot_v1_dot_training__pb2.GetTrainingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTrainings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/abdomenatlas.scheduler.v1.SchedulerService/ListTrainings',
+            abdomenatlas_dot_scheduler_dot_v1_dot_training__pb2.ListTrainingsRequest.SerializeToString,
+            abdomenatlas_dot_scheduler_dot_v1_dot_training__pb2.ListTrainingsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchTraining(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/abdomenatlas.scheduler.v1.SchedulerService/WatchTraining',
+            abdomenatlas_dot_scheduler_dot_v1_dot_training__pb2.WatchTrainingRequest.SerializeToString,
+            abdomenatlas_dot_scheduler_dot_v1_dot_training__pb2.WatchTrainingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelTraining(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/abdomenatlas.scheduler.v1.SchedulerService/CancelTraining',
+            abdomenatlas_dot_scheduler_dot_v1_dot_training__pb2.CancelTrainingRequest.SerializeToString,
+            abdomenatlas_dot_scheduler_dot_v1_dot_training__pb2.CancelTrainingResponse.FromString,
             options,
             channel_credentials,
             insecure,

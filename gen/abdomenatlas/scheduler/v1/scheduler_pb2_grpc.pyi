@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as _scheduler_pb2
+from abdomenatlas.scheduler.v1 import training_pb2 as _training_pb2
 from collections import abc as _abc
 from grpc import aio as _aio
 import abc as _abc_1
@@ -77,6 +78,18 @@ class SchedulerServiceStub:
     """Ends a review with a decision. Under a lost lease the call fails with LEASE_LOST and a revision that it
     names is kept as a side version.
     """
+    StartTraining: _grpc.UnaryUnaryMultiCallable[_training_pb2.StartTrainingRequest, _training_pb2.StartTrainingResponse]
+    """Starts the training of a model's next version, where the installation has a place for trainings."""
+    GetTraining: _grpc.UnaryUnaryMultiCallable[_training_pb2.GetTrainingRequest, _training_pb2.GetTrainingResponse]
+    """Reads one training."""
+    ListTrainings: _grpc.UnaryUnaryMultiCallable[_training_pb2.ListTrainingsRequest, _training_pb2.ListTrainingsResponse]
+    """Lists trainings."""
+    WatchTraining: _grpc.UnaryStreamMultiCallable[_training_pb2.WatchTrainingRequest, _training_pb2.WatchTrainingResponse]
+    """Sends the training as it is and whenever it changes, until it has ended."""
+    CancelTraining: _grpc.UnaryUnaryMultiCallable[_training_pb2.CancelTrainingRequest, _training_pb2.CancelTrainingResponse]
+    """Ends a training, or forgets one that has ended: its plan may then be started again, and goes on from the last
+    checkpoint.
+    """
 
 @_typing.type_check_only
 class SchedulerServiceAsyncStub(SchedulerServiceStub):
@@ -126,6 +139,18 @@ class SchedulerServiceAsyncStub(SchedulerServiceStub):
     SubmitReview: _aio.UnaryUnaryMultiCallable[_scheduler_pb2.SubmitReviewRequest, _scheduler_pb2.SubmitReviewResponse]  # type: ignore[assignment]
     """Ends a review with a decision. Under a lost lease the call fails with LEASE_LOST and a revision that it
     names is kept as a side version.
+    """
+    StartTraining: _aio.UnaryUnaryMultiCallable[_training_pb2.StartTrainingRequest, _training_pb2.StartTrainingResponse]  # type: ignore[assignment]
+    """Starts the training of a model's next version, where the installation has a place for trainings."""
+    GetTraining: _aio.UnaryUnaryMultiCallable[_training_pb2.GetTrainingRequest, _training_pb2.GetTrainingResponse]  # type: ignore[assignment]
+    """Reads one training."""
+    ListTrainings: _aio.UnaryUnaryMultiCallable[_training_pb2.ListTrainingsRequest, _training_pb2.ListTrainingsResponse]  # type: ignore[assignment]
+    """Lists trainings."""
+    WatchTraining: _aio.UnaryStreamMultiCallable[_training_pb2.WatchTrainingRequest, _training_pb2.WatchTrainingResponse]  # type: ignore[assignment]
+    """Sends the training as it is and whenever it changes, until it has ended."""
+    CancelTraining: _aio.UnaryUnaryMultiCallable[_training_pb2.CancelTrainingRequest, _training_pb2.CancelTrainingResponse]  # type: ignore[assignment]
+    """Ends a training, or forgets one that has ended: its plan may then be started again, and goes on from the last
+    checkpoint.
     """
 
 class SchedulerServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -263,6 +288,48 @@ class SchedulerServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_scheduler_pb2.SubmitReviewResponse, _abc.Awaitable[_scheduler_pb2.SubmitReviewResponse]]:
         """Ends a review with a decision. Under a lost lease the call fails with LEASE_LOST and a revision that it
         names is kept as a side version.
+        """
+
+    @_abc_1.abstractmethod
+    def StartTraining(
+        self,
+        request: _training_pb2.StartTrainingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_training_pb2.StartTrainingResponse, _abc.Awaitable[_training_pb2.StartTrainingResponse]]:
+        """Starts the training of a model's next version, where the installation has a place for trainings."""
+
+    @_abc_1.abstractmethod
+    def GetTraining(
+        self,
+        request: _training_pb2.GetTrainingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_training_pb2.GetTrainingResponse, _abc.Awaitable[_training_pb2.GetTrainingResponse]]:
+        """Reads one training."""
+
+    @_abc_1.abstractmethod
+    def ListTrainings(
+        self,
+        request: _training_pb2.ListTrainingsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_training_pb2.ListTrainingsResponse, _abc.Awaitable[_training_pb2.ListTrainingsResponse]]:
+        """Lists trainings."""
+
+    @_abc_1.abstractmethod
+    def WatchTraining(
+        self,
+        request: _training_pb2.WatchTrainingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_training_pb2.WatchTrainingResponse], _abc.AsyncIterator[_training_pb2.WatchTrainingResponse]]:
+        """Sends the training as it is and whenever it changes, until it has ended."""
+
+    @_abc_1.abstractmethod
+    def CancelTraining(
+        self,
+        request: _training_pb2.CancelTrainingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_training_pb2.CancelTrainingResponse, _abc.Awaitable[_training_pb2.CancelTrainingResponse]]:
+        """Ends a training, or forgets one that has ended: its plan may then be started again, and goes on from the last
+        checkpoint.
         """
 
 def add_SchedulerServiceServicer_to_server(servicer: SchedulerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

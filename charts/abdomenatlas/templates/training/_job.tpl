@@ -1,0 +1,75 @@
+{{- define "abdomenatlas.training.job" -}}
+{{- $training := .root.Values.training -}}
+{{- $encrypted := ne .root.Values.tls.mode "none" -}}
+apiVersion: batch/v1
+kind: Job
+metadata:
+  labels: {{- include "abdomenatlas.labels" . | nindent 4 }}
+spec:
+  backoffLimit: {{ sub $training.attempts 1 }}
+  activeDeadlineSeconds: {{ mul $training.maxHours 3600 }}
+  ttlSecondsAfterFinished: {{ mul $training.keepHours 3600 }}
+  template:
+    {{- include "abdomenatlas.podMetadata" . | nindent 4 }}
+    spec:
+      restartPolicy: Never
+      serviceAccountName: {{ include "abdomenatlas.name" . }}
+      automountServiceAccountToken: false
+      securityContext: {{- include "abdomenatlas.podSecurity" .root | nindent 8 }}
+      {{- if and $training.gpu.enabled $training.gpu.runtimeClassName }}
+      runtimeClassName: {{ $training.gpu.runtimeClassName }}
+      {{- end }}
+      {{- include "abdomenatlas.placement" . | nindent 6 }}
+      initContainers:
+        - name: models
+          {{- include (printf "abdomenatlas.triton.from.%s" .root.Values.triton.models.source) .root | nindent 10 }}
+          imagePullPolicy: {{ .root.Values.global.imagePullPolicy }}
+          securityContext: {{- include "abdomenatlas.containerSecurity" .root | nindent 12 }}
+          resources:
+            requests: {cpu: 100m, memory: 128Mi}
+            limits: {memory: 512Mi}
+      containers:
+        - name: training
+          image: {{ include "abdomenatlas.image" (dict "root" .root "image" $training.image) }}
+          imagePullPolicy: {{ .root.Values.global.imagePullPolicy }}
+          # Train, store the model's folder with its new version, and leave what came of both for the scheduler to read.
+          command:
+            - bash
+            - -euo
+            - pipefail
+            - -c
+            - |
+              python3 -m services.serving.training "$@" --cache /cache --cache-gib {{ $training.cacheGiB }} | tee /tmp/training.log
+              { tail -n 1 /tmp/training.log; python3 -m services.serving.store "$2"; } > /dev/termination-log
+            - training
+          terminationMessagePolicy: FallbackToLogsOnError
+          env:
+            # torch and others keep caches in the home folder, and the root is read-only.
+            - {name: HOME, value: /tmp}
+            - {name: ATLAS_STORAGE, value: {{ include "abdomenatlas.address" (dict "root" .root "component" "storage") | quote }}}
+            {{- if $encrypted }}
+            - {name: ATLAS_CA, value: /etc/atlas/tls/ca.crt}
+            - {name: ATLAS_CERT, value: /etc/atlas/tls/tls.crt}
+            - {name: ATLAS_KEY, value: /etc/atlas/tls/tls.key}
+            {{- end }}
+          securityContext: {{- include "abdomenatlas.containerSecurity" .root | nindent 12 }}
+          resources:
+            {{- $gpu := $training.gpu.enabled | ternary (dict $training.gpu.resourceName (toString $training.gpu.count)) dict }}
+            requests: {{- toYaml (merge (dict) $gpu $training.resources.requests) | nindent 14 }}
+            limits: {{- toYaml (merge (dict) $gpu $training.resources.limits) | nindent 14 }}
+          volumeMounts:
+            - {name: repository, mountPath: /repository}
+            - {name: cache, mountPath: /cache}
+            - {name: tmp, mountPath: /tmp}
+            {{- if $encrypted }}
+            - {name: tls, mountPath: /etc/atlas/tls, readOnly: true}
+            {{- end }}
+      volumes:
+        - {name: repository, emptyDir: {sizeLimit: {{ .root.Values.triton.models.size }}}}
+        - {name: tmp, emptyDir: {}}
+        - {name: cache, persistentVolumeClaim: {claimName: {{ $training.cache.existingClaim | default (include "abdomenatlas.name" .) }}}}
+        {{- if $encrypted }}
+        # It calls storage as inference, whose models these are.
+        - {name: tls, secret: {secretName: {{ include "abdomenatlas.certificate" (dict "root" .root "component" "inference") }}, defaultMode: 0440}}
+        {{- end }}
+{{- end -}}

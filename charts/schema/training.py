@@ -1,0 +1,33 @@
+"""Training: Jobs that the scheduler starts."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from charts.schema.pods import Image, Persistence, Pods, Resources, resources
+from charts.schema.triton import Gpu
+
+
+class Training(Pods):
+    """Trainings of networks, which the scheduler runs as Jobs; see docs/training.md."""
+
+    enabled: bool = False
+    """Whether there may be any. The scheduler's account may then make Jobs in its namespace, and so run what it likes
+    there."""
+    image: Image = Image(repository="abdomenatlas/triton")
+    """Image of the Jobs: one that Triton runs."""
+    resources: Resources = resources("4", "16Gi", "32Gi")
+    """CPU and memory of a Job's container, beside the GPU."""
+    gpu: Gpu = Gpu()
+    """The GPU of a Job."""
+    cache: Persistence = Persistence(size="100Gi")
+    """The volume for cases, checkpoints and curves, from which a Job that was cut off goes on; for one node at once,
+    unless it is an existing claim of another kind."""
+    cacheGiB: Annotated[int, Field(ge=1)] = 80
+    """What the cases may take of that volume; those that were not used for longest go."""
+    attempts: Annotated[int, Field(ge=1, le=20)] = 4
+    """How often a training is begun or gone on with until it has failed."""
+    maxHours: Annotated[int, Field(ge=1, le=720)] = 72
+    """How long a training may take with all its attempts."""
+    keepHours: Annotated[int, Field(ge=1, le=8760)] = 168
+    """How long an ended one is shown before Kubernetes deletes it; what it made stays in storage."""
