@@ -7,8 +7,9 @@ HEAD = """# Datasets
 
 `atlas import --dataset amos22 FOLDER` takes a public dataset as it was downloaded: in its own folders, in nnU-Net's raw
 folders (`imagesTr/<case>_0000`, `labelsTr/<case>`), in those of the Medical Segmentation Decathlon, or as case folders
-in the BDMAP layout. Each case keeps its id in the dataset, its licence and, where the dataset tells it, its hospital;
-`--case-table` names a CSV file (`case,hospital,licence`) that tells more. A case goes in with its labels or not at all.
+in the BDMAP layout. Each case keeps its id in the dataset, its licence and, where the dataset tells them, its hospital
+and the phase of the contrast agent; `--case-table` names a CSV file (`case,hospital,licence,phase`) that tells more. A
+case goes in with its labels or not at all.
 
 - **Ids.** A label map's ids mean what the table below says. An id that is not in it, or a `dataset.json` that gives one
   another meaning, is refused.

@@ -26,7 +26,7 @@ from services.storage.duplicates import profile_of
 from services.storage.duplicates import row as fingerprint_row
 
 NAME = "volumes/*"
-_TOLD = ("dataset", "source_id", "licence", "hospital")
+_TOLD = ("dataset", "source_id", "licence", "hospital", "phase")
 """What is told of a volume beside its file."""
 
 

@@ -106,10 +106,10 @@ def test_a_link_that_leads_out_and_a_file_that_is_not_there_are_refused(tmp_path
 def test_a_table_of_cases(tmp_path: Path) -> None:
     public.btcv(tmp_path / "data")
     table = tmp_path / "cases.csv"
-    table.write_text("case,hospital,licence\n0007,Basel,CC0-1.0\n", encoding="utf-8")
+    table.write_text("case,hospital,licence,phase\n0007,Basel,CC0-1.0,arterial\n", encoding="utf-8")
     (entry,) = discover_dataset(tmp_path / "data", datasets.load("btcv"), MAP, table).entries
     assert isinstance(entry, Case)
-    assert (entry.hospital, entry.licence) == ("Basel", "CC0-1.0")
+    assert (entry.hospital, entry.licence, entry.phase) == ("Basel", "CC0-1.0", "arterial")
     table.write_text("id;hospital\n0007;Basel\n", encoding="utf-8")
     with pytest.raises(AtlasError, match="no column 'case'"):
         discover_dataset(tmp_path / "data", datasets.load("btcv"), MAP, table)
@@ -121,7 +121,7 @@ def test_btcv(storage: str, tmp_path: Path) -> None:
     require_truth(storage, done[name], case, MAP.organs)
     volume = done[name].volume
     assert volume is not None
-    assert volume.hospital == "Vanderbilt University Medical Center"
+    assert (volume.hospital, volume.phase) == ("Vanderbilt University Medical Center", "portal-venous")
 
 
 def test_nnunet_and_kidneys_that_are_one_class(storage: str, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ REVISED = "BDMAP_00000002"
 @pytest.fixture
 def release(archive: Archive, tmp_path: Path) -> Path:
     for item in archive.items:
-        archive.records[item.volume].hospital = "North"
+        archive.records[item.volume].hospital, archive.records[item.volume].phase = "North", "arterial"
     folder = tmp_path / "release"
     write_release(archive.connection.storage, read_contents(archive.connection, CAMPAIGN), folder)
     return folder
@@ -56,7 +56,7 @@ def test_records_masks_and_origins_are_what_they_were(archive: Archive, release:
     assert all(isinstance(entry, Imported) and not entry.refusals for entry in done), done
     for item in archive.items:
         was, now = archive.records[item.volume], fresh.rpc.GetVolume(pb.GetVolumeRequest(name=item.volume)).volume
-        for field in ("voxel_digest", "geometry", "dataset", "source_id", "licence", "hospital"):
+        for field in ("voxel_digest", "geometry", "dataset", "source_id", "licence", "hospital", "phase"):
             assert getattr(now, field) == getattr(was, field), field
         labels = archive.records[item.label_version]
         wanted = {labels.name, *(organ.label_version for organ in labels.organs)} - {""}

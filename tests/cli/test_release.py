@@ -105,6 +105,7 @@ def test_provenance_tells_each_organ_apart(archive: Archive, tmp_path: Path) -> 
 def test_the_table_of_cases(archive: Archive, tmp_path: Path) -> None:
     """Source, grid and volumes: 0 ml for an absent organ, nothing for an unknown one, and read by `atlas compare`."""
     archive.records["volumes/case-b"].hospital = 'Clinic "North", Ward 1'
+    archive.records["volumes/case-b"].phase = "arterial"
     write(archive, tmp_path / "release")
     path = tmp_path / "release" / "metadata.csv"
     with path.open(newline="", encoding="utf-8") as file:
@@ -120,7 +121,10 @@ def test_the_table_of_cases(archive: Archive, tmp_path: Path) -> None:
     voxels = np.count_nonzero(np.asarray(liver.dataobj))
     assert float(row["liver_ml"]) == pytest.approx(voxels * 2 * 2.5 * 5 / 1000, abs=1e-3)
     assert (float(row["gall_bladder_ml"]), row["pancreas_ml"]) == (0, "")
-    assert read_metadata(path) == {"BDMAP_00000001": {}, "BDMAP_00000002": {"dataset": "<b>set</b>"}}
+    assert read_metadata(path) == {
+        "BDMAP_00000001": {},
+        "BDMAP_00000002": {"dataset": "<b>set</b>", "phase": "arterial"},
+    }
 
 
 def test_scans_that_came_twice_are_on_one_side(archive: Archive) -> None:

@@ -44,7 +44,7 @@ def run(
     ] = "",
     case_table: Annotated[
         Path | None,
-        typer.Option(help="CSV file with the columns case, hospital and licence, for a dataset that is known."),
+        typer.Option(help="CSV file with the columns case, hospital, licence and phase, for a dataset that is known."),
     ] = None,
     class_map: Annotated[
         str, typer.Option(help="Class map of organ names and label ids.", rich_help_panel="Labels")

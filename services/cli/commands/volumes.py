@@ -9,6 +9,7 @@ from abdomenatlas.storage.v1 import storage_pb2 as pb
 from services.cli.commands.options import STATE, Json, State, volume_name
 from services.cli.connection import Connection
 from services.cli.ingest.duplicates import described
+from services.cli.merge_words import changes
 from services.cli.output import as_data, out, print_json, table
 from services.cli.paging import every
 from services.core import datasets
@@ -63,6 +64,7 @@ def show(volume: Volume, state: State = STATE, json: Json = False) -> None:
         ("volume", found.name),
         ("dataset", f"{found.dataset} {found.source_id}".strip()),
         ("hospital", found.hospital),
+        ("phase", found.phase),
         ("licence", found.licence),
         ("voxels", f"{_shape(found)} of {_spacing(found)} mm, {found.dtype}"),
         ("HU", f"{found.min_hu:.6g} to {found.max_hu:.6g}"),
@@ -76,6 +78,9 @@ def show(volume: Volume, state: State = STATE, json: Json = False) -> None:
         kind = pb.Origin.Name(version.origin).removeprefix("ORIGIN_").lower()
         organs = ", ".join(f"{organ.organ} {organ.volume_mm3 / 1000:.1f} ml" for organ in version.organs)
         out.print(f"{version.name.rsplit('/', 1)[1]}  {kind} by {version.author}: {organs}", soft_wrap=True)
+        for organ in version.organs:
+            for change in changes(organ):
+                out.print(f"  {organ.organ}, {change}", soft_wrap=True)
         for note in version.notes:
             out.print(f"  {note}", soft_wrap=True)
     for note in found.notes:

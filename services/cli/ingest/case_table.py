@@ -1,4 +1,4 @@
-"""What a CSV file tells of a dataset's cases: hospital and licence."""
+"""What a CSV file tells of a dataset's cases: hospital, licence and phase."""
 
 import csv
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from pathlib import Path
 from services.core.datasets import Dataset, Table
 from services.core.errors import AtlasError, Reason
 
-_OWN = Table("", ",", "case", "hospital", "licence")
+_OWN = Table("", ",", "case", "hospital", "licence", "phase")
 _MAX_BYTES = 64 * 2**20
 
 
@@ -17,12 +17,13 @@ class CaseFacts:
 
     hospital: str = ""
     licence: str = ""
+    phase: str = ""
 
 
 def read_table(root: Path, dataset: Dataset, own: Path | None) -> dict[str, CaseFacts]:
     """Facts by case id: from the file that the user names, else from the dataset's own, if it lies in the folder.
 
-    The user's has the columns case, hospital and licence, of which the last two may be missing. Raises FIELD_INVALID.
+    The user's has the columns case, hospital, licence and phase, of which the first is required. Raises FIELD_INVALID.
     """
     if own is not None:
         return _read(own, _OWN)
@@ -45,7 +46,8 @@ def _read(path: Path, table: Table) -> dict[str, CaseFacts]:
 
 
 def _facts(row: dict[str, str], table: Table) -> CaseFacts:
-    return CaseFacts(*((row.get(column) or "").strip() if column else "" for column in (table.hospital, table.licence)))
+    columns = (table.hospital, table.licence, table.phase)
+    return CaseFacts(*((row.get(column) or "").strip() if column else "" for column in columns))
 
 
 def _bad(path: Path, why: str) -> AtlasError:
@@ -53,5 +55,5 @@ def _bad(path: Path, why: str) -> AtlasError:
         Reason.FIELD_INVALID,
         f"This is no table of cases: {why}.",
         field=str(path),
-        remedy="Give a CSV file with the columns case, hospital and licence.",
+        remedy="Give a CSV file with the columns case, hospital, licence and phase.",
     )

@@ -84,6 +84,7 @@ def _case_folders(
             entry,
             source_id=entry.volume_id,
             hospital=told.hospital or dataset.hospital,
+            phase=told.phase or dataset.phase,
             licence=told.licence or dataset.licence,
             dataset_map=dataset.name if dataset.name in releases() and not entry.refused else "",
         )
@@ -143,6 +144,7 @@ def _case(
         ignored=tuple(path for name, path in files.masks.items() if name not in all_names),
         source_id=files.case,
         hospital=facts.hospital or dataset.hospital,
+        phase=facts.phase or dataset.phase,
         licence=facts.licence or dataset.licence,
         dataset_map=dataset.name,
     )

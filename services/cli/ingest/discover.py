@@ -39,6 +39,7 @@ class Case:
     """The case's id in its dataset; empty means the volume's."""
     hospital: str = ""
     licence: str = ""
+    phase: str = ""
     """What the dataset tells of this case; empty where it tells nothing."""
     dataset_map: str = ""
     """The dataset in whose words and ids the labels speak. Such a case goes in as a whole or not at all."""

@@ -82,6 +82,7 @@ def _volume_request(storage: Storage, case: Case, source: Source, watch: Watch) 
         source_id=(case.source_id or case.volume_id) if source.dataset else "",
         licence=source.licence or case.licence,
         hospital=case.hospital,
+        phase=case.phase,
     )
 
 

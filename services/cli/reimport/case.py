@@ -76,6 +76,7 @@ def _volume(
         source_id=told.source_id,
         licence=told.licence,
         hospital=told.hospital,
+        phase=told.phase,
     )
     created = storage.rpc.CreateVolume(request, timeout=_SECONDS)
     return created.volume, created.duplicates

@@ -36,6 +36,7 @@ def read_provenance(path: Path) -> Told:
             source_id=data["source"]["id"] or "",
             licence=data["source"]["licence"] or "",
             hospital=data["source"]["hospital"] or "",
+            phase=data["phase"] or "",
         )
     except (ValueError, KeyError, TypeError, ParseError) as error:
         raise AtlasError(

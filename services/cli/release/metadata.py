@@ -7,7 +7,7 @@ from services.cli.release.contents import Contents, ReleaseCase
 from services.core.rpc.convert import geometry_from_proto
 
 METADATA = "metadata.csv"
-_FACTS = ("case", "split", "dataset", "source_id", "hospital", "licence")
+_FACTS = ("case", "split", "dataset", "source_id", "hospital", "phase", "licence")
 _GRID = ("shape_i", "shape_j", "shape_k", "spacing_i_mm", "spacing_j_mm", "spacing_k_mm", "orientation")
 
 
@@ -35,6 +35,7 @@ def _row(case: ReleaseCase, contents: Contents) -> list[str]:
         volume.dataset,
         volume.source_id,
         volume.hospital,
+        volume.phase,
         volume.licence,
         *map(str, grid.shape),
         *(f"{spacing:.6g}" for spacing in grid.spacing_mm),

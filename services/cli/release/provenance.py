@@ -33,6 +33,7 @@ def case_provenance(case: ReleaseCase, contents: Contents) -> dict[str, Any]:
             "licence": volume.licence or None,
             "hospital": volume.hospital or None,
         },
+        "phase": volume.phase or None,
         "ct": {
             "sha256": volume.ct.sha256,
             "voxel_digest": volume.voxel_digest,

@@ -49,6 +49,7 @@ class Table:
     case: str
     hospital: str = ""
     licence: str = ""
+    phase: str = ""
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ class Dataset:
 
     `looks_for` is "all" if the source looked for every structure in every case, so that one without voxels is absent,
     and "present" if it tells only of those that occur. `only_cases` is a regular expression for the ids of CTs, where a
-    release holds other images too. `unverified` names the facts that were not confirmed at the source, and why.
+    release holds other images too. `hospital` and `phase`, of the contrast agent, hold for all its cases. `unverified`
+    names the facts that were not confirmed at the source, and why.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Dataset:
     looks_for: str = "all"
     only_cases: str = ""
     hospital: str = ""
+    phase: str = ""
     table: Table | None = None
     unverified: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

@@ -362,6 +362,7 @@ class Volume(_message.Message):
     WITHDRAWAL_FIELD_NUMBER: _builtins.int
     UPLOADED_SHA256_FIELD_NUMBER: _builtins.int
     TISSUE_MM3_FIELD_NUMBER: _builtins.int
+    PHASE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, "volumes/{volume}"."""
     voxel_digest: _builtins.str
@@ -384,6 +385,8 @@ class Volume(_message.Message):
     """SHA-256 of the file as it was uploaded, lower-case hex; that of `ct` if nothing was taken out. Empty for a volume
     from before this was recorded, whose `ct` is the file itself.
     """
+    phase: _builtins.str
+    """Phase of the contrast agent in the dataset's words, for example "portal-venous"; empty if not known."""
     @_builtins.property
     def ct(self) -> _array_pb2.ObjectRef:
         """The file as it was uploaded, byte for byte, if it held no texts. Otherwise the same file without them: descrip,
@@ -433,10 +436,11 @@ class Volume(_message.Message):
         withdrawal: Global___Withdrawal | None = ...,
         uploaded_sha256: _builtins.str = ...,
         tissue_mm3: _abc.Iterable[_builtins.float] | None = ...,
+        phase: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "ct", b"ct", "geometry", b"geometry", "withdrawal", b"withdrawal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "ct", b"ct", "dataset", b"dataset", "dtype", b"dtype", "geometry", b"geometry", "hospital", b"hospital", "licence", b"licence", "max_hu", b"max_hu", "min_hu", b"min_hu", "name", b"name", "notes", b"notes", "source_id", b"source_id", "tissue_mm3", b"tissue_mm3", "uploaded_sha256", b"uploaded_sha256", "voxel_digest", b"voxel_digest", "withdrawal", b"withdrawal"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "ct", b"ct", "dataset", b"dataset", "dtype", b"dtype", "geometry", b"geometry", "hospital", b"hospital", "licence", b"licence", "max_hu", b"max_hu", "min_hu", b"min_hu", "name", b"name", "notes", b"notes", "phase", b"phase", "source_id", b"source_id", "tissue_mm3", b"tissue_mm3", "uploaded_sha256", b"uploaded_sha256", "voxel_digest", b"voxel_digest", "withdrawal", b"withdrawal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -486,6 +490,7 @@ class CreateVolumeRequest(_message.Message):
     SOURCE_ID_FIELD_NUMBER: _builtins.int
     LICENCE_FIELD_NUMBER: _builtins.int
     HOSPITAL_FIELD_NUMBER: _builtins.int
+    PHASE_FIELD_NUMBER: _builtins.int
     volume_id: _builtins.str
     """Last part of the resource name: 1 to 63 of letters, digits, "_", "-" and ".", beginning with a letter or digit."""
     object: _builtins.str
@@ -498,6 +503,8 @@ class CreateVolumeRequest(_message.Message):
     """See Volume.licence."""
     hospital: _builtins.str
     """See Volume.hospital."""
+    phase: _builtins.str
+    """See Volume.phase."""
     def __init__(
         self,
         *,
@@ -507,10 +514,11 @@ class CreateVolumeRequest(_message.Message):
         source_id: _builtins.str = ...,
         licence: _builtins.str = ...,
         hospital: _builtins.str = ...,
+        phase: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "hospital", b"hospital", "licence", b"licence", "object", b"object", "source_id", b"source_id", "volume_id", b"volume_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "hospital", b"hospital", "licence", b"licence", "object", b"object", "phase", b"phase", "source_id", b"source_id", "volume_id", b"volume_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1251,6 +1259,10 @@ class AttentionRegion(_message.Message):
         """Another organ's label holds the same voxels."""
         CAUSE_PRIOR: AttentionRegion._Cause.ValueType  # 4
         """An anatomical rule points there, see `rule`."""
+        CAUSE_LIKE: AttentionRegion._Cause.ValueType  # 5
+        """In the CT, tissue beside the label looks like the organ: it may have to grow."""
+        CAUSE_UNLIKE: AttentionRegion._Cause.ValueType  # 6
+        """In the CT, tissue of the label does not look like the organ: it may have to shrink."""
 
     class Cause(_Cause, metaclass=_CauseEnumTypeWrapper):
         """What speaks against the label there."""
@@ -1265,6 +1277,10 @@ class AttentionRegion(_message.Message):
     """Another organ's label holds the same voxels."""
     CAUSE_PRIOR: AttentionRegion.Cause.ValueType  # 4
     """An anatomical rule points there, see `rule`."""
+    CAUSE_LIKE: AttentionRegion.Cause.ValueType  # 5
+    """In the CT, tissue beside the label looks like the organ: it may have to grow."""
+    CAUSE_UNLIKE: AttentionRegion.Cause.ValueType  # 6
+    """In the CT, tissue of the label does not look like the organ: it may have to shrink."""
 
     RANK_FIELD_NUMBER: _builtins.int
     ORGAN_FIELD_NUMBER: _builtins.int
