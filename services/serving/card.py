@@ -2,7 +2,7 @@
 
 import hashlib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -12,6 +12,7 @@ from services.core.errors import AtlasError, Reason
 
 CARD_FILE = "model.yaml"
 Triple = tuple[int, int, int]
+Edge = Annotated[float, Field(ge=0.25, le=10)]
 _MAX_SIDE = 512
 AXIS = {"R": 0, "L": 0, "A": 1, "P": 1, "S": 2, "I": 2}
 """Along which axis of RAS+ space a letter of `axes` points."""
@@ -95,7 +96,8 @@ class Agreement(_Strict):
 class Card(_Strict):
     """One model.
 
-    The network sees the network grid (`grid_spacing_mm`) averaged over `working_factor`^3 voxels, HU mapped from
+    The network sees the network grid (`grid_spacing_mm`) averaged over `working_factor`^3 voxels, or interpolated to
+    voxels of `working_spacing_mm` (z, y, x) where it was trained on others than the grid's; HU mapped from
     `hu_window` to `intensity`, in windows of `window` (z, y, x) working voxels that overlap by the share `overlap` and
     count by a gaussian of `gaussian_sigma` sides. `axes` says where the network's own three axes point, as nibabel's
     axcodes do: SAR is ours, (z, y, x) on RAS+; a network that was trained on MONAI's RAS arrays takes RAS. Where there
@@ -111,6 +113,7 @@ class Card(_Strict):
     organs: tuple[str, ...] = Field(min_length=1)
     grid_spacing_mm: float = Field(gt=0)
     working_factor: int = Field(ge=1, le=4)
+    working_spacing_mm: tuple[Edge, Edge, Edge] | None = None
     hu_window: tuple[float, float]
     intensity: tuple[float, float] = (0.0, 1.0)
     axes: str = "SAR"
@@ -129,6 +132,8 @@ class Card(_Strict):
     def _consistent(self) -> "Card":
         if self.hu_window[0] >= self.hu_window[1]:
             raise ValueError("hu_window must rise")
+        if self.working_spacing_mm and self.working_factor != 1:
+            raise ValueError("working_factor must be 1 where working_spacing_mm is given")
         if self.intensity[0] >= self.intensity[1]:
             raise ValueError("intensity must rise")
         if sorted(AXIS.get(letter, -1) for letter in self.axes) != [0, 1, 2]:
@@ -146,6 +151,14 @@ class Card(_Strict):
     def is_softmax(self) -> bool:
         """Whether the network's channels exclude each other."""
         return self.outputs is not None and self.outputs.activation == "softmax"
+
+    @property
+    def working_factors(self) -> tuple[float, float, float]:
+        """The edges (z, y, x) of the network's voxels in voxels of the grid."""
+        if self.working_spacing_mm is None:
+            return (self.working_factor,) * 3
+        z, y, x = (edge / self.grid_spacing_mm for edge in self.working_spacing_mm)
+        return z, y, x
 
     @property
     def channels(self) -> dict[str, tuple[int, ...]]:

@@ -14,14 +14,17 @@ from services.core.arrayfile import SLAB
 from services.core.geometry import Geometry
 from services.serving.card import Card
 from services.serving.sliding import Run, logit_slabs
+from services.serving.spacing import Factors, to_grid, to_working
 
 _LEAST = 0.99 / 255
 """A probability below it is stored as 0, whatever rounding does."""
 
 
 def working_image(ct: NDArray[np.int16], card: Card) -> Tensor:
-    """HU (z, y, x) on the network grid -> float32 (z, y, x) in [0, 1], averaged over blocks; the edge fills the last
-    ones."""
+    """HU (z, y, x) on the network grid -> float32 (z, y, x) in [0, 1], averaged over blocks, whose last ones the edge
+    fills, or interpolated to the network's own spacing."""
+    if card.working_spacing_mm:
+        return to_working(ct, card.hu_window, card.working_factors)
     low, high = card.hu_window
     factor = card.working_factor
     z, y, x = (math.ceil(n / factor) for n in ct.shape)
@@ -42,7 +45,7 @@ def probability_slabs(run: Run, ct: NDArray[np.int16], card: Card, *, batch: int
 
     float32 on the CPU, where the same CT and number of threads give the same bytes.
     """
-    factor = card.working_factor
+    factors = card.working_factors
     image = working_image(ct, card)
     coarse, low = torch.empty((len(card.organs), 0, *image.shape[1:])), 0
     done = 0
@@ -51,18 +54,31 @@ def probability_slabs(run: Run, ct: NDArray[np.int16], card: Card, *, batch: int
         known = start + logits.shape[1]
         while done < ct.shape[0]:
             stop = min(done + SLAB, ct.shape[0])
-            first, last = max(_below(done, factor), 0), min(_below(stop - 1, factor) + 2, image.shape[0])
+            first, last = max(_below(done, factors[0]), 0), min(_below(stop - 1, factors[0]) + 2, image.shape[0])
             if last > known:
                 break
-            part = slice(done - factor * first, stop - factor * first)
-            yield _fine(coarse[:, first - low : last - low], part, ct.shape, factor)
+            there = coarse[:, first - low : last - low]
+            if card.working_spacing_mm:
+                yield _spaced(there, first, done, (stop - done, *ct.shape[1:]), factors)
+            else:
+                part = slice(done - card.working_factor * first, stop - card.working_factor * first)
+                yield _fine(there, part, ct.shape, card.working_factor)
             coarse, low = coarse[:, first - low :], first
             done = stop
 
 
-def _below(fine: int, factor: int) -> int:
+def _below(fine: int, factor: float) -> int:
     """The coarse slice whose centre lies at or below that of a fine one."""
     return math.floor((fine + 0.5) / factor - 0.5)
+
+
+def _spaced(coarse: Tensor, first: int, start: int, shape: tuple[int, ...], factors: Factors) -> NDArray[np.uint8]:
+    """Linear interpolation of (organ, z, y, x), of it the slices from `start` on, as floor(255 p)."""
+    stored = np.zeros((coarse.shape[0], *shape), np.uint8)
+    for organ, values in zip(stored, coarse, strict=True):
+        if values.numel() and values.amax() >= _LEAST:
+            organ[:] = (to_grid(values, first, start, shape, factors) * 255).floor_().clamp_(0, 255).numpy()
+    return stored
 
 
 def _fine(coarse: Tensor, part: slice, shape: tuple[int, ...], factor: int) -> NDArray[np.uint8]:

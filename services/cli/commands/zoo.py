@@ -18,7 +18,7 @@ from services.cli.output import out, print_json, say, show_error, table
 from services.cli.stack.plan import default_models
 from services.core.errors import AtlasError, Reason
 
-_app = typer.Typer(
+group = typer.Typer(
     no_args_is_help=True, help="The networks that are served, the zoo's cards, and weights from elsewhere."
 )
 _SHOWN = 20
@@ -26,10 +26,10 @@ _SHOWN = 20
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    app.add_typer(_app, name="models")
+    app.add_typer(group, name="models")
 
 
-@_app.command("list")
+@group.command("list")
 def list_(models: Models = None, json: Json = False) -> None:
     """List the models of the repository, and the cards of the zoo: networks to train, and published ones to import.
 
@@ -47,7 +47,7 @@ def list_(models: Models = None, json: Json = False) -> None:
     out.print(rows)
 
 
-@_app.command()
+@group.command()
 def show(
     name: Annotated[str, typer.Argument(help="A model of the repository, or a card of the zoo.")],
     models: Models = None,
@@ -75,7 +75,7 @@ def show(
         )
 
 
-@_app.command("import")
+@group.command("import")
 def import_(
     source: Annotated[
         Path,
@@ -94,6 +94,9 @@ def import_(
     ] = "",
     class_map: Annotated[str, typer.Option(help="Serve only the organs of this class map, and under it.")] = "",
     axes: Annotated[str, typer.Option(help="Where the network's axes point, such as RAS or SAR.")] = "",
+    grid: Annotated[
+        float, typer.Option(min=0, help="Edge in mm of the grid it answers on, for a folder; 0 is what fits it.")
+    ] = 0.0,
     checkpoint: Annotated[str, typer.Option(help="File within the folder, such as fold_0/checkpoint_best.pth.")] = "",
     sha256: Annotated[str, typer.Option(help="What the file must hash to.")] = "",
     licence: Annotated[str, typer.Option(help="Licence of the weights, for the card.")] = "",
@@ -118,6 +121,7 @@ def import_(
         "labels": labels,
         "class_map": class_map,
         "axes": axes.upper(),
+        "grid_mm": grid,
         "checkpoint": checkpoint,
         "sha256": sha256,
         "licence": licence,

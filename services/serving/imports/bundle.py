@@ -12,7 +12,7 @@ import yaml
 from services.core.errors import AtlasError, Reason
 from services.serving.card import Card, Network, Outputs
 from services.serving.imports.draft import Draft, Wishes, below, read_json, reason
-from services.serving.imports.grid import isotropic, window_of
+from services.serving.imports.grid import placed, window_of
 from services.serving.imports.naming import channels_by_organ, require_organs
 
 MARK = "configs/metadata.json"
@@ -75,7 +75,7 @@ def _card(metadata: dict[str, Any], config: _Config, wishes: Wishes) -> Card:
     before, after = config.transforms("preprocessing"), config.transforms("postprocessing")
     network = config.section("network_def", "network")
     axes = wishes.axes or str(config.value(before.get("Orientation", {}).get("axcodes", "RAS")))
-    spacing = isotropic(tuple(float(mm) for mm in config.value(before["Spacing"]["pixdim"])))
+    spacing = [float(mm) for mm in config.value(before["Spacing"]["pixdim"])]
     low, high, intensity = _intensities(config, before)
     window = config.section("inferer")
     outputs = _outputs(metadata, network, config, after, wishes.organs)
@@ -93,8 +93,7 @@ def _card(metadata: dict[str, Any], config: _Config, wishes: Wishes) -> Card:
         network=Network(architecture=_ARCHITECTURES[kind], arguments=arguments),
         class_map="abdomenatlas-1.1",
         organs=tuple(outputs.channels),
-        grid_spacing_mm=spacing,
-        working_factor=1,
+        **placed(spacing, axes, wishes.grid_mm),
         hu_window=(low, high),
         intensity=intensity,
         axes=axes,

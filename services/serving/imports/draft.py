@@ -23,6 +23,8 @@ class Wishes:
     labels: str = ""
     class_map: str = ""
     axes: str = ""
+    grid_mm: float = 0.0
+    """0 is what fits the network."""
     checkpoint: str = ""
     sha256: str = ""
     licence: str = ""

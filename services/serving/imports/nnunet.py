@@ -10,7 +10,7 @@ from typing import Any
 from services.core.errors import AtlasError, Reason
 from services.serving.card import Card, Network, Outputs
 from services.serving.imports.draft import Draft, Wishes, below, read_json, reason
-from services.serving.imports.grid import isotropic, window_of
+from services.serving.imports.grid import placed, window_of
 from services.serving.imports.naming import channels_by_organ, require_organs
 
 MARK = "plans.json"
@@ -46,7 +46,6 @@ def _card(plans: dict[str, Any], plan: dict[str, Any], dataset: dict[str, Any], 
             remedy="Import the full-resolution network of one channel.",
         )
     low, high, intensity = _intensities(plans, plan)
-    spacing = isotropic(tuple(float(mm) for mm in plan["spacing"]))
     outputs = _outputs(dataset, wishes.organs)
     axes = _axes(plans, wishes.axes)
     return Card(
@@ -57,8 +56,7 @@ def _card(plans: dict[str, Any], plan: dict[str, Any], dataset: dict[str, Any], 
         network=_network(plan),
         class_map="abdomenatlas-1.1",
         organs=tuple(outputs.channels),
-        grid_spacing_mm=spacing,
-        working_factor=1,
+        **placed([float(mm) for mm in plan["spacing"]], axes, wishes.grid_mm),
         hu_window=(low, high),
         intensity=intensity,
         axes=axes,

@@ -192,9 +192,9 @@ def test_a_bundle_s_python_is_not_run(repository: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
-def test_spacing_that_the_grid_does_not_have(repository: Path, tmp_path: Path) -> None:
-    folder, _ = published.bundle_folder(tmp_path / "bundle", ["background", "liver"], spacing=[1.5, 1.5, 2.0])
-    assert "1.5 x 1.5 x 2" in refused(Reason.GRID_MISMATCH, repository, folder).message
+def test_spacing_that_no_ct_has(repository: Path, tmp_path: Path) -> None:
+    folder, _ = published.bundle_folder(tmp_path / "bundle", ["background", "liver"], spacing=[1.5, 1.5, 20.0])
+    assert "1.5 x 1.5 x 20" in refused(Reason.GRID_MISMATCH, repository, folder).message
 
 
 def test_left_and_right_are_not_guessed(repository: Path, tmp_path: Path) -> None:

@@ -95,6 +95,24 @@ def test_a_bundle_s_network_sees_its_own_axes(tmp_path: Path) -> None:
     close(served(tmp_path / "models", "mine", values), expected)
 
 
+@pytest.mark.parametrize(
+    ("spacing", "wished", "grid", "own"),
+    [
+        ([1.5, 1.5, 2.0], 0, 1.5, (2.0, 1.5, 1.5)),
+        ([0.8, 0.8, 2.5], 0, 0.8, (2.5, 0.8, 0.8)),
+        ([1.0, 1.0, 1.0], 0, 1.0, None),
+        ([1.0, 1.0, 1.0], 1.5, 1.5, (1.0, 1.0, 1.0)),
+    ],
+)
+def test_a_network_on_other_voxels_keeps_them(
+    tmp_path: Path, spacing: list[float], wished: float, grid: float, own: tuple[float, ...] | None
+) -> None:
+    """(x, y, z) there, (z, y, x) here; on the usual grid unless that would blur what it was trained on."""
+    folder, _ = published.bundle_folder(tmp_path / "bundle", ["background", "liver"], spacing=spacing)
+    card = imported(folder, tmp_path, write=False, grid_mm=wished).card
+    assert (card.grid_spacing_mm, card.working_spacing_mm) == (grid, own)
+
+
 def test_axes_that_point_the_other_way_are_flipped(tmp_path: Path) -> None:
     """A network of LPS arrays as (z, y, x) sees x and y mirrored."""
     labels = {"background": 0, "liver": 1, "spleen": 2}

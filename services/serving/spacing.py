@@ -1,0 +1,73 @@
+"""Between the network grid and voxels of any edges, for networks that were trained on such: linear, slab after slab."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from services.core.arrayfile import SLAB
+
+Factors = tuple[float, float, float]
+"""The network's voxel edges in voxels of the grid, (z, y, x)."""
+
+
+def working_shape(shape: tuple[int, ...], factors: Factors) -> tuple[int, int, int]:
+    """How many of the network's voxels (z, y, x) cover a grid of `shape`."""
+    z, y, x = (math.ceil(round(n / factor, 4)) for n, factor in zip(shape, factors, strict=True))
+    return z, y, x
+
+
+def to_working(ct: NDArray[np.int16], hu_window: tuple[float, float], factors: Factors) -> Tensor:
+    """HU (z, y, x) on the grid -> float32 (z, y, x) in [0, 1] on the network's voxels; clipped, then interpolated."""
+    low, high = hu_window
+    shape = working_shape(ct.shape, factors)
+    image = torch.empty(shape)
+    for start, stop in _slabs(shape[0]):
+        places = _centres(start, stop, 1 / factors[0])
+        first, last = _between(places, ct.shape[0])
+        slab = torch.from_numpy(ct[first:last]).float().sub_(low).div_(high - low).clamp_(0, 1)
+        slab = _interpolated(slab, places - first, 0)
+        for axis in (1, 2):
+            slab = _interpolated(slab, _centres(0, shape[axis], 1 / factors[axis]), axis)
+        image[start:stop] = slab
+    return image
+
+
+def to_grid(values: Tensor, first: int, start: int, shape: tuple[int, ...], factors: Factors) -> Tensor:
+    """Slices `start` and following of one organ on the grid, `shape` (z, y, x) in all, from the network's `values`.
+
+    `first` is the network's slice that `values` (z, y, x) begin with.
+    """
+    fine = _interpolated(values, _centres(start, start + shape[0], factors[0]) - first, 0)
+    for axis in (1, 2):
+        fine = _interpolated(fine, _centres(0, shape[axis], factors[axis]), axis)
+    return fine
+
+
+def _centres(start: int, stop: int, factor: float) -> Tensor:
+    """Where the centres of voxels `start` to `stop` lie among voxels that are `factor` times as long."""
+    return (torch.arange(start, stop, dtype=torch.float64) + 0.5) / factor - 0.5
+
+
+def _between(places: Tensor, length: int) -> tuple[int, int]:
+    """The slices that are needed to interpolate at `places`."""
+    low, high = int(places[0].floor()), int(places[-1].floor()) + 2
+    return min(max(low, 0), length - 1), max(min(high, length), 1)
+
+
+def _interpolated(values: Tensor, places: Tensor, axis: int) -> Tensor:
+    """Linear along one axis; beyond the first and the last centre it is what they are."""
+    last = values.shape[axis] - 1
+    places = places.clamp(0, last)
+    below = places.floor().long()
+    above = (below + 1).clamp_(max=last)
+    share = (places - below).float().reshape([-1 if other == axis else 1 for other in range(values.ndim)])
+    return torch.lerp(values.index_select(axis, below), values.index_select(axis, above), share)
+
+
+def _slabs(length: int) -> Iterator[tuple[int, int]]:
+    for start in range(0, length, SLAB):
+        yield start, min(start + SLAB, length)
