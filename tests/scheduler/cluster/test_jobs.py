@@ -3,6 +3,7 @@
 import copy
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,10 +18,12 @@ from services.scheduler.trainings import State
 from tests.charts.rendering import NAMESPACE
 from tests.components.processes import wait_until
 from tests.scheduler.cluster.conftest import TRAINING, Site
+from tests.scheduler.running import Scheduler
+from tests.scheduler.world import Server
 
 SECONDS = 120
 PLAN = {"model": "models/unet"}
-RESULT = {"model": "unet", "version": 2, "promoted": False, "reasons": ["The liver lost 0.02."]}
+RESULT: dict[str, Any] = {"model": "unet", "version": 2, "promoted": False, "reasons": ["The liver lost 0.02."]}
 STORED = {"name": "unet", "sha256": "ab" * 32}
 
 
@@ -175,6 +178,30 @@ def test_waiting_ends_with_a_change_of_the_pod(site: Site, jobs: Jobs) -> None:
     jobs.wait(started.id, 1)
     tell(site, started.id, "Running")
     assert jobs.get(started.id).state == State.RUNNING
+
+
+@pytest.mark.usefixtures("jobs", "account")
+def test_a_scheduler_s_own_calls_start_and_follow_a_training(site: Site, workers: Server, tmp_path: Path) -> None:
+    """The process as the chart starts it, from the call to the digest of what was made."""
+    given: dict[str, Any] = {"cluster_training": TRAINING, "cluster_account": site.account}
+    with Scheduler(f"sqlite:///{tmp_path}/scheduler.db", workers.address, tmp_path, **given) as scheduler:
+        plan = pb.TrainingPlan(organs=["liver"], epochs=3)
+        started = scheduler.rpc.StartTraining(pb.StartTrainingRequest(model="models/unet", plan=plan)).training
+        assert (started.model, started.plan, started.state) == ("models/unet", plan, pb.Training.STATE_WAITING)
+        training_id = started.name.removeprefix("trainings/")
+        updates = scheduler.rpc.WatchTraining(pb.WatchTrainingRequest(name=started.name), timeout=SECONDS)
+        assert next(updates).training.state == pb.Training.STATE_WAITING
+        tell(site, training_id, "Running")
+        assert next(updates).training.state == pb.Training.STATE_RUNNING
+        tell(site, training_id, "Succeeded", **ended(f"{json.dumps(RESULT)}\n{json.dumps(STORED)}\n", 0))
+        *_, last = updates
+        assert last.training.state == pb.Training.STATE_DONE
+        assert last.training.result == pb.TrainingResult(version=2, reasons=RESULT["reasons"], sha256=STORED["sha256"])
+        assert list(scheduler.rpc.ListTrainings(pb.ListTrainingsRequest()).trainings) == [last.training]
+        scheduler.rpc.CancelTraining(pb.CancelTrainingRequest(name=started.name))
+        with pytest.raises(AtlasError) as raised:
+            scheduler.rpc.GetTraining(pb.GetTrainingRequest(name=started.name))
+        assert raised.value.reason == Reason.RESOURCE_NOT_FOUND
 
 
 def test_what_hinders_a_pod_is_told() -> None:
