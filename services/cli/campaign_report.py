@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from google.protobuf.duration_pb2 import Duration
 
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as sched
+from services.cli.merge_words import described
 
 STRATEGIES = {
     name.removeprefix("STRATEGY_").lower().replace("_", "-"): value
@@ -23,6 +24,8 @@ _MEASURES = {
 def report_lines(campaign: sched.Campaign, report: sched.CampaignReport) -> Iterator[str]:
     """Strategy and budget, the arms, the gain, the audits and the next one."""
     yield f"Strategy: {strategy_name(campaign)}; {campaign.control_share:.0%} of the reviews are drawn by lot."
+    if campaign.HasField("merge_policy"):
+        yield f"Merging: {described(campaign.merge_policy)}."
     budget = budget_line(campaign, report)
     if budget:
         yield budget
