@@ -64,7 +64,8 @@ def _estimate(values, signs, entropies, out):  # type: ignore[no-untyped-def]
     share = np.float32(1 / (255 * models))
     for first in range(0, voxels, _LANES):
         size = min(_LANES, voxels - first)
-        total[:], squares[:], entropy[:] = 0, 0, 0
+        for v in range(size):
+            total[v], squares[v], entropy[v] = 0, 0, 0
         for n in range(models):
             row = values[n, first : first + size]
             for v in range(size):
@@ -84,13 +85,24 @@ def _estimate(values, signs, entropies, out):  # type: ignore[no-untyped-def]
 @njit(nogil=True, cache=True)
 def _most(values, signs, shares, entropy_shares, estimates):  # type: ignore[no-untyped-def]
     """The largest H."""
-    high = np.float32(0)
-    for v in range(len(estimates)):
-        high = estimates[v] if estimates[v] > high else high
-    most = 0.0
-    for v in range(len(estimates)):
-        if estimates[v] >= high * np.float32(1 - 1e-5):
-            most = max(most, _exact(values, v, signs[v], shares, entropy_shares))
+    # Numbers that are not negative are in the order of their bits, and whole numbers are compared many at a time.
+    ranks, high = estimates.view(np.int32), np.int32(0)
+    for v in range(len(ranks)):
+        high = max(high, ranks[v])
+    least = (np.full(1, high, np.int32).view(np.float32) * np.float32(1 - 1e-5)).view(np.int32)[0]
+    near, most = np.zeros(_LANES, np.uint8), 0.0
+    for first in range(0, len(ranks), _LANES):
+        part = ranks[first : first + _LANES]
+        for v in range(len(part)):
+            near[v] = part[v] >= least
+        for v in range(len(part), _LANES):
+            near[v] = 0
+        for block in range(0, _LANES, 64):
+            word = at_least(near, block, np.uint8(1))
+            while word:
+                v = first + block + lowest(word)
+                most = max(most, _exact(values, v, signs[v], shares, entropy_shares))
+                word &= word - np.uint64(1)
     return most
 
 
@@ -108,7 +120,8 @@ def _store(values, signs, shares, entropy_shares, estimates, most, out):  # type
             target[v] = whole
             rest = heat - np.float32(whole)
             near[v] = (rest < margin) | (rest > np.float32(1) - margin)
-        near[size:] = 0
+        for v in range(size, _LANES):
+            near[v] = 0
         for block in range(0, size, 64):
             word = at_least(near, block, np.uint8(1))
             while word:

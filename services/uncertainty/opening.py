@@ -46,14 +46,15 @@ def _open(words, radii, opened):  # type: ignore[no-untyped-def]
 @njit(nogil=True, cache=True)
 def _erode_along_k(words, k, radius, out):  # type: ignore[no-untyped-def]
     """One slice (j, w) of `words` eroded by those around it; whether anything is left, and so for the other axes."""
-    target = out.reshape(-1)
-    target[...] = words[k].reshape(-1)
-    if not any_bit(target):
+    target, source = out.reshape(-1), words[k].reshape(-1)
+    if not any_bit(source):
         return False
-    for other in range(k - radius, k + radius + 1):
-        source = words[other].reshape(-1)
+    for v in range(len(target)):
+        target[v] = source[v]
+    for by in range(1, radius + 1):
+        before, after = words[k - by].reshape(-1), words[k + by].reshape(-1)
         for v in range(len(target)):
-            target[v] &= source[v]
+            target[v] &= before[v] & after[v]
     return any_bit(target)
 
 
@@ -62,7 +63,8 @@ def _erode_along_j(plane, radius, out):  # type: ignore[no-untyped-def]
     height, width = plane.shape
     out[:radius], out[height - radius :] = 0, 0
     source, target = plane.reshape(-1), out[radius : height - radius].reshape(-1)
-    target[...] = source[: len(target)]
+    for v in range(len(target)):
+        target[v] = source[v]
     for row in range(1, 2 * radius + 1):
         other = source[row * width : row * width + len(target)]
         for v in range(len(target)):
@@ -90,8 +92,9 @@ def _erode_along_i(plane, radius, out):  # type: ignore[no-untyped-def]
 def _dilate_plane(plane, radius_j, radius_i, out):  # type: ignore[no-untyped-def]
     """One slice (j, w) dilated along i and j."""
     height, width = plane.shape
-    wide = np.empty(width, np.uint64)
-    out[...] = 0
+    wide, everything = np.empty(width, np.uint64), out.reshape(-1)
+    for v in range(len(everything)):
+        everything[v] = 0
     for j in range(height):
         row = plane[j]
         if not any_bit(row):

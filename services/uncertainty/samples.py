@@ -79,5 +79,7 @@ def _spread(values, words, first, out):  # type: ignore[no-untyped-def]
                     scatter(values, at, word, lanes, 0)
                     at += popcount(word)
                     # A row may begin, or end, within a word.
-                    for i in range(max(0, first - 64 * w), min(64, first + width - 64 * w)):
-                        out[k, j, 64 * w + i - first] = lanes[i]
+                    low, high = max(64 * w, first), min(64 * w + 64, first + width)
+                    target = out[k, j, low - first : high - first]
+                    for v in range(high - low):
+                        target[v] = lanes[low - 64 * w + v]
