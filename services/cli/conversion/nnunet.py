@@ -6,13 +6,14 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from services.cli.abreast import abreast
 from services.cli.conversion.cases import LaidOut
 from services.cli.ingest.discover import Refusal, unreadable
 from services.core.errors import AtlasError, Reason
@@ -21,7 +22,6 @@ from services.core.nifti import read_header, read_mask, write_mask
 
 ENDING = ".nii.gz"
 _NAME = re.compile(r"Dataset\d{3}_\w+")
-_AT_ONCE = min(os.cpu_count() or 1, 4)
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,8 @@ def write_nnunet(
         part.chmod(0o755)
         ids = {organ: number for number, organ in enumerate(organs, start=1)}
         refused: dict[str, Refusal] = {}
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            for case, refusal in zip(chosen, pool.map(lambda case: _attempt(case, ids, part), chosen), strict=True):
+        with closing(abreast(lambda case: _attempt(case, ids, part), chosen)) as refusals:
+            for case, refusal in zip(chosen, refusals, strict=True):
                 if refusal:
                     refused[case.name] = refusal
                 on_case(case)

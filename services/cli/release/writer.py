@@ -4,12 +4,14 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import yaml
 from isal import igzip
 
+from services.cli.abreast import abreast
 from services.cli.masks import uint8_channel
 from services.cli.release.card import CARD, LICENCES, card, licences
 from services.cli.release.contents import Contents, ReleaseCase
@@ -36,9 +38,9 @@ def write_release(storage: Storage, contents: Contents, folder: Path, on_case: O
     part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
     try:
         part.chmod(0o755)
-        for case in contents.cases:
-            _write_case(storage, case, contents, part / case.name)
-            on_case(case)
+        with closing(abreast(lambda case: _write_case(storage, case, contents, part), contents.cases)) as written:
+            for case in written:
+                on_case(case)
         class_map = {"name": contents.class_map.name, "organs": contents.class_map.organs_by_id}
         (part / CLASS_MAP).write_text(yaml.safe_dump(class_map, sort_keys=False))
         for name, text in ((METADATA, metadata), (CARD, card), (LICENCES, licences)):
@@ -52,7 +54,8 @@ def write_release(storage: Storage, contents: Contents, folder: Path, on_case: O
     return True
 
 
-def _write_case(storage: Storage, case: ReleaseCase, contents: Contents, folder: Path) -> None:
+def _write_case(storage: Storage, case: ReleaseCase, contents: Contents, release: Path) -> ReleaseCase:
+    folder = release / case.name
     segmentations = folder / "segmentations"
     segmentations.mkdir(parents=True)
     ct = folder / "ct.nii.gz"
@@ -66,6 +69,7 @@ def _write_case(storage: Storage, case: ReleaseCase, contents: Contents, folder:
         for channel in combined.channels:
             write_mask(folder / f"{channel}.nii.gz", uint8_channel(combined, channel), combined.geometry, like=header)
     _write_json(folder / "provenance.json", case_provenance(case, contents))
+    return case
 
 
 def _fetch_ct(storage: Storage, case: ReleaseCase, ct: Path) -> None:
@@ -105,8 +109,9 @@ def _require_same(folder: Path, contents: Contents) -> None:
 
 def _write_checksums(folder: Path) -> None:
     files = sorted(p for p in folder.rglob("*") if p.is_file())
-    lines = (f"{sha256(p)}  {p.relative_to(folder).as_posix()}\n" for p in files)
-    (folder / CHECKSUMS).write_text("".join(list(lines)))
+    with closing(abreast(sha256, files)) as digests:
+        lines = [f"{digest}  {p.relative_to(folder).as_posix()}\n" for p, digest in zip(files, digests, strict=True)]
+    (folder / CHECKSUMS).write_text("".join(lines))
 
 
 def _write_json(path: Path, data: dict[str, Any]) -> None:

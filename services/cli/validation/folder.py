@@ -1,12 +1,10 @@
 """A folder of cases as a whole: what its own lists say, the faults of its cases, and what they have in common."""
 
-import os
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 
+from services.cli.abreast import abreast
 from services.cli.release.present import CHECKSUMS, CLASS_MAP, checksums, class_map_in, sha256
 from services.cli.validation.alike import twins
 from services.cli.validation.case import Seen, look
@@ -17,7 +15,6 @@ from services.core.classmaps import ClassMap
 from services.core.errors import AtlasError
 from services.core.memory import MemoryGate, total_bytes
 
-_AT_ONCE = min(os.cpu_count() or 1, 4)
 _RESTORE = "Restore the release as it was written."
 
 
@@ -34,37 +31,29 @@ def faults(tree: Tree, cases: Sequence[str], on_case: Callable[[str], None] = la
     ]
     seen: list[Seen] = []
     gate = MemoryGate(total_bytes() // 2)
-    for case in _read(tree, cases, lambda folder: _look(folder, class_map, sums or {}, gate)):
-        seen.append(case)
-        on_case(case.name)
+    with closing(_read(tree, cases, lambda folder: _look(folder, class_map, sums or {}, gate))) as read:
+        for case in read:
+            seen.append(case)
+            on_case(case.name)
     seen.sort(key=lambda case: case.name)
     told += [fault for case in seen for fault in case.faults]
     return told + list(missing_organs(seen)) + list(twins(seen, tree))
 
 
-def _read(tree: Tree, cases: Sequence[str], look_at: Callable[[Path], Seen]) -> Iterator[Seen]:
-    """The cases as they are read, each while its folder is there: one more than are looked at lies ready."""
-    waiting: deque[tuple[Future[Seen], ExitStack]] = deque()
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        try:
-            for name in cases:
-                with ExitStack() as stack:
-                    folder = stack.enter_context(tree.case(name))
-                    waiting.append((pool.submit(look_at, folder), stack.pop_all()))
-                if len(waiting) > _AT_ONCE:
-                    yield _done(*waiting.popleft())
-            while waiting:
-                yield _done(*waiting.popleft())
-        finally:
-            for future, stack in waiting:
-                future.cancel()
-                stack.callback(future.exception) if not future.cancelled() else None
-                stack.close()
+def _read(tree: Tree, cases: Sequence[str], look_at: Callable[[Path], Seen]) -> Generator[Seen, None, None]:
+    """The cases in their order; a tar file is unpacked by one thread alone, and each case goes when it was read."""
 
+    def unpacked() -> Iterator[tuple[Path, ExitStack]]:
+        for name in cases:
+            stack = ExitStack()
+            yield stack.enter_context(tree.case(name)), stack
 
-def _done(future: "Future[Seen]", stack: ExitStack) -> Seen:
-    with stack:
-        return future.result()
+    def read(case: tuple[Path, ExitStack]) -> Seen:
+        folder, stack = case
+        with stack:
+            return look_at(folder)
+
+    return abreast(read, unpacked())
 
 
 def _look(folder: Path, class_map: ClassMap | None, sums: dict[str, str], gate: MemoryGate) -> Seen:
