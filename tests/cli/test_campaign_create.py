@@ -8,8 +8,11 @@ import typer
 from typer.testing import CliRunner
 
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as sched
+from abdomenatlas.type.v1.merge_pb2 import MergePolicy, ModelReliability, OrganSteps
 from services.cli.commands.campaigns import register
 from services.cli.connection import Connection
+from services.cli.merge_words import described, policy
+from services.core.errors import AtlasError
 from services.scheduler.campaigns import DEFAULT_SHARE
 
 
@@ -45,3 +48,39 @@ def test_the_share_is_left_to_the_scheduler(asked: list[sched.CreateCampaignRequ
 
 def test_the_help_names_the_schedulers_share() -> None:
     assert f"default: {DEFAULT_SHARE}." in " ".join(atlas("create", "--help").replace("│", " ").split())
+
+
+def test_a_policy_of_merging_in_words(asked: list[sched.CreateCampaignRequest]) -> None:
+    words = ["overwrite=reassign", "fusion=weighted", "dsc:unet=0.9", "dsc:models/unet/versions/2:liver=0.7"]
+    words += ["readers=adjudicated", "adjudicator=ana", "steps:liver=largest,holes", "steps=none"]
+    atlas("create", "spring", "--volumes", "a", *(part for word in words for part in ("--merge", word)))
+    expected = MergePolicy(
+        overwrite=MergePolicy.OVERWRITE_REASSIGN,
+        fusion=MergePolicy.FUSION_WEIGHTED,
+        reliabilities=[
+            ModelReliability(model="models/unet", dsc=0.9),
+            ModelReliability(model="models/unet/versions/2", organ="liver", dsc=0.7),
+        ],
+        readers=MergePolicy.READERS_ADJUDICATED,
+        adjudicator="ana",
+        post_processing=[
+            OrganSteps(organ="liver", steps=[OrganSteps.STEP_LARGEST, OrganSteps.STEP_HOLES]),
+            OrganSteps(),
+        ],
+    )
+    assert asked[0].merge_policy == expected
+    assert described(expected) == "overwrite reassign, fusion weighted, readers adjudicated, adjudicator ana"
+
+
+def test_without_words_the_policy_is_left_to_the_scheduler(asked: list[sched.CreateCampaignRequest]) -> None:
+    atlas("create", "spring", "--volumes", "a")
+    assert not asked[0].HasField("merge_policy")
+
+
+@pytest.mark.parametrize(
+    "word", ["clear", "overwrite=all", "fusion=", "dsc:unet=good", "dsc=1", "steps:liver=shine", "colour=red"]
+)
+def test_a_word_that_says_nothing_is_refused(word: str) -> None:
+    with pytest.raises(AtlasError) as caught:
+        policy([word])
+    assert caught.value.field == f"--merge {word}"
