@@ -1,7 +1,7 @@
 """Between the network grid and voxels of any edges, for networks that were trained on such: linear, slab after slab."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -20,16 +20,14 @@ def working_shape(shape: tuple[int, ...], factors: Factors) -> tuple[int, int, i
     return z, y, x
 
 
-def to_working(ct: NDArray[np.int16], hu_window: tuple[float, float], factors: Factors) -> Tensor:
-    """HU (z, y, x) on the grid -> float32 (z, y, x) in [0, 1] on the network's voxels; clipped, then interpolated."""
-    low, high = hu_window
-    shape = working_shape(ct.shape, factors)
+def to_working(voxels: NDArray[np.int16], factors: Factors, prepared: Callable[[Tensor], Tensor]) -> Tensor:
+    """Voxels (z, y, x) on the grid, as `prepared` makes float32 of them -> the same on the network's voxels."""
+    shape = working_shape(voxels.shape, factors)
     image = torch.empty(shape)
     for start, stop in _slabs(shape[0]):
         places = _centres(start, stop, 1 / factors[0])
-        first, last = _between(places, ct.shape[0])
-        slab = torch.from_numpy(ct[first:last]).float().sub_(low).div_(high - low).clamp_(0, 1)
-        slab = _interpolated(slab, places - first, 0)
+        first, last = _between(places, voxels.shape[0])
+        slab = _interpolated(prepared(torch.from_numpy(voxels[first:last])), places - first, 0)
         for axis in (1, 2):
             slab = _interpolated(slab, _centres(0, shape[axis], 1 / factors[axis]), axis)
         image[start:stop] = slab

@@ -9,10 +9,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor, nn
 
+from services.core.geometry import Geometry
 from services.serving.card import Card
 from services.serving.prediction import probability_slabs, working_image
 from services.serving.repository import config_text
 from services.serving.spacing import working_shape
+from services.serving.training.case import working_case
 
 
 def spaced(card: Card, *edges_mm: float) -> Card:
@@ -55,6 +57,17 @@ def test_the_answer_comes_back_to_the_grid(small_card: Card, edges: tuple[float,
     difference = np.abs(found[0].astype(int) - expected)
     assert difference.max() <= 1
     assert np.mean(difference > 0) < 0.01, "but for rounding"
+
+
+def test_a_training_case_lies_on_the_network_s_voxels(small_card: Card) -> None:
+    card = spaced(small_card, 3.0, 1.5, 1.5)
+    grid = Geometry.from_matrix((20, 24, 30), np.diag([1.5, 1.5, 1.5, 1.0]))
+    ct = np.zeros(grid.array_shape, np.int16)
+    liver = np.zeros(grid.array_shape, np.bool_)
+    liver[10:20, 5:15] = True
+    case = working_case("one", ct, grid, {"liver": liver}, card)
+    assert case.ct.shape == (15, 24, 20)
+    assert np.array_equal(case.mask("liver"), liver[::2])
 
 
 def test_one_slice_is_enough(small_card: Card) -> None:

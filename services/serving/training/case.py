@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from services.core.geometry import Geometry, network_grid
 from services.core.resample import to_grid
 from services.serving.card import Card
+from services.serving.spacing import to_working
 
 MAX_ORGANS = 32
 _CENTRES = 2048
@@ -69,7 +70,11 @@ def working_case(
 
 
 def _averaged(voxels: NDArray[np.int16], card: Card) -> NDArray[np.float32]:
-    """Means of blocks of `working_factor`^3 voxels; the edge fills the last ones, as in serving."""
+    """Means of blocks of `working_factor`^3 voxels, whose last ones the edge fills, or on `working_spacing_mm`: as in
+    serving."""
+    if card.working_spacing_mm:
+        spaced: NDArray[np.float32] = to_working(voxels, card.working_factors, torch.Tensor.float).numpy()
+        return spaced
     factor = card.working_factor
     missing = [-n % factor for n in voxels.shape]
     values = torch.from_numpy(voxels).float()[None, None]

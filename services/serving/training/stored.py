@@ -60,7 +60,7 @@ def labelled(storage: Storage, card: Card, volumes: Iterable[str] | None = None)
 def entry(storage: Storage, card: Card, case: Labelled) -> Entry:
     """The case as the card's network sees it."""
     sources = sorted((organ, version.name) for organ, version in case.versions.items())
-    grid = f"{card.grid_spacing_mm} {card.working_factor} {card.hu_window}"
+    grid = f"{card.grid_spacing_mm} {card.working_factors} {card.hu_window}"
     key = content_id(_RULES, case.volume.voxel_digest, case.volume.geometry.digest, grid, str(sources))
     return Entry(key, tuple(case.versions), partial(_fetch, storage, card, case))
 
