@@ -14,6 +14,7 @@ from services.core.ensemble import Ensemble
 from services.uncertainty import thresholds
 from services.uncertainty.attention import OrganAttention
 from services.uncertainty.profiles import find
+from services.uncertainty.tissue import Hounsfield
 
 PROFILES = ("parity", "calibrated")
 PARTS = ("entropy only", "disagreement only")
@@ -31,11 +32,11 @@ class Marks:
     heat: Array
 
 
-def marks(ensemble: Ensemble, organs: Sequence[str], seed: int) -> Iterator[tuple[str, Marks]]:
+def marks(ensemble: Ensemble, organs: Sequence[str], ct: Hounsfield | None, seed: int) -> Iterator[tuple[str, Marks]]:
     """All methods on one ensemble, organ by organ."""
     rng = np.random.default_rng([seed, 13])
     profiles: dict[str, dict[str, OrganAttention]] = {
-        name: {found.score.organ: found for found in find(name).attend(ensemble, organs, None)} for name in PROFILES
+        name: {found.score.organ: found for found in find(name).attend(ensemble, organs, None, ct)} for name in PROFILES
     }
     for organ in organs:
         label = whole(final_label(ensemble, organ), ensemble) > 0

@@ -32,7 +32,7 @@ class Trial:
         counts: dict[str, dict[str, Counts]] = {method: {} for method in METHODS}
         attention = {name: _Sums() for name in PROFILES}
         dsc: list[float] = []
-        for organ, marked in marks(ensemble, organs, seed):
+        for organ, marked in marks(ensemble, organs, case.ct, seed):
             truth = case.truth[organ]
             errors = errors_of(marked.label, truth, case.geometry)
             for method in METHODS:

@@ -5,6 +5,7 @@ import numpy.typing as npt
 
 from abdomenatlas.storage.v1 import storage_pb2 as pb
 from abdomenatlas.type.v1.geometry_pb2 import GridSpec
+from services.core import scan
 from services.core.errors import AtlasError, Reason
 from services.core.geometry import Geometry
 from services.core.memory import MemoryGate
@@ -62,7 +63,7 @@ class Predictor:
         ct = geometry_from_proto(volume.geometry, "volume.geometry")
         grid = preprocessing.grid_for(ct, card.spacing_mm, volume.name)
         needed = max(
-            preprocessing.reading_bytes(volume.ct.size_bytes, ct, grid),
+            scan.reading_bytes(volume.ct.size_bytes, ct, grid),
             preprocessing.predicting_bytes(grid, len(card.organs)),
         )
         with self._gate.hold(needed, what=volume.name):
@@ -91,7 +92,7 @@ class Predictor:
         report("reading", 0.01)
         file = self._storage.get(volume.ct)
         report("resampling", 0.1)
-        return preprocessing.on_grid(file, ct, grid, volume.name)
+        return scan.on_grid(file, ct, grid, volume.name)
 
 
 def _replaced(model: Model) -> AtlasError:

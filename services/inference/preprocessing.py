@@ -1,25 +1,11 @@
-"""From a CT file to the network grid, and what that costs."""
-
-import numpy as np
-import numpy.typing as npt
+"""The network grid of a CT, and what a prediction on it costs."""
 
 from services.core.errors import AtlasError, Reason
-from services.core.geometry import Geometry, network_grid, require_same
-from services.core.nifti import read_ct
-from services.core.resample import to_grid
+from services.core.geometry import Geometry, network_grid
+from services.core.scan import FIXED_BYTES, INT16_BYTES
 
-INT16_BYTES = 2
-FLOAT64_BYTES = 8
 MAX_GRID_BYTES = 2**31 - 2**20
 """What one gRPC message to Triton can carry beside its header."""
-FIXED_BYTES = 64 * 2**20
-"""Buffers of the decompressor, the file's chunks under way, and the like."""
-
-
-def reading_bytes(file_bytes: int, ct: Geometry, grid: Geometry) -> int:
-    """Peak memory of `on_grid`: the file twice (its chunks, then the whole), the CT, a few slices and the result."""
-    slices = 3 * FLOAT64_BYTES * ct.shape[0] * ct.shape[1]
-    return 2 * file_bytes + INT16_BYTES * (ct.voxel_count + grid.voxel_count) + slices + FIXED_BYTES
 
 
 def predicting_bytes(grid: Geometry, channels: int) -> int:
@@ -46,13 +32,3 @@ def _too_large(volume: str, why: str) -> AtlasError:
         field=volume,
         remedy="Crop the volume, or mend its header if the voxel size is wrong.",
     )
-
-
-def on_grid(file: bytes, recorded: Geometry, grid: Geometry, volume: str) -> npt.NDArray[np.int16]:
-    """The CT in a NIfTI file of any orientation and voxel type, as HU at the voxel centres of `grid`, int16 (z, y, x).
-
-    Raises GEOMETRY_MISMATCH if the file does not lie where storage recorded it, and what `read_ct` raises.
-    """
-    ct = read_ct(file)
-    require_same(ct.geometry, recorded, first_name=f"the file of {volume}", second_name="its record")
-    return to_grid(ct.voxels, ct.geometry, grid)

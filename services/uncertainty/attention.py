@@ -6,6 +6,10 @@ A profile is a named rule that turns an ensemble into attention, organ by organ.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 from services.core.boxes import Boxed
 from services.core.ensemble import Ensemble
@@ -23,6 +27,15 @@ class Cause(Enum):
     """Another organ's label holds the same voxels."""
     PRIOR = "prior"
     """An anatomical rule points there."""
+    LIKE = "like"
+    """In the CT, tissue beside the label looks like the organ."""
+    UNLIKE = "unlike"
+    """In the CT, tissue of the label does not look like the organ."""
+
+    @property
+    def sign(self) -> int:
+        """1 if the organ is missing there, -1 if the label should not be there, 0 if it is not told."""
+        return {Cause.ADD: 1, Cause.LIKE: 1, Cause.REMOVE: -1, Cause.UNLIKE: -1}.get(self, 0)
 
 
 @dataclass(frozen=True)
@@ -78,9 +91,23 @@ class OrganAttention:
     """Most urgent first; none of a profile that has no regions."""
 
 
-Attend = Callable[[Ensemble, Sequence[str], Geometry | None], Iterator[OrganAttention]]
-"""The attention of the organs named, in that order; every one of them is an organ of the ensemble. The geometry is the
-CT's own, if its box may be another than the grid's."""
+class Attend(Protocol):
+    """The rule itself."""
+
+    def __call__(
+        self,
+        ensemble: Ensemble,
+        organs: Sequence[str],
+        scanned: Geometry | None = None,
+        ct: npt.NDArray[np.int16] | None = None,
+        /,
+    ) -> Iterator[OrganAttention]:
+        """The attention of the organs named, in that order; every one of them is an organ of the ensemble.
+
+        `scanned` is the CT's own geometry, if its box may be another than the grid's; `ct` is its HU (k, j, i) on the
+        grid, which a profile may leave aside.
+        """
+
 
 MAX_REGIONS = 256
 """Regions that are listed for a map, the most urgent ones; heat, sums and priority know all."""
@@ -97,6 +124,7 @@ class Profile:
     version: str
     description: str
     attend: Attend
+    reads_ct: bool
     priority: Callable[[Sequence[OrganScore]], int]
     urgency: Callable[[OrganScore], float]
 

@@ -7,7 +7,7 @@ there. What an anatomical rule points at, and what two organs claim, are regions
 All sums are whole numbers and no order of the models enters.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import floor, log
 
@@ -17,16 +17,19 @@ from services.core.boxes import Boxed
 from services.core.components import labelled_runs, largest_component
 from services.core.ensemble import Ensemble
 from services.core.geometry import Geometry
-from services.uncertainty import bitplanes, calibration, doubt
+from services.uncertainty import bitplanes, calibration, doubt, tissue
 from services.uncertainty.attention import Cause, OrganAttention, OrganScore, Profile, Region, expected_error_mm3
 from services.uncertainty.bitplanes import Trimmed, Values, Words
-from services.uncertainty.calibration import Calibration, radii
+from services.uncertainty.calibration import Calibration, Family, radii
 from services.uncertainty.doubt import Doubt
 from services.uncertainty.priors import catalog
 from services.uncertainty.priors.anatomy import Anatomy
 from services.uncertainty.priors.check import check
 from services.uncertainty.priors.findings import Finding, Severity
 from services.uncertainty.regions import Around, Piece, crowd, measured, paint, set_aside
+from services.uncertainty.tissue import Hounsfield
+
+_BY_TISSUE = {Cause.LIKE: Family.LIKE, Cause.UNLIKE: Family.UNLIKE}
 
 
 @dataclass(frozen=True)
@@ -52,22 +55,83 @@ class _Shown:
     finding: Boxed | None
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """A region that may be wrong: component `number` of the piece, its features and its probability."""
+
+    piece: Piece
+    number: int
+    family: Family
+    features: Mapping[str, float]
+    probability: float
+
+
+@dataclass(frozen=True)
+class _Case:
+    """What is known of the whole case before any organ is scored."""
+
+    ensemble: Ensemble
+    labels: Mapping[str, _Label]
+    mean_crowd: float
+    findings: Sequence[Finding]
+    hu: Hounsfield | None
+    constants: Calibration
+
+    @staticmethod
+    def of(ensemble: Ensemble, scanned: Geometry | None, ct: Hounsfield | None, constants: Calibration) -> "_Case":
+        labels = {organ: _label(ensemble, organ, constants) for organ in sorted(ensemble.organs)}
+        masks = {organ: label.boxed for organ, label in labels.items()}
+        present = sum(label.voxels > 0 for label in labels.values())
+        return _Case(
+            ensemble,
+            labels,
+            sum(label.crowd for label in labels.values()) / max(present, 1),
+            list(check(Anatomy.of(masks, ensemble.geometry, scanned=scanned))),
+            None if ct is None else tissue.averaged(ct, _spacing(ensemble.geometry), constants.tissue),
+            constants,
+        )
+
+    def named(self, organ: str) -> list[Finding]:
+        """The findings about an organ that say where."""
+        return [one for one in self.findings if organ in one.organs and one.region.voxels.size]
+
+
 def attend(
-    ensemble: Ensemble, organs: Sequence[str], scanned: Geometry | None = None, constants: Calibration | None = None
+    ensemble: Ensemble,
+    organs: Sequence[str],
+    scanned: Geometry | None = None,
+    ct: Hounsfield | None = None,
+    constants: Calibration | None = None,
 ) -> Iterator[OrganAttention]:
     """The calibrated attention of `organs`; all organs of the ensemble take part in overlap and rules, scored or not.
 
-    `scanned` is the CT's own geometry, where its box may differ from the grid's: a rule is silent beyond it. Reads
-    every prediction once, and again the slabs that hold candidate regions.
+    `scanned` is the CT's own geometry, where its box may differ from the grid's: a rule is silent beyond it. `ct` is
+    its HU, int16 (k, j, i), on the ensemble's grid; without it the models, the organs and the rules are all there is.
+    Reads every prediction once, and again the slabs that hold candidate regions.
     """
     constants = constants or calibration.load()
-    labels = {organ: _label(ensemble, organ, constants) for organ in sorted(ensemble.organs)}
-    masks = {organ: label.boxed for organ, label in labels.items()}
-    present = sum(label.voxels > 0 for label in labels.values())
-    mean_crowd = sum(label.crowd for label in labels.values()) / max(present, 1)
-    findings = list(check(Anatomy.of(masks, ensemble.geometry, scanned=scanned)))
+    case = _Case.of(ensemble, scanned, ct, constants)
     for organ in organs:
-        yield _attention(ensemble, organ, labels, mean_crowd, findings, constants)
+        shown = [
+            *_doubted(organ, _candidates(case, organ), ensemble.geometry, constants),
+            *_ruled(organ, case.named(organ), ensemble.geometry, constants),
+        ]
+        heat = _heat(shown, ensemble.geometry, constants)
+        regions = tuple(sorted((one.region for one in shown), key=lambda region: -region.expected_mm3))
+        yield OrganAttention(heat, _score(organ, heat, regions, ensemble.geometry), regions)
+
+
+def candidates(
+    ensemble: Ensemble,
+    organs: Sequence[str],
+    scanned: Geometry | None = None,
+    ct: Hounsfield | None = None,
+    constants: Calibration | None = None,
+) -> Iterator[tuple[str, list[Candidate]]]:
+    """All regions that `attend` gives a probability, shown or not, organ by organ: what its weights are fitted on."""
+    case = _Case.of(ensemble, scanned, ct, constants or calibration.load())
+    for organ in organs:
+        yield organ, list(_candidates(case, organ))
 
 
 def _label(ensemble: Ensemble, organ: str, constants: Calibration) -> _Label:
@@ -103,78 +167,92 @@ def _label(ensemble: Ensemble, organ: str, constants: Calibration) -> _Label:
     )
 
 
-def _attention(
-    ensemble: Ensemble,
-    organ: str,
-    labels: Mapping[str, _Label],
-    mean_crowd: float,
-    findings: Sequence[Finding],
-    constants: Calibration,
-) -> OrganAttention:
-    grid, own = ensemble.geometry, labels[organ]
-    named = [finding for finding in findings if organ in finding.organs and finding.region.voxels.size]
-    label, others, found, overlap = (bitplanes.empty(grid.array_shape) for _ in range(4))
+def _candidates(case: _Case, organ: str) -> Iterator[Candidate]:
+    grid, own, constants = case.ensemble.geometry, case.labels[organ], case.constants
+    label, others, found = (bitplanes.empty(grid.array_shape) for _ in range(3))
     own.bits.add_to(label)
-    for other in labels.keys() - {organ}:
-        labels[other].bits.add_to(others)
-    for finding in named:
+    for other in case.labels.keys() - {organ}:
+        case.labels[other].bits.add_to(others)
+    for finding in case.named(organ):
         if finding.severity >= Severity.WARNING:
             bitplanes.add(finding.region, found)
-    overlap = bitplanes.open_box(label & others, grid.shape[0], radii(_spacing(grid), constants.open_mm))
-    around = Around(grid, label, others, found, own.voxels, own.band_mm, own.crowd, mean_crowd)
-    sides = {Cause.ADD: _whole(own.add, grid), Cause.REMOVE: _whole(own.remove, grid), Cause.OVERLAP: overlap}
-    values = _gathered(ensemble, organ, list(sides.values()))
+    sides = {
+        Cause.ADD: _whole(own.add, grid),
+        Cause.REMOVE: _whole(own.remove, grid),
+        Cause.OVERLAP: bitplanes.open_box(label & others, grid.shape[0], radii(_spacing(grid), constants.open_mm)),
+    }
+    looks = None
+    if case.hu is not None:
+        looks = tissue.tissue_of(case.hu, label, others, _spacing(grid), constants.tissue, constants.open_mm)
+    least = constants.tissue.least_mm3 / grid.voxel_volume_mm3
+    tissue_crowd = 0
+    if looks is not None:
+        sides |= {Cause.LIKE: looks.like, Cause.UNLIKE: looks.unlike}
+        tissue_crowd = crowd(looks.like, least) + crowd(looks.unlike, least)
+    around = Around(
+        grid, label, others, found, own.voxels, own.band_mm, own.crowd, case.mean_crowd, looks, tissue_crowd
+    )  # fmt: skip
+    values = _gathered(case.ensemble, organ, list(sides.values()))
     pieces = [
         measured(cause, bits, part, around, constants)
         for (cause, bits), part in zip(sides.items(), values, strict=True)
     ]
-    shown = [*_doubted(organ, pieces, grid, constants), *_ruled(organ, named, grid, constants)]
-    heat = _heat(shown, grid, constants)
-    regions = tuple(sorted((one.region for one in shown), key=lambda region: -region.expected_mm3))
-    return OrganAttention(heat, _score(organ, heat, regions, grid), regions)
+    by_models = [piece for piece in pieces if piece.cause not in _BY_TISSUE]
+    yield from _weighed(by_models, constants.least_mm3, grid, constants)
+    yield from _weighed(
+        [piece for piece in pieces if piece.cause in _BY_TISSUE], constants.tissue.least_mm3, grid, constants
+    )
 
 
 def _gathered(ensemble: Ensemble, organ: str, planes: Sequence[Words]) -> list[Values]:
-    """The probabilities (voxel, model) of the bits of every plane, from the slabs that hold any."""
+    """The probabilities (voxel, model) of the bits of every plane; slabs that are 0 for all models are not read."""
     models = len(ensemble.having(organ))
-    values = [np.empty((bitplanes.count(plane), models), np.uint8) for plane in planes]
-    every = planes[0] | planes[1] | planes[2]
-    at = [0] * len(planes)
+    values = [np.zeros((bitplanes.count(plane), models), np.uint8) for plane in planes]
+    every = np.bitwise_or.reduce(planes)
+    done, at = 0, [0] * len(planes)
     for start, stack in ensemble.slabs(organ, bitplanes.bounds(every)[0]):
         for number, plane in enumerate(planes):
+            first = at[number] + bitplanes.count(plane[done:start])
             part = bitplanes.gather(stack, plane[start : start + stack.shape[1]])
-            values[number][at[number] : at[number] + len(part)] = part
-            at[number] += len(part)
+            values[number][first : first + len(part)] = part
+            at[number] = first + len(part)
+        done = start + stack.shape[1]
     return values
 
 
-def _doubted(organ: str, pieces: Sequence[Piece], grid: Geometry, constants: Calibration) -> Iterator[_Shown]:
-    voxel = grid.voxel_volume_mm3
+def _weighed(pieces: Sequence[Piece], least_mm3: float, grid: Geometry, constants: Calibration) -> Iterator[Candidate]:
+    """The regions of at least `least_mm3`, with their rank among these and their probability."""
     large = [
         (piece, number, int(count))
         for piece in pieces
         for number, count in enumerate(piece.sums.voxels)
-        if int(count) * voxel >= constants.least_mm3
+        if int(count) * grid.voxel_volume_mm3 >= least_mm3
     ]
     sizes = np.sort([count for _, _, count in large])
     for piece, number, count in large:
         rank = 1 + len(sizes) - int(np.searchsorted(sizes, count, side="right"))
         features = {**piece.features[number], "log_rank": log(rank)}
-        probability = constants.probability(features)
-        if probability >= constants.least_probability:
-            first, last = piece.sums.first[number], piece.sums.last[number]
-            k, j, i = (float(index) / count for index in piece.sums.index[number])
+        family = _BY_TISSUE.get(piece.cause) or (Family.DOUBT_WITH_CT if "evidence" in features else Family.DOUBT)
+        yield Candidate(piece, number, family, features, constants.probability(family, features))
+
+
+def _doubted(organ: str, candidates: Iterable[Candidate], grid: Geometry, constants: Calibration) -> Iterator[_Shown]:
+    for one in candidates:
+        if one.probability >= constants.least_probability:
+            sums, number = one.piece.sums, one.number
+            count, first, last = int(sums.voxels[number]), sums.first[number], sums.last[number]
+            k, j, i = (float(index) / count for index in sums.index[number])
             region = Region(
                 organ,
-                piece.cause,
+                one.piece.cause,
                 (int(first[0]), int(first[1]), int(first[2])),
                 (int(last[0] - first[0]) + 1, int(last[1] - first[1]) + 1, int(last[2] - first[2]) + 1),
                 (k, j, i),
-                count * voxel,
-                probability,
-                features["disagreement"],
+                count * grid.voxel_volume_mm3,
+                one.probability,
+                one.features["disagreement"],
             )
-            yield _Shown(region, piece, number, None)
+            yield _Shown(region, one.piece, number, None)
 
 
 def _ruled(organ: str, findings: Sequence[Finding], grid: Geometry, constants: Calibration) -> Iterator[_Shown]:
@@ -255,10 +333,11 @@ def _spacing(grid: Geometry) -> tuple[float, float, float]:
 
 CALIBRATED = Profile(
     name="calibrated",
-    version=f"1.{catalog.VERSION}.{calibration.digest()}",
+    version=f"2.{catalog.VERSION}.{calibration.digest()}",
     description="Regions where the label is probably wrong, each with a calibrated probability: doubt of the ensemble, "
     "overlap and anatomical rules, in mm; heat and priority compare between cases.",
     attend=attend,
+    reads_ct=True,
     priority=expected_error_mm3,
     urgency=lambda score: score.expected_error_mm3,
 )

@@ -4,6 +4,7 @@ They were fitted on planted and real errors of ensembles (docs/attention.md) and
 """
 
 from collections.abc import Mapping
+from enum import StrEnum
 from functools import cache
 from hashlib import sha256
 from math import ceil, exp, floor
@@ -36,11 +37,50 @@ FEATURES = (
 )
 
 
+TISSUE_FEATURES = ("evidence", "side", "likeness", "odd", "log_tissue_crowd")
+"""What the CT adds to `FEATURES`."""
+
+
+class Family(StrEnum):
+    """The kinds of candidate regions that have weights of their own."""
+
+    DOUBT = "doubt"
+    """What the models or another organ's label speak against, without a CT."""
+    DOUBT_WITH_CT = "doubt_with_ct"
+    LIKE = "like"
+    """Tissue outside the label that looks like the organ."""
+    UNLIKE = "unlike"
+    """Tissue of the label that does not."""
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Those that have a weight, in a fixed order."""
+        return FEATURES if self is Family.DOUBT else FEATURES + TISSUE_FEATURES
+
+
+class TissueConstants(BaseModel):
+    """How the CT is asked: lengths in mm, volumes in mm^3; a voxel speaks against its label from `least_nats` on.
+
+    `average_mm` is the radius of the box that HU are averaged over, `core_mm` how far inside and outside the border the
+    organ and its surroundings begin, `reach_mm` how far from the label these and its missing parts are looked for.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    average_mm: float = Field(ge=0, le=5)
+    core_mm: float = Field(gt=0, le=10)
+    reach_mm: float = Field(gt=0, le=40)
+    least_nats: float = Field(gt=0, lt=4)
+    least_core_mm3: float = Field(gt=0)
+    least_mm3: float = Field(ge=0)
+
+
 class Calibration(BaseModel):
     """Lengths in mm, volumes in mm^3; `weak`, `strong` and `core` are shares of the full sum of the models.
 
-    With N models a voxel is strongly doubted from min(`strong`, `dissenter` / N) on. `weights` has an `intercept` and
-    a weight for each of `FEATURES`; `findings` the probability of error of each anatomical rule's findings.
+    With N models a voxel is strongly doubted from min(`strong`, `dissenter` / N) on. `weights` has, for each family of
+    regions, an `intercept` and a weight for each of its features; `findings` the probability of error of each
+    anatomical rule's findings.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -53,13 +93,15 @@ class Calibration(BaseModel):
     core: float = Field(gt=0, lt=1)
     least_mm3: float = Field(ge=0)
     least_probability: float = Field(gt=0, lt=1)
-    weights: Mapping[str, float]
+    tissue: TissueConstants
+    weights: Mapping[Family, Mapping[str, float]]
     findings: Mapping[str, float]
 
     def model_post_init(self, context: object) -> None:
         """Raise ValueError unless every feature has a weight and every probability is one."""
-        if set(self.weights) != {"intercept", *FEATURES}:
-            raise ValueError(f"weights are expected of intercept, {', '.join(FEATURES)}")
+        for family in Family:
+            if set(self.weights.get(family, ())) != {"intercept", *family.features}:
+                raise ValueError(f"weights of {family} are expected of intercept, {', '.join(family.features)}")
         if not all(0 <= probability <= 1 for probability in self.findings.values()):
             raise ValueError("probabilities of findings lie between 0 and 1")
 
@@ -75,9 +117,10 @@ class Calibration(BaseModel):
         """From which sum on the ensemble is nearly undecided."""
         return ceil(self.core * 255 * models)
 
-    def probability(self, features: Mapping[str, float]) -> float:
+    def probability(self, family: Family, features: Mapping[str, float]) -> float:
         """That the label is wrong in a region of these features: a logistic regression."""
-        logit = self.weights["intercept"] + sum(self.weights[name] * value for name, value in features.items())
+        weights = self.weights[family]
+        logit = weights["intercept"] + sum(weights[name] * features[name] for name in family.features)
         return 1 / (1 + exp(-min(max(logit, -700.0), 700.0)))
 
 

@@ -4,6 +4,7 @@ import math
 
 from services.core.arrayfile import SLAB
 from services.core.geometry import Geometry
+from services.core.scan import INT16_BYTES, reading_bytes
 from services.uncertainty.priors.blocks import block_size
 
 
@@ -22,6 +23,14 @@ def needed_bytes(grid: Geometry, *, models: int, organs: int, compressed_bytes: 
     slabs = slab * (2 * models + 2)
     # While a file is put together from chunks it is there twice.
     return int(2 * compressed_bytes + held + organ + slabs)
+
+
+def scan_bytes(file_bytes: int, ct: Geometry, grid: Geometry) -> int:
+    """What the CT adds for a profile that reads it: its file and itself, then its HU on the grid and their averages.
+
+    The regions that it points at are two more planes of bits, and their probabilities one more byte a voxel a model.
+    """
+    return reading_bytes(file_bytes, ct, grid) + (2 * INT16_BYTES + 16) * grid.voxel_count
 
 
 def needed_to_check_bytes(grid: Geometry, *, organs: int, compressed_bytes: int) -> int:

@@ -5,16 +5,21 @@ from dataclasses import dataclass
 from math import log, log10
 
 import numpy as np
+import numpy.typing as npt
 from numba import njit
 
 from services.core.boxes import Mask
 from services.core.components import Runs, labelled_runs
 from services.core.geometry import Geometry
-from services.uncertainty import bitplanes, doubt
+from services.uncertainty import bitplanes, doubt, tissue
 from services.uncertainty.attention import Cause
 from services.uncertainty.bitplanes import Values, Words
 from services.uncertainty.calibration import Calibration
 from services.uncertainty.doubt import Corner, Sums
+from services.uncertainty.tissue import Tissue, TissueSums
+
+_SOFTLY_HU = 8.0
+"""Differences of HU below it tell little."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,16 @@ class Piece:
     runs: Runs
     sums: Sums
     features: tuple[Mapping[str, float], ...]
+
+    def touched(self, mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """By region, whether a mask of the grid (k, j, i) holds any voxel of it."""
+        row = np.repeat(np.arange(len(self.runs.rows) - 1), np.diff(self.runs.rows))
+        k, j = self.corner[0] + row // self.runs.height, self.corner[1] + row % self.runs.height
+        before = np.zeros((*mask.shape[:2], mask.shape[2] + 1), np.int32)
+        np.cumsum(mask, axis=2, out=before[..., 1:])
+        begin, end = self.corner[2] + self.runs.begin, self.corner[2] + self.runs.end
+        inside = before[k, j, end] - before[k, j, begin]
+        return np.bincount(self.runs.component, inside, minlength=self.runs.count) > 0
 
 
 def set_aside(weak: Words, strong: Words, width: int, radii: tuple[int, int, int]) -> Words:
@@ -68,6 +83,10 @@ class Around:
     """Candidate regions on both sides of the label's border, see `crowd`."""
     mean_crowd: float
     """The mean of that over the organs that have a label."""
+    tissue: Tissue | None = None
+    """How the organ looks in the CT, if there is one."""
+    tissue_crowd: int = 0
+    """Regions that the CT speaks against, see `crowd`."""
 
 
 def measured(cause: Cause, own: Words, values: Values, around: Around, calibration: Calibration) -> Piece:
@@ -81,14 +100,20 @@ def measured(cause: Cause, own: Words, values: Values, around: Around, calibrati
         corner,
         around.grid.shape[0],
         values,
-        inside=cause is not Cause.ADD,
+        inside=cause.sign <= 0,
         core=calibration.core_sum(values.shape[1]),
         own=own,
         label=around.label,
         others=around.others,
         found=around.found,
     )
-    return Piece(cause, corner, runs, sums, tuple(_features(cause, sums, values.shape[1], around)))
+    features = _features(cause, sums, values.shape[1], around)
+    if around.tissue is None:
+        return Piece(cause, corner, runs, sums, tuple(features))
+    spacing = around.grid.spacing_mm
+    seen = tissue.sums(runs, corner, own, around.label, around.tissue, spacing[::-1], calibration.tissue)
+    looks = _looks(cause, sums, seen, around)
+    return Piece(cause, corner, runs, sums, tuple({**one, **more} for one, more in zip(features, looks, strict=True)))
 
 
 def _features(cause: Cause, sums: Sums, models: int, around: Around) -> Iterator[dict[str, float]]:
@@ -105,18 +130,38 @@ def _features(cause: Cause, sums: Sums, models: int, around: Around) -> Iterator
             "disagreement": int(sums.information[number]) / (models * entropy) if entropy else 0.0,
             "log_depth": log(count * voxel / max(surface, 1.0)),
             "log_band": log(max(around.band_mm, 0.5)),
-            "contact_add": contact * (cause is Cause.ADD),
-            "contact_remove": contact * (cause is Cause.REMOVE),
+            "contact_add": contact * (cause.sign > 0),
+            "contact_remove": contact * (cause.sign < 0),
             "contact_overlap": contact * (cause is Cause.OVERLAP),
-            "add": float(cause is Cause.ADD),
+            "add": float(cause.sign > 0),
             "overlap": float(cause is Cause.OVERLAP),
-            "foreign_add": foreign * (cause is Cause.ADD),
-            "foreign_remove": foreign * (cause is Cause.REMOVE),
+            "foreign_add": foreign * (cause.sign > 0),
+            "foreign_remove": foreign * (cause.sign < 0),
             "core": int(sums.core[number]) / count,
             "log_share": log10(count / max(around.label_voxels, count)),
             "found": float(sums.found[number] > 0),
             "log_crowd": log(max(1, around.crowd)),
             "log_case_crowd": log(max(1.0, around.mean_crowd)),
+        }
+
+
+def _looks(cause: Cause, sums: Sums, seen: TissueSums, around: Around) -> Iterator[dict[str, float]]:
+    """Positive where the CT speaks against the label, and what that is worth in this organ."""
+    assert around.tissue is not None
+    for number, count in enumerate(map(int, sums.voxels)):
+        own = int(seen.hu[number]) / count
+        label, outer = int(seen.label_count[number]), int(seen.outer_count[number])
+        side = 0.0
+        if label and outer:
+            to_label = abs(own - int(seen.label_hu[number]) / label)
+            to_outer = abs(own - int(seen.outer_hu[number]) / outer)
+            side = (to_outer - to_label) / (to_outer + to_label + _SOFTLY_HU)
+        yield {
+            "evidence": cause.sign * int(seen.evidence[number]) / (count * tissue.UNIT),
+            "side": cause.sign * side,
+            "likeness": around.tissue.likeness,
+            "odd": around.tissue.odd,
+            "log_tissue_crowd": log(max(1, around.tissue_crowd)),
         }
 
 

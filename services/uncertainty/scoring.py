@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from abdomenatlas.storage.v1 import storage_pb2 as pb
 from abdomenatlas.type.v1.geometry_pb2 import VoxelBox
 from abdomenatlas.uncertainty.v1.uncertainty_pb2 import ScoreRequest
-from services.core import arrayfile, predictions
+from services.core import arrayfile, predictions, scan
 from services.core.errors import AtlasError, Reason
 from services.core.geometry import Geometry
 from services.core.memory import MemoryGate
@@ -17,7 +17,8 @@ from services.core.storage import Storage, found
 from services.core.turns import Turns
 from services.uncertainty import profiles
 from services.uncertainty.attention import Cause, OrganScore, Profile, Region, attention_size, listed, ranked
-from services.uncertainty.memory import needed_bytes
+from services.uncertainty.memory import needed_bytes, scan_bytes
+from services.uncertainty.tissue import Hounsfield
 
 
 def score(storage: Storage, gate: MemoryGate, turns: Turns, request: ScoreRequest, report: Report) -> pb.AttentionMap:
@@ -45,9 +46,15 @@ def score(storage: Storage, gate: MemoryGate, turns: Turns, request: ScoreReques
             organs=len(inputs.organs),
             compressed_bytes=inputs.compressed_bytes,
         )
+        scanned = geometry_from_proto(volume.geometry, "volume.geometry")
+        if profile.reads_ct:
+            needed += scan_bytes(volume.ct.size_bytes, scanned, inputs.geometry)
         with gate.hold(needed, what=volume.name):
-            scanned = geometry_from_proto(volume.geometry, "volume.geometry")
-            attention_map = _make(storage, profile, inputs, organs, scanned, report)
+            report("reading", 0.05)
+            ct = None
+            if profile.reads_ct:
+                ct = scan.on_grid(storage.get(volume.ct), scanned, inputs.geometry, volume.name)
+            attention_map = _make(storage, profile, inputs, organs, scanned, ct, report)
         return storage.rpc.CreateAttentionMap(
             pb.CreateAttentionMapRequest(parent=volume.name, attention_map_id=map_id, attention_map=attention_map)
         ).attention_map
@@ -59,15 +66,15 @@ def _make(
     inputs: PredictionSet,
     organs: Sequence[str],
     scanned: Geometry,
+    ct: Hounsfield | None,
     report: Report,
 ) -> pb.AttentionMap:
-    report("reading", 0.05)
     ensemble = inputs.open(storage)
     report("scoring", 0.2)
     heat = arrayfile.Writer(organs, "uint8", inputs.geometry)
     scores: list[OrganScore] = []
     regions: list[Region] = []
-    for attention in profile.attend(ensemble, organs, scanned):
+    for attention in profile.attend(ensemble, organs, scanned, ct):
         heat.write(attention.score.organ, attention.heat.voxels, attention.heat.corner)
         scores.append(attention.score)
         regions += attention.regions
@@ -125,6 +132,8 @@ _CAUSES = {
     Cause.REMOVE: pb.AttentionRegion.CAUSE_REMOVE,
     Cause.OVERLAP: pb.AttentionRegion.CAUSE_OVERLAP,
     Cause.PRIOR: pb.AttentionRegion.CAUSE_PRIOR,
+    Cause.LIKE: pb.AttentionRegion.CAUSE_LIKE,
+    Cause.UNLIKE: pb.AttentionRegion.CAUSE_UNLIKE,
 }
 
 

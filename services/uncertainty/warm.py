@@ -27,11 +27,17 @@ def _warm_profiles(margin: int) -> None:
     array[(slice(margin, 12 - margin),) * 3] = 150
     ensemble = Ensemble((arrayfile.decode(arrayfile.encode(["liver", "spleen"], [array, array], grid)),) * 2)
     organs = ("liver", "spleen")
+    # Half of the cube looks otherwise than the rest and goes on beyond it.
+    ct = np.full(grid.array_shape, -100, np.int16)
+    ct[:, 3:, :8] = 100
     for profile in PROFILES.values():
         list(profile.attend(ensemble, organs, None))
+        list(profile.attend(ensemble, organs, None, ct))
     # Every region is shown, so that what draws them is called too.
-    everything = calibration.load().model_copy(update={"least_mm3": 0.0, "least_probability": 0.0})
-    list(calibrated.attend(ensemble, organs, constants=everything))
+    shipped = calibration.load()
+    tissue = shipped.tissue.model_copy(update={"least_mm3": 0.0, "least_core_mm3": 1.0})
+    everything = shipped.model_copy(update={"least_mm3": 0.0, "least_probability": 0.0, "tissue": tissue})
+    list(calibrated.attend(ensemble, organs, ct=ct, constants=everything))
 
 
 def _warm_priors() -> None:

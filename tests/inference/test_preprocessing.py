@@ -6,6 +6,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from services.core import scan
 from services.core.errors import AtlasError, Reason
 from services.core.geometry import Geometry, network_grid
 from services.core.nifti import encode
@@ -27,20 +28,20 @@ def test_memory_stays_below_the_estimate(dtype: type[np.generic]) -> None:
     gc.collect()
     tracemalloc.start()
     try:
-        voxels = preprocessing.on_grid(file, ct, grid, "volumes/it")
+        voxels = scan.on_grid(file, ct, grid, "volumes/it")
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     assert voxels.shape == grid.array_shape
     # The caller holds the file, twice at most; the estimate counts that.
-    assert peak + 2 * len(file) < preprocessing.reading_bytes(len(file), ct, grid)
+    assert peak + 2 * len(file) < scan.reading_bytes(len(file), ct, grid)
 
 
 def test_a_file_that_does_not_lie_where_it_was_recorded_is_refused() -> None:
     """Both places are named."""
     ct, elsewhere = thick((8, 9, 10)), thick((8, 9, 10), 0.8)
     with pytest.raises(AtlasError, match=r"0\.75 x 0\.75 x 3 mm.*0\.8 x 0\.8 x 3 mm") as caught:
-        preprocessing.on_grid(encode(np.zeros(ct.array_shape, np.int16), ct), elsewhere, network_grid(ct), "volumes/it")
+        scan.on_grid(encode(np.zeros(ct.array_shape, np.int16), ct), elsewhere, network_grid(ct), "volumes/it")
     assert caught.value.reason is Reason.GEOMETRY_MISMATCH
 
 

@@ -13,13 +13,14 @@ from services.uncertainty.calibration import Calibration
 from services.uncertainty.priors.anatomy import Anatomy
 from services.uncertainty.priors.check import check
 from services.uncertainty.priors.findings import Severity
+from services.uncertainty.tissue import Hounsfield
 from tests.uncertainty import plain_calibrated as plain
 from tests.uncertainty.ensembles import Model, whole
 
-SIGNS = {Cause.ADD: plain.ADD, Cause.OVERLAP: plain.OVERLAP, Cause.REMOVE: plain.REMOVE}
 
-
-def equal_to_plain(together: Ensemble, models: Sequence[Model], constants: Calibration) -> list[Region]:
+def equal_to_plain(
+    together: Ensemble, models: Sequence[Model], constants: Calibration, ct: Hounsfield | None = None
+) -> list[Region]:
     """The regions of all organs, after holding regions, probabilities and heat against the plain rendering."""
     i, j, k = together.geometry.spacing_mm
     spacing, shape = (k, j, i), together.geometry.array_shape
@@ -29,7 +30,7 @@ def equal_to_plain(together: Ensemble, models: Sequence[Model], constants: Calib
     masks = {organ: crop(label.astype(np.uint8)) for organ, label in labels.items()}
     findings = list(check(Anatomy.of(masks, together.geometry)))
     regions: list[Region] = []
-    for found in calibrated.attend(together, sorted(together.organs), constants=constants):
+    for found in calibrated.attend(together, sorted(together.organs), ct=ct, constants=constants):
         organ = found.score.organ
         pointed, shown = np.zeros(shape, bool), []
         for finding in findings:
@@ -38,23 +39,23 @@ def equal_to_plain(together: Ensemble, models: Sequence[Model], constants: Calib
                 here[finding.region.slices] = finding.region.voxels > 0
                 pointed |= here & (finding.severity >= Severity.WARNING)
                 shown.append((here, constants.findings.get(finding.rule, 0.0)))
-        expected = plain.regions(models, organ, labels, spacing, fixed, crowd, pointed)
+        expected = plain.regions(models, organ, labels, spacing, fixed, crowd, pointed, ct)
         for region in expected:
             here = np.zeros(shape, bool)
             here[region.box] = region.voxels
             shown.append((here, region.probability))
         wanted = sorted(
             (
-                (region.sign, *(part.start for part in region.box)),
+                (region.cause, *(part.start for part in region.box)),
                 (region.probability, np.count_nonzero(region.voxels) * float(np.prod(spacing))),
             )
             for region in expected
             if region.probability >= constants.least_probability
         )
         mine = sorted(
-            ((SIGNS[region.cause], *region.corner), (region.probability, region.volume_mm3))
+            ((region.cause.value, *region.corner), (region.probability, region.volume_mm3))
             for region in found.regions
-            if region.cause in SIGNS
+            if region.cause is not Cause.PRIOR
         )
         assert [place for place, _ in mine] == [place for place, _ in wanted]
         for (_, numbers), (_, others) in zip(mine, wanted, strict=True):

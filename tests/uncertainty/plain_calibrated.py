@@ -17,7 +17,8 @@ Spacing = tuple[float, float, float]
 
 CUBE = np.ones((3, 3, 3), bool)
 FINE = 65536
-ADD, OVERLAP, REMOVE = 1, 0, -1
+ADD, OVERLAP, REMOVE, LIKE, UNLIKE = "add", "overlap", "remove", "like", "unlike"
+SIGN = {ADD: 1, LIKE: 1, OVERLAP: 0, REMOVE: -1, UNLIKE: -1}
 
 
 @dataclass(frozen=True)
@@ -32,15 +33,16 @@ class Constants:
     core: float
     least_mm3: float
     least_probability: float
-    weights: Mapping[str, float]
+    weights: Mapping[str, Mapping[str, float]]
     findings: Mapping[str, float]
+    tissue: Any
 
 
 @dataclass(frozen=True)
 class Region:
     """Connected voxels of one organ, in their box, that may be wrong in one way, and the probability that they are."""
 
-    sign: int
+    cause: str
     box: tuple[slice, ...]
     voxels: Array
     features: Mapping[str, float]
@@ -129,10 +131,11 @@ def regions(
     constants: Constants,
     crowd: Mapping[str, int],
     found: Array | None = None,
+    ct: Array | None = None,
 ) -> list[Region]:
     """The regions of one organ with their features.
 
-    `crowd` is what `crowds` gives, `found` the union of the findings that name the organ.
+    `crowd` is what `crowds` gives, `found` the union of the findings that name the organ, `ct` the HU on the grid.
     """
     stack, mask = stack_of(models, organ).astype(np.int64), labels[organ]
     full, voxel = 255 * len(stack), float(np.prod(spacing))
@@ -149,17 +152,24 @@ def regions(
     area = float(surface[1:].sum())
     band = np.count_nonzero(flip >= ceil(constants.weak * full)) * voxel / max(area, 1.0)
     overlap, _ = ndimage.label(opened(mask & others, radii(spacing, constants.open_mm)), CUBE)
+    sides = {
+        ADD: candidates(flip, ~mask, len(stack), spacing, constants),
+        REMOVE: candidates(flip, mask, len(stack), spacing, constants),
+        OVERLAP: overlap,
+    }
+    hu = None if ct is None else averaged(ct, spacing, constants)
+    look = None if hu is None else looks(hu, mask, others, spacing, constants)
+    if look is not None:
+        sides |= {LIKE: look.like, UNLIKE: look.unlike}
     made: list[Region] = []
-    for sign, numbers in (
-        (ADD, candidates(flip, ~mask, len(stack), spacing, constants)),
-        (REMOVE, candidates(flip, mask, len(stack), spacing, constants)),
-        (OVERLAP, overlap),
-    ):
+    for cause, numbers in sides.items():
+        sign = SIGN[cause]
+        least = constants.tissue.least_mm3 if cause in (LIKE, UNLIKE) else constants.least_mm3
         towards, away = face_areas(numbers, mask, spacing)
         for number, box in enumerate(ndimage.find_objects(numbers), 1):
             here = numbers[box] == number
             count = np.count_nonzero(here)
-            if count * voxel < constants.least_mm3:
+            if count * voxel < least:
                 continue
             kept, out = float(towards[number]), float(away[number])
             contact = kept / (kept + out) if kept + out else 0.0
@@ -171,18 +181,20 @@ def regions(
                 "disagreement": int(information[box][here].sum()) / (len(stack) * doubt) if doubt else 0.0,
                 "log_depth": log(count * voxel / max(kept + out, 1.0)),
                 "log_band": log(max(band, 0.5)),
-                "contact_add": contact * (sign == ADD),
-                "contact_remove": contact * (sign == REMOVE),
-                "contact_overlap": contact * (sign == OVERLAP),
-                "add": float(sign == ADD),
-                "overlap": float(sign == OVERLAP),
-                "foreign_add": foreign * (sign == ADD),
-                "foreign_remove": foreign * (sign == REMOVE),
+                "contact_add": contact * (sign > 0),
+                "contact_remove": contact * (sign < 0),
+                "contact_overlap": contact * (sign == 0),
+                "add": float(sign > 0),
+                "overlap": float(sign == 0),
+                "foreign_add": foreign * (sign > 0),
+                "foreign_remove": foreign * (sign < 0),
                 "core": np.count_nonzero(flip[box][here] >= ceil(constants.core * full)) / count,
                 "log_share": log10(count / max(np.count_nonzero(mask), count)),
                 "found": float(found is not None and bool(found[box][here].any())),
             }
-            made.append(Region(sign, box, here, features, 0.0))
+            if hu is not None and look is not None:
+                features |= evidence(sign, numbers, number, mask, hu, look, spacing, constants)
+            made.append(Region(cause, box, here, features, 0.0))
     present = sum(bool(other.any()) for other in labels.values())
     around = {
         "log_crowd": log(max(1, crowd[organ])),
@@ -191,15 +203,105 @@ def regions(
     return _ranked(made, around, constants)
 
 
+@dataclass(frozen=True)
+class Look:
+    """How an organ looks in a CT, and the numbered regions that look as if their label were wrong."""
+
+    nats: Array
+    likeness: float
+    odd: float
+    like: Array
+    unlike: Array
+    crowd: int
+
+
+def averaged(ct: Array, spacing: Spacing, constants: Constants) -> Array:
+    """The mean over a box, halves up; the edge goes on beyond the grid."""
+    size = [2 * r + 1 for r in radii(spacing, constants.tissue.average_mm)]
+    wide = np.pad(ct.astype(np.int64), [(n // 2, n // 2) for n in size], mode="edge")
+    windows = np.lib.stride_tricks.sliding_window_view(wide, size)
+    return cast(Array, (2 * windows.sum(axis=(3, 4, 5)) + np.prod(size)) // (2 * np.prod(size)))
+
+
+def bins(hu: Array) -> Array:
+    return np.clip((hu + 1000) // 10, 0, 199)
+
+
+def frequencies(hu: Array) -> Array:
+    counts = np.bincount(bins(hu), minlength=200)
+    smooth = np.convolve(np.pad(counts, 2, mode="edge"), [1, 2, 3, 2, 1], mode="valid")
+    return cast(Array, smooth / max(9 * len(hu), 1))
+
+
+def looks(hu: Array, mask: Array, others: Array, spacing: Spacing, constants: Constants) -> Look | None:
+    """None if too little of the organ lies inside its border."""
+    tissue, voxel = constants.tissue, float(np.prod(spacing))
+
+    def within(mask: Array, mm: float) -> Array:
+        return cast(Array, ndimage.maximum_filter(mask, [2 * r + 1 for r in radii(spacing, mm)], mode="constant"))
+
+    core = ndimage.minimum_filter(mask, [2 * r + 1 for r in radii(spacing, tissue.core_mm)], mode="constant")
+    if np.count_nonzero(core) * voxel < tissue.least_core_mm3:
+        return None
+    far = within(mask, tissue.reach_mm)
+    inner, outer = frequencies(hu[core]), frequencies(hu[far & ~within(mask, tissue.core_mm)])
+    nats = np.round(1024 * np.clip(np.log((inner + 1e-3) / (outer + 1e-3)), -4, 4)) / 1024
+    least, here = round(1024 * tissue.least_nats) / 1024, nats[bins(hu)]
+    free, size = far & ~mask & ~within(others, tissue.average_mm), radii(spacing, constants.open_mm)
+    like, _ = ndimage.label(opened(free & (here >= least), size), CUBE)
+    unlike, _ = ndimage.label(opened(mask & (here <= -least), size), CUBE)
+    volumes = np.concatenate([np.bincount(numbers.ravel())[1:] for numbers in (like, unlike)]) * voxel
+    return Look(
+        nats,
+        likeness=float(np.sqrt(inner * outer).sum()),
+        odd=float((here[core] <= -least).mean()),
+        like=like,
+        unlike=unlike,
+        crowd=int(np.count_nonzero(volumes >= tissue.least_mm3)),
+    )
+
+
+def evidence(
+    sign: int, numbers: Array, number: int, mask: Array, hu: Array, look: Look, spacing: Spacing, constants: Constants
+) -> dict[str, float]:
+    """What the CT says of a region: its voxels' evidence, and whether it looks like the label or what is beyond."""
+    here, side = numbers == number, 0.0
+    label: list[Array] = []
+    outer: list[Array] = []
+    for axis, radius in enumerate(radii(spacing, constants.tissue.average_mm)):
+        for by in (-max(1, 2 * radius), max(1, 2 * radius)):
+            place = np.argwhere(here)
+            place[:, axis] += by
+            place = place[(place[:, axis] >= 0) & (place[:, axis] < here.shape[axis])]
+            at = tuple(place.T)
+            free = numbers[at] == 0
+            label.append(hu[at][free & mask[at]])
+            outer.append(hu[at][free & ~mask[at]])
+    near, beyond = np.concatenate(label), np.concatenate(outer)
+    if near.size and beyond.size:
+        to_near, to_beyond = (abs(hu[here].mean() - some.mean()) for some in (near, beyond))
+        side = float((to_beyond - to_near) / (to_beyond + to_near + 8))
+    return {
+        "evidence": sign * float(look.nats[bins(hu[here])].mean()),
+        "side": sign * side,
+        "likeness": look.likeness,
+        "odd": look.odd,
+        "log_tissue_crowd": log(max(1, look.crowd)),
+    }
+
+
 def _ranked(made: Sequence[Region], around: Mapping[str, float], constants: Constants) -> list[Region]:
     """With the features that depend on the other regions, and with the probability."""
-    sizes = [np.count_nonzero(region.voxels) for region in made]
     ranked = []
-    for region, size in zip(made, sizes, strict=True):
-        rank = 1 + sum(other > size for other in sizes)
+    for region in made:
+        by_tissue = region.cause in (LIKE, UNLIKE)
+        sizes = [np.count_nonzero(other.voxels) for other in made if (other.cause in (LIKE, UNLIKE)) == by_tissue]
+        rank = 1 + sum(size > np.count_nonzero(region.voxels) for size in sizes)
         features = {**region.features, **around, "log_rank": log(rank)}
-        logit = constants.weights["intercept"] + sum(constants.weights[name] * x for name, x in features.items())
-        ranked.append(Region(region.sign, region.box, region.voxels, features, 1 / (1 + exp(-logit))))
+        family = region.cause if by_tissue else "doubt_with_ct" if "evidence" in features else "doubt"
+        weights = constants.weights[family]
+        logit = weights["intercept"] + sum(weights[name] * x for name, x in features.items())
+        ranked.append(Region(region.cause, region.box, region.voxels, features, 1 / (1 + exp(-logit))))
     return ranked
 
 

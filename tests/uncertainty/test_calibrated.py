@@ -20,13 +20,22 @@ from services.uncertainty.attention import (
     ranked,
 )
 from services.uncertainty.calibrated import CALIBRATED
+from services.uncertainty.tissue import Hounsfield
 from tests.uncertainty import plain_calibrated as plain
 from tests.uncertainty.compared import equal_to_plain
 from tests.uncertainty.ensembles import Model, blobs, ensemble, whole
 
 ORGANS = ("aorta", "kidney_left", "liver", "postcava", "spleen")
 # Small volumes: regions of a few voxels and of little probability are shown too.
-CONSTANTS = calibration.load().model_copy(update={"least_mm3": 20.0, "least_probability": 0.02, "grow_mm": 1.5})
+SHIPPED = calibration.load()
+CONSTANTS = SHIPPED.model_copy(
+    update={
+        "least_mm3": 20.0,
+        "least_probability": 0.02,
+        "grow_mm": 1.5,
+        "tissue": SHIPPED.tissue.model_copy(update={"least_mm3": 20.0, "least_core_mm3": 50.0}),
+    }
+)
 
 
 def with_spacing(models: Sequence[Model], spacing: plain.Spacing) -> Ensemble:
@@ -38,8 +47,10 @@ def with_spacing(models: Sequence[Model], spacing: plain.Spacing) -> Ensemble:
     )
 
 
-def assert_equal_to_plain(models: Sequence[Model], spacing: plain.Spacing = (1.5, 1.5, 1.5)) -> list[Region]:
-    return equal_to_plain(with_spacing(models, spacing), models, CONSTANTS)
+def assert_equal_to_plain(
+    models: Sequence[Model], spacing: plain.Spacing = (1.5, 1.5, 1.5), ct: Hounsfield | None = None
+) -> list[Region]:
+    return equal_to_plain(with_spacing(models, spacing), models, CONSTANTS, ct)
 
 
 @pytest.mark.parametrize("models", [1, 2, 3, 4])
@@ -56,6 +67,22 @@ def test_thick_slices(spacing: plain.Spacing) -> None:
 @pytest.mark.parametrize("shape", [(33, 9, 70), (2, 30, 66), (1, 50, 50)])
 def test_thin_volumes(shape: tuple[int, int, int]) -> None:
     assert_equal_to_plain(blobs(3, ORGANS, models=3, shape=shape))
+
+
+def scanned(models: Sequence[Model]) -> Hounsfield:
+    """A noisy CT in which every organ has HU of its own, and lies two voxels off its first model's mask."""
+    rng = np.random.default_rng(3)
+    ct = rng.normal(-80, 25, next(iter(models[0].values())).shape)
+    for number, organ in enumerate(ORGANS):
+        ct[np.roll(models[0].get(organ, np.zeros(ct.shape, np.uint8)), 2, axis=1) > 127] += 60 * (number + 1)
+    return ct.astype(np.int16)
+
+
+@pytest.mark.parametrize("spacing", [(1.5, 1.5, 1.5), (3.0, 1.5, 1.5)])
+def test_with_a_ct(spacing: plain.Spacing) -> None:
+    models = blobs(1, ORGANS, models=3, noise=0.5)
+    regions = assert_equal_to_plain(models, spacing, scanned(models))
+    assert {Cause.LIKE, Cause.UNLIKE} <= {region.cause for region in regions}
 
 
 def test_models_that_lack_an_organ() -> None:

@@ -14,6 +14,7 @@ from services.core.errors import AtlasError, Reason
 from services.core.geometry import Geometry
 from services.core.memory import MemoryGate
 from services.core.rpc.convert import array_ref
+from services.core.scan import on_grid
 from services.core.storage import Storage
 from services.core.turns import Turns
 from services.uncertainty import scoring
@@ -123,7 +124,8 @@ def test_the_default_profile_lists_regions(
     """The most urgent first, on the grid of the heat; the map says the same whatever the order of the predictions."""
     found = score(stub, case, predictions)
     together = ensemble(models, case.grid)
-    expected = {one.score.organ: one for one in CALIBRATED.attend(together, ORGANS, case.ct)}
+    ct = on_grid(case.storage.get(case.volume.ct), case.ct, case.grid, case.volume.name)
+    expected = {one.score.organ: one for one in CALIBRATED.attend(together, ORGANS, case.ct, ct)}
     regions = listed(region for one in expected.values() for region in one.regions)
     assert (found.profile, found.profile_version) == ("calibrated", CALIBRATED.version)
     assert regions

@@ -32,6 +32,8 @@ _CAUSES = {
     pb.AttentionRegion.CAUSE_ADD: "the networks see more of it here",
     pb.AttentionRegion.CAUSE_REMOVE: "the networks doubt that it is here",
     pb.AttentionRegion.CAUSE_OVERLAP: "another organ claims the same voxels",
+    pb.AttentionRegion.CAUSE_LIKE: "in the CT, tissue beside the label looks like the organ",
+    pb.AttentionRegion.CAUSE_UNLIKE: "in the CT, this part of the label does not look like the organ",
 }
 
 MAX_REGIONS = 12

@@ -1,0 +1,225 @@
+"""What the CT says about a label: which HU are an organ's own, and where voxels speak against their label.
+
+HU are averaged over a small box, so that noise counts less. With f the frequencies of an organ's inner voxels over bins
+of HU, and g those of its surroundings, a voxel's evidence for the organ is ln((f + 0.001) / (g + 0.001)), at most 4
+either way. Both come from the same case, so contrast phase and scanner do not matter; where an organ looks like what
+is around it, or its contents like anything, there is no evidence.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from services.core.components import Runs
+from services.uncertainty import bitplanes
+from services.uncertainty.bitplanes import Words, lowest
+from services.uncertainty.calibration import TissueConstants, radii
+
+LOWEST_HU, BIN_HU, BINS = -1000, 10, 200
+UNIT = 1024
+"""Evidence is in whole numbers of 1/1024 nat, so that sums do not depend on the order of voxels."""
+MOST = 4.0
+RARE = 1e-3
+
+Hounsfield = npt.NDArray[np.int16]
+Table = npt.NDArray[np.int64]
+Spacing = tuple[float, float, float]
+Corner = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Tissue:
+    """How one organ looks in one CT, and the voxels that look as if their label were wrong."""
+
+    hu: Hounsfield
+    """Averaged HU of the whole grid (k, j, i)."""
+    evidence: Table
+    """By bin of HU, for the organ and against its surroundings, in 1/1024 nat."""
+    likeness: float
+    """Of the organ to its surroundings: 0 if they share no HU, 1 if they look the same (Bhattacharyya)."""
+    odd: float
+    """Share of the organ's inner voxels that speak against it."""
+    like: Words
+    """Thick parts outside the label, near it and in no other organ, that look like the organ."""
+    unlike: Words
+    """Thick parts of the label that do not."""
+
+
+@dataclass(frozen=True)
+class TissueSums:
+    """Whole numbers by region: of its voxels, and of those two averaging boxes away along the axes."""
+
+    evidence: Table
+    hu: Table
+    label_hu: Table
+    """Of voxels of the label that are not of such a region."""
+    label_count: Table
+    outer_hu: Table
+    outer_count: Table
+
+
+def averaged(ct: Hounsfield, spacing_mm: Spacing, constants: TissueConstants) -> Hounsfield:
+    """The mean HU of the box around each voxel, to the nearest whole number; the edge goes on beyond the grid."""
+    found = np.ascontiguousarray(ct)
+    size = radii(spacing_mm, constants.average_mm)
+    if any(size):
+        result = np.empty_like(found)
+        _average(found, *size, result)
+        return result
+    return found
+
+
+def tissue_of(
+    hu: Hounsfield, label: Words, others: Words, spacing_mm: Spacing, constants: TissueConstants, open_mm: float
+) -> Tissue | None:
+    """How the organ of a label looks; None if too little of it lies inside its border to tell.
+
+    `hu` is what `averaged` gives, `label` and `others` are the bits of the organ and of all other organs; spacing
+    along k, j and i.
+    """
+    width, voxel = hu.shape[2], float(np.prod(spacing_mm))
+    core = bitplanes.eroded(label, width, radii(spacing_mm, constants.core_mm))
+    if bitplanes.count(core) * voxel < constants.least_core_mm3:
+        return None
+    far = bitplanes.dilated(label, width, radii(spacing_mm, constants.reach_mm))
+    shell = far & ~bitplanes.dilated(label, width, radii(spacing_mm, constants.core_mm))
+    inner, outer = _frequencies(hu, core), _frequencies(hu, shell)
+    nats = np.clip(np.log((inner + RARE) / (outer + RARE)), -MOST, MOST)
+    evidence = np.round(UNIT * nats).astype(np.int64)
+    least, thick = round(UNIT * constants.least_nats), radii(spacing_mm, open_mm)
+    free = far & ~label & ~bitplanes.dilated(others, width, radii(spacing_mm, constants.average_mm))
+    return Tissue(
+        hu,
+        evidence,
+        likeness=float(np.sqrt(inner * outer).sum()),
+        odd=bitplanes.count(_marked(hu, core, evidence <= -least)) / bitplanes.count(core),
+        like=bitplanes.open_box(_marked(hu, free, evidence >= least), width, thick),
+        unlike=bitplanes.open_box(_marked(hu, label, evidence <= -least), width, thick),
+    )
+
+
+def sums(
+    runs: Runs,
+    corner: Corner,
+    own: Words,
+    label: Words,
+    tissue: Tissue,
+    spacing_mm: Spacing,
+    constants: TissueConstants,
+) -> TissueSums:
+    """The sums over every component of `runs`, which lie in a box at `corner`; `own` are the bits of all of them."""
+    result = TissueSums(*(np.zeros(runs.count, np.int64) for _ in range(6)))
+    step = np.array([max(1, 2 * r) for r in radii(spacing_mm, constants.average_mm)])
+    of = (runs.height, runs.rows, runs.begin, runs.end, runs.component)
+    _sums(*of, corner, own, label, tissue.hu, tissue.evidence, step, *vars(result).values())
+    return result
+
+
+def _frequencies(hu: Hounsfield, words: Words) -> npt.NDArray[np.float64]:
+    """Share of the set voxels in each bin of HU, smoothed over five bins by the weights 1, 2, 3, 2, 1."""
+    counts = np.zeros(BINS, np.int64)
+    _histogram(hu, words, counts)
+    wide = np.pad(counts, 2, mode="edge")
+    smooth = wide[:-4] + 2 * wide[1:-3] + 3 * wide[2:-2] + 2 * wide[3:-1] + wide[4:]
+    return np.asarray(smooth / max(9 * int(counts.sum()), 1), np.float64)
+
+
+def _marked(hu: Hounsfield, words: Words, bins: npt.NDArray[np.bool_]) -> Words:
+    """The set voxels whose HU lie in one of the bins."""
+    marked = np.zeros_like(words)
+    _mark(hu, words, bins, marked)
+    return marked
+
+
+@njit(nogil=True, cache=True)
+def _bin(hu):  # type: ignore[no-untyped-def]
+    return min(max((np.int64(hu) - LOWEST_HU) // BIN_HU, 0), BINS - 1)
+
+
+@njit(nogil=True, cache=True)
+def _histogram(hu, words, counts):  # type: ignore[no-untyped-def]
+    depth, height, row_words = words.shape
+    for k in range(depth):
+        for j in range(height):
+            for w in range(row_words):
+                word = words[k, j, w]
+                while word:
+                    counts[_bin(hu[k, j, 64 * w + lowest(word)])] += 1
+                    word &= word - np.uint64(1)
+
+
+@njit(nogil=True, cache=True)
+def _mark(hu, words, bins, marked):  # type: ignore[no-untyped-def]
+    depth, height, row_words = words.shape
+    for k in range(depth):
+        for j in range(height):
+            for w in range(row_words):
+                word, found = words[k, j, w], np.uint64(0)
+                while word:
+                    bit = word & (~word + np.uint64(1))
+                    if bins[_bin(hu[k, j, 64 * w + lowest(word)])]:
+                        found |= bit
+                    word ^= bit
+                marked[k, j, w] = found
+
+
+@njit(nogil=True, cache=True)
+def _average(ct, radius_k, radius_j, radius_i, result):  # type: ignore[no-untyped-def]
+    depth, height, width = ct.shape
+    size = (2 * radius_k + 1) * (2 * radius_j + 1) * (2 * radius_i + 1)
+    by_plane, by_row = np.zeros((height, width), np.int64), np.zeros(width, np.int64)
+    for by in range(-radius_k, radius_k + 1):
+        by_plane += ct[min(max(by, 0), depth - 1)]
+    for k in range(depth):
+        if k:
+            first, last = ct[max(k - 1 - radius_k, 0)], ct[min(k + radius_k, depth - 1)]
+            for j in range(height):
+                for i in range(width):
+                    by_plane[j, i] += np.int64(last[j, i]) - np.int64(first[j, i])
+        by_row[...] = 0
+        for by in range(-radius_j, radius_j + 1):
+            by_row += by_plane[min(max(by, 0), height - 1)]
+        for j in range(height):
+            if j:
+                first_row, last_row = by_plane[max(j - 1 - radius_j, 0)], by_plane[min(j + radius_j, height - 1)]
+                for i in range(width):
+                    by_row[i] += last_row[i] - first_row[i]
+            total = np.int64(0)
+            for by in range(-radius_i, radius_i + 1):
+                total += by_row[min(max(by, 0), width - 1)]
+            for i in range(width):
+                if i:
+                    total += by_row[min(i + radius_i, width - 1)] - by_row[max(i - 1 - radius_i, 0)]
+                result[k, j, i] = (2 * total + size) // (2 * size)
+
+
+# fmt: off
+@njit(nogil=True, cache=True)
+def _sums(height, rows, begin, end, component, corner, own, label, hu, table, step,  # type: ignore[no-untyped-def]
+          evidence, total, label_hu, label_count, outer_hu, outer_count):
+# fmt: on
+    shape = hu.shape
+    for row in range(len(rows) - 1):
+        k, j = corner[0] + row // height, corner[1] + row % height
+        for run in range(rows[row], rows[row + 1]):
+            c = component[run]
+            for i in range(corner[2] + begin[run], corner[2] + end[run]):
+                evidence[c] += table[_bin(hu[k, j, i])]
+                total[c] += hu[k, j, i]
+                for axis in range(3):
+                    for sign in (-1, 1):
+                        by = sign * step[axis]
+                        z, y, x = k + by * (axis == 0), j + by * (axis == 1), i + by * (axis == 2)
+                        if not (0 <= z < shape[0] and 0 <= y < shape[1] and 0 <= x < shape[2]):
+                            continue
+                        word, bit = x >> 6, np.uint64(1) << np.uint64(x & 63)
+                        if own[z, y, word] & bit:
+                            continue
+                        if label[z, y, word] & bit:
+                            label_hu[c] += hu[z, y, x]
+                            label_count[c] += 1
+                        else:
+                            outer_hu[c] += hu[z, y, x]
+                            outer_count[c] += 1
