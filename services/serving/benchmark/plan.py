@@ -11,6 +11,7 @@ from services.serving.card import Card, Triple
 
 Side = Literal["a", "b"]
 SIDES: tuple[Side, Side] = ("a", "b")
+_TRAINED = ("swinunetr", "unetr", "unet", "segresnet")
 
 
 class _Strict(BaseModel):
@@ -69,7 +70,18 @@ class Plan(_Strict):
         return self
 
     def sized(self, card: Card) -> Card:
-        """The card as it is trained here. Raises FIELD_INVALID for a window that no card may have."""
+        """The card as it is trained here.
+
+        Raises MODEL_CARD_INVALID for a network that is not one of the four, FIELD_INVALID for a window that no card may
+        have.
+        """
+        if card.network.architecture not in _TRAINED:
+            raise AtlasError(
+                Reason.MODEL_CARD_INVALID,
+                f"{card.network.architecture} is served, but not trained here.",
+                field=card.name,
+                remedy=f"Name networks of the kinds {', '.join(_TRAINED)}.",
+            )
         asked = {"working_factor": self.working_factor, "window": self.window}
         changed = {name: value for name, value in asked.items() if value is not None}
         try:

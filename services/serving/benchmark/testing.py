@@ -24,22 +24,23 @@ class Contestant:
     """A trained network as it is served: half precision on a GPU, the card's runtime on a CPU."""
 
     def __init__(self, folder: Path, card: Card, threads: int) -> None:
-        self.card, self._device = card, this_device()
-        self._batch = GPU_BATCH if self._device.type == "cuda" else 1
+        self._card, self._device = card, this_device()
         network = load_network(folder, card)
-        on_a_gpu = self._device.type == "cuda"
-        self._run = on_gpu(network, self._device) if on_a_gpu else on_cpu(network, card, threads)
+        if self._device.type == "cuda":
+            self._run, self._batch = on_gpu(network, self._device), GPU_BATCH
+        else:
+            self._run, self._batch = on_cpu(network, card, threads), 1
 
     def test(self, case: Labelled, organs: Collection[str]) -> Iterator[Row]:
-        """DSC and NSD of the organs that the truth has voxels of; what it has none of is left out.
+        """DSC and NSD of p > 0.5 for the organs that the truth has voxels of; what it has none of is left out.
 
         Seconds and memory are those from the CT in memory to all probabilities on the network grid.
         """
-        grid = network_grid(case.geometry, self.card.grid_spacing_mm)
+        grid = network_grid(case.geometry, self._card.grid_spacing_mm)
         with _measured(self._device) as cost:
             ct = to_grid(case.ct, case.geometry, grid)
-            stored = np.concatenate(list(probability_slabs(self._run, ct, self.card, batch=self._batch)), axis=1)
-        for organ, probabilities in zip(self.card.organs, stored, strict=True):
+            stored = np.concatenate(list(probability_slabs(self._run, ct, self._card, batch=self._batch)), axis=1)
+        for organ, probabilities in zip(self._card.organs, stored, strict=True):
             truth = case.masks.get(organ)
             if organ not in organs or truth is None or not truth.any():
                 continue
