@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as pb
@@ -10,6 +11,8 @@ from abdomenatlas.scheduler.v1.scheduler_pb2_grpc import SchedulerServiceService
 from services.scheduler.campaign_calls import CampaignCalls, campaign_id
 from services.scheduler.review_calls import ReviewCalls
 from services.scheduler.training_calls import TrainingCalls
+
+_WATCHERS = 8
 
 
 class SchedulerServicer(SchedulerServiceServicer):
@@ -20,6 +23,8 @@ class SchedulerServicer(SchedulerServiceServicer):
     ) -> None:
         self._campaigns, self._reviews, self._trainings = campaigns, reviews, trainings
         self._poll_seconds = poll_seconds
+        # These wait for seconds: in the threads of all they would keep other calls waiting too.
+        self._watching = ThreadPoolExecutor(_WATCHERS, "watching trainings")
 
     async def CreateCampaign(self, request: pb.CreateCampaignRequest, context: Any) -> pb.CreateCampaignResponse:
         """Start a campaign."""
@@ -118,7 +123,8 @@ class SchedulerServicer(SchedulerServiceServicer):
         """Follow a training to its end."""
         known = None
         while True:
-            found, ended = await asyncio.to_thread(self._trainings.watch, request.name, known)
+            loop = asyncio.get_running_loop()
+            found, ended = await loop.run_in_executor(self._watching, self._trainings.watch, request.name, known)
             if found != known:
                 yield training_pb2.WatchTrainingResponse(training=found)
             if ended:
