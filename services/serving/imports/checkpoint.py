@@ -39,8 +39,12 @@ _HEADS: dict[Architecture, str] = {
 def draft(path: Path, tables: Mapping[str, Mapping[str, Tensor]], wishes: Wishes) -> Draft:
     """The card that was named, or the one of the zoo that fits. Raises MODEL_NOT_FOUND, CLASS_MAP_MISMATCH."""
     names = {name: tuple(tensor.shape) for table in tables.values() for name, tensor in table.items()}
-    card, sha256 = _named(wishes.card) if wishes.card else (_fitting(names, wishes), "")
-    notes = [] if wishes.card else [f"The card is {card.name} of the zoo, by the names in the file."]
+    card, sha256 = _named(wishes.card) if wishes.card else (_fitting(names), "")
+    notes = (
+        []
+        if wishes.card
+        else [f"The card is {card.name} of the zoo, by the names in the file; its classes are taken as that card says."]
+    )
     count = _class_count(card.network.architecture, names)
     if wishes.labels:
         outputs = labelled(wishes.labels, count or card.channel_count)
@@ -94,7 +98,7 @@ def _named(card: str) -> tuple[Card, str]:
     return found, found.weights.sha256 if found.weights else ""
 
 
-def _fitting(names: Mapping[str, tuple[int, ...]], wishes: Wishes) -> Card:
+def _fitting(names: Mapping[str, tuple[int, ...]]) -> Card:
     architecture = next(
         (known for sign, known in _SIGNS if all(any(part in name for name in names) for part in sign.split("|"))), None
     )

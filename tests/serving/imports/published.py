@@ -82,19 +82,21 @@ def checkpoint(network: nn.Module, path: Path, prefix: str = "module.") -> Path:
 
 
 def nnunet_folder(
-    folder: Path, labels: dict[str, Any], *, mark: dict[str, Any] | None = None
+    folder: Path,
+    labels: dict[str, Any],
+    *,
+    mark: dict[str, Any] | None = None,
+    network: Network | None = None,
+    plan: dict[str, Any] | None = None,
 ) -> tuple[Path, nn.Module]:
-    """A result folder of nnU-Net v2 with one fold, and its network."""
+    """A result folder of nnU-Net v2 with one fold, and its network.
+
+    `mark` replaces entries of the plan, `plan` what its configuration says of the network.
+    """
     has_regions = any(isinstance(label, list) for label in labels.values())
-    names = tuple(organ for organ in labels if organ in ("liver", "spleen", "pancreas"))
-    outputs = Outputs(
-        activation="softmax", count=len(labels), channels={name: (i + 1,) for i, name in enumerate(names)}
-    )
-    network = drawn(
-        build_own(small_card("plain_conv_unet", organs=names, outputs=outputs, network=planned()))
-        if not has_regions
-        else build_own(small_card("plain_conv_unet", organs=names, network=planned()))
-    )
+    count = len(labels) - has_regions
+    outputs = Outputs(activation="sigmoid" if has_regions else "softmax", count=count, channels={"liver": (0,)})
+    own = drawn(build_own(small_card(organs=("liver",), outputs=outputs, network=network or planned())))
     result = folder / "nnUNetTrainer__nnUNetPlans__3d_fullres"
     (result / "fold_0").mkdir(parents=True)
     plans = {
@@ -110,18 +112,14 @@ def nnunet_folder(
             "3d_fullres": {
                 "inherits_from": "base",
                 "patch_size": [SIDE, 24, 32],
-                "architecture": {
-                    "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
-                    "arch_kwargs": PLAN,
-                    "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
-                },
-            },
+            }
+            | (plan or described("PlainConvUNet", PLAN)),
         },
     } | (mark or {})
     (result / "plans.json").write_text(json.dumps(plans))
     (result / "dataset.json").write_text(json.dumps({"channel_names": {"0": "CT"}, "labels": labels}))
     saved = {
-        "network_weights": network.state_dict(),
+        "network_weights": own.state_dict(),
         "optimizer_state": {"state": {}, "param_groups": []},
         "grad_scaler_state": {"scale": 65536.0},
         "logging": {"mean_fg_dice": [np.float64(0.7), np.float32(0.8)], "lrs": [0.01]},
@@ -133,7 +131,17 @@ def nnunet_folder(
         "options": Namespace(fold=0),
     }
     torch.save(saved, result / "fold_0" / "checkpoint_final.pth")
-    return result, network
+    return result, own
+
+
+def described(kind: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """A configuration's words for its network, as plans have them since version 2.4."""
+    architecture = {
+        "network_class_name": f"dynamic_network_architectures.architectures.unet.{kind}",
+        "arch_kwargs": arguments,
+        "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
+    }
+    return {"architecture": architecture}
 
 
 def planned() -> Network:

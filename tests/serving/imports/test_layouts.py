@@ -68,6 +68,51 @@ def test_nnunet_s_classes_intensities_and_patch_become_the_card(tmp_path: Path) 
     close(served(tmp_path / "models", "mine", values), expected)
 
 
+def test_regions_of_nnunet_are_sigmoid(tmp_path: Path) -> None:
+    """A label that is a list is a region of its own channel; the background has none."""
+    folder, network = published.nnunet_folder(tmp_path, {"background": 0, "liver": [1, 2], "cancer": 2, "spleen": 3})
+    card = imported(folder, tmp_path / "models").card
+    assert card.channels == {"liver": (0,), "spleen": (2,)}
+    values = window(16, 24, 32)
+    with torch.inference_mode():
+        expected = network(values * 4 - 2)[0, [0, 2]].sigmoid()
+    close(served(tmp_path / "models", "mine", values), expected)
+
+
+def test_the_residual_encoders_of_nnunet(tmp_path: Path) -> None:
+    arguments = {name: value for name, value in published.PLAN.items() if name != "n_conv_per_stage"}
+    arguments["n_blocks_per_stage"] = [1, 1]
+    network = Network(architecture="residual_encoder_unet", arguments=arguments)
+    plan = published.described("ResidualEncoderUNet", arguments)
+    folder, theirs = published.nnunet_folder(tmp_path, {"background": 0, "liver": 1}, network=network, plan=plan)
+    assert imported(folder, tmp_path / "models").card.network == network
+    values = window(16, 24, 32)
+    with torch.inference_mode():
+        expected = theirs(values * 4 - 2)[0].softmax(0)[1:]
+    close(served(tmp_path / "models", "mine", values), expected)
+
+
+def test_plans_from_before_version_2_4_and_a_transposed_network(tmp_path: Path) -> None:
+    """They spread the architecture over the configuration; the patch follows the transposed axes."""
+    plan = {
+        "UNet_class_name": "PlainConvUNet",
+        "UNet_base_num_features": 4,
+        "unet_max_num_features": 8,
+        "n_conv_per_stage_encoder": [1, 1],
+        "n_conv_per_stage_decoder": [1],
+        "conv_kernel_sizes": [[3, 3, 3], [3, 3, 3]],
+        "pool_op_kernel_sizes": [[1, 1, 1], [2, 2, 2]],
+    }
+    labels = {"background": 0, "liver": 1}
+    folder, theirs = published.nnunet_folder(tmp_path, labels, plan=plan, mark={"transpose_forward": [2, 0, 1]})
+    card = imported(folder, tmp_path / "models").card
+    assert (card.axes, card.window) == ("RSA", (24, 32, 16))
+    values = window(24, 32, 16)
+    with torch.inference_mode():
+        expected = theirs(values.permute(0, 1, 4, 2, 3) * 4 - 2)[0].softmax(0)[1:].permute(0, 2, 3, 1)
+    close(served(tmp_path / "models", "mine", values), expected)
+
+
 def test_parts_of_an_organ_add_up(tmp_path: Path) -> None:
     """Lobes of a lung are classes of their own there, and one organ here."""
     labels = {"background": 0, "lung_upper_lobe_left": 1, "lung_lower_lobe_left": 2, "liver": 3}
