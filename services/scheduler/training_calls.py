@@ -11,7 +11,7 @@ from services.core.access import identity
 from services.core.errors import AtlasError, Reason
 from services.scheduler.trainings import ENDED, State, Training, TrainingRunner
 
-_MAX_VOLUMES, _MAX_ORGANS = 10_000, 256
+_MAX_VOLUMES, _MAX_ORGANS = 2000, 256
 _MAX_EPOCHS, _MAX_MINUTES = 100_000, 60 * 24 * 30
 _WAIT_SECONDS = 5
 

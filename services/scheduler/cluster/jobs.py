@@ -19,7 +19,8 @@ from services.scheduler.trainings import State, Training
 TEMPLATE = "job.yaml"
 """The template's key in the ConfigMap."""
 _PLAN, _ACTOR = "abdomenatlas/plan", "abdomenatlas/actor"
-_ID_LETTERS = 20
+_NAME_LETTERS, _ID_LETTERS = 42, 20
+"""What a Job's name takes of the ConfigMap's, and its id: pods carry it as a label, which has 63 letters at most."""
 
 
 class Jobs:
@@ -67,14 +68,14 @@ class Jobs:
         return training(job, self._api.pods(_pod_labels(job)))
 
     def _job_name(self, training_id: str) -> str:
-        return f"{self._template}-{training_id}"
+        return _name(self._template, training_id)
 
 
 def manifest(owner: Manifest, plan: Mapping[str, Any], arguments: list[str], actor: str) -> Manifest:
     """The Job that runs `arguments`, after the template in the ConfigMap `owner`, with which it is deleted."""
     job, name = _template(owner), owner["metadata"]["name"]
     metadata = job["metadata"]
-    metadata["name"] = f"{name}-{content_id(*arguments)[:_ID_LETTERS]}"
+    metadata["name"] = _name(name, content_id(name, *arguments)[:_ID_LETTERS])
     metadata["annotations"] = metadata.get("annotations", {}) | {_PLAN: json.dumps(plan), _ACTOR: actor}
     metadata["ownerReferences"] = [
         {"apiVersion": "v1", "kind": "ConfigMap", "name": name, "uid": owner["metadata"]["uid"]}
@@ -122,6 +123,10 @@ def _template(config_map: Manifest) -> Manifest:
             remedy="Install the chart again: it writes it.",
         ) from error
     return template
+
+
+def _name(template: str, training_id: str) -> str:
+    return f"{template[:_NAME_LETTERS].rstrip('-.')}-{training_id}"
 
 
 def _own_labels(template: Manifest) -> dict[str, str]:

@@ -2,6 +2,9 @@
 
 import copy
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -180,6 +183,13 @@ def test_waiting_ends_with_a_change_of_the_pod(site: Site, jobs: Jobs) -> None:
     assert jobs.get(started.id).state == State.RUNNING
 
 
+def atlas(scheduler: Scheduler, *words: str) -> str:
+    """What the command prints."""
+    environment = {**os.environ, "ATLAS_SCHEDULER": f"127.0.0.1:{scheduler.port}"}
+    command = [sys.executable, "-m", "services.cli", *words]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+
+
 @pytest.mark.usefixtures("jobs", "account")
 def test_a_scheduler_s_own_calls_start_and_follow_a_training(site: Site, workers: Server, tmp_path: Path) -> None:
     """The process as the chart starts it, from the call to the digest of what was made."""
@@ -198,6 +208,9 @@ def test_a_scheduler_s_own_calls_start_and_follow_a_training(site: Site, workers
         assert last.training.state == pb.Training.STATE_DONE
         assert last.training.result == pb.TrainingResult(version=2, reasons=RESULT["reasons"], sha256=STORED["sha256"])
         assert list(scheduler.rpc.ListTrainings(pb.ListTrainingsRequest()).trainings) == [last.training]
+        shown = atlas(scheduler, "training", "show", training_id)
+        assert f"- {{name: unet, sha256: {STORED['sha256']}}}" in shown.splitlines()
+        assert json.loads(atlas(scheduler, "training", "list", "--json"))[0]["result"]["version"] == 2
         scheduler.rpc.CancelTraining(pb.CancelTrainingRequest(name=started.name))
         with pytest.raises(AtlasError) as raised:
             scheduler.rpc.GetTraining(pb.GetTrainingRequest(name=started.name))
@@ -212,6 +225,14 @@ def test_what_hinders_a_pod_is_told() -> None:
     waiting = {"waiting": {"reason": "ErrImagePull", "message": "not found: training:7"}}
     unpulled["status"]["initContainerStatuses"] = [{"state": waiting}]
     assert training(job, [pod, unpulled]).message == "not found: training:7"
+
+
+def test_a_long_name_of_an_installation_leaves_room_for_the_id() -> None:
+    """Kubernetes refuses pods whose label "job-name" has more than 63 letters."""
+    template = yaml.safe_dump({"metadata": {}, "spec": {"template": {"spec": {"containers": [{}]}}}})
+    owner = {"metadata": {"name": "a" * 45 + "-training", "uid": "u"}, "data": {TEMPLATE: template}}
+    names = {manifest(owner, PLAN, [word], "ann")["metadata"]["name"] for word in ("tune", "train")}
+    assert {len(name) for name in names} == {63}
 
 
 def test_a_config_map_without_a_template_is_refused_by_name() -> None:

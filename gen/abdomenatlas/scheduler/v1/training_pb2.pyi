@@ -49,7 +49,7 @@ class TrainingPlan(_message.Message):
 
     @_builtins.property
     def volumes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """"volumes/{volume}": volumes to learn from and to measure on; empty means all in storage. At most 10,000."""
+        """"volumes/{volume}": volumes to learn from and to measure on; empty means all in storage. At most 2,000."""
 
     def __init__(
         self,
