@@ -19,8 +19,8 @@ EXTRAS = {
     "merging": [],
     "scheduler": ["scheduler"],
     "cli": ["cli"],
-    "triton": ["serving"],
-    "triton-gpu": ["serving"],
+    "triton": ["serving", "training"],
+    "triton-gpu": ["serving", "training"],
 }
 """Which extras of pyproject.toml an image has, beside the core's dependencies."""
 REPLACED = {"triton": {"torch==2.13.0": "torch==2.13.0+cpu"}}

@@ -15,7 +15,7 @@ _DERIVED = {
     *("executor_id", "objects", "triton", "storage", "inference", "uncertainty", "merging", "scheduler"),
     "model_repository",
 }
-_DERIVED_PREFIXES = ("tls_", "oidc_", "s3_", "metrics_token", "service_san", "triton_tls", "cluster_")
+_DERIVED_PREFIXES = ("tls_", "oidc_", "s3_", "metrics_token", "service_san", "triton_tls", "cluster_", "training_")
 
 
 class Settings(Values):

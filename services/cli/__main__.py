@@ -14,10 +14,13 @@ from services.cli.commands import (
     exporting,
     importing,
     models,
+    provenance,
     reporting,
     reviews,
     selftest,
     stack,
+    training,
+    tuning,
     validating,
     volumes,
     zoo,
@@ -40,11 +43,14 @@ for module in (
     exporting,
     converting,
     validating,
+    provenance,
     reporting,
     selftest,
     demo,
     audit,
     benchmark,
+    training,
+    tuning,
 ):
     module.register(app)
 

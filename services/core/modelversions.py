@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from services.core.errors import AtlasError, Reason
+
 CONFIG_FILE = "config.pbtxt"
 _POLICY = re.compile(r"version_policy\s*:?\s*\{\s*specific\s*:?\s*\{\s*versions\s*:\s*\[([\d,\s]*)\]\s*\}\s*\}\n?")
 
@@ -28,6 +30,19 @@ def with_served(config: str, versions: Iterable[int]) -> str:
 def served_in(folder: Path) -> tuple[int, ...]:
     """The versions of the model in `folder` that Triton serves, in rising order; the last is who names none gets."""
     return served((folder / CONFIG_FILE).read_text()) or tuple(numbers(folder)[-1:])
+
+
+def newest(folder: Path) -> int:
+    """The version of the model in `folder` that who names none gets. Raises MODEL_NOT_FOUND if there is none."""
+    try:
+        return served_in(folder)[-1]
+    except (OSError, IndexError):
+        raise AtlasError(
+            Reason.MODEL_NOT_FOUND,
+            "There is no version of this model in Triton's repository.",
+            field=folder.name,
+            remedy="`atlas models list` tells which models there are.",
+        ) from None
 
 
 def write_config(folder: Path, config: str) -> None:

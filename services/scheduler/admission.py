@@ -43,10 +43,8 @@ def require_well_formed(request: pb.CreateCampaignRequest) -> None:
         raise _invalid("volumes", f"A campaign has at most {campaigns.MAX_VOLUMES} volumes.")
     for volume in request.volumes:
         names.parse(volume, "volumes/*", "volumes")
-    for model in request.models:
-        names.parse(model, "models/*" if model.count("/") == 1 else "models/*/versions/*", "models")
+    _require_models(request.models)
     _require_distinct(request.volumes, "volumes")
-    _require_distinct(request.models, "models")
     acquisition(request)
 
 
@@ -74,6 +72,19 @@ def plan(request: pb.CreateCampaignRequest, workers: Workers) -> Plan:
         trace_id=request_id.current(),
         actor=identity.actor(),
     )
+
+
+def next_ensemble(wanted: Sequence[str], workers: Workers) -> Ensemble | None:
+    """The ensemble of a campaign's next round, None if none is named. Raises what `require_well_formed` and `plan` do
+    of models."""
+    _require_models(wanted)
+    return _ensemble(list(wanted), workers) if wanted else None
+
+
+def _require_models(wanted: Sequence[str]) -> None:
+    for model in wanted:
+        names.parse(model, "models/*" if model.count("/") == 1 else "models/*/versions/*", "models")
+    _require_distinct(wanted, "models")
 
 
 def _ensemble(wanted: list[str], workers: Workers) -> Ensemble:

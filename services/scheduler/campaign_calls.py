@@ -79,9 +79,10 @@ class CampaignCalls:
 
     def start_round(self, request: pb.StartRoundRequest) -> pb.StartRoundResponse:
         """StartRound."""
-        name = campaign_id(request.name, "name")
+        name, actor = campaign_id(request.name, "name"), identity.actor()
+        ensemble = admission.next_ensemble(request.models, self._workers)
         with self._database.change() as session:
-            row = rounds.start_next(session, name, request.round, request.etag, self._clock(), identity.actor())
+            row = rounds.start_next(session, name, request.round, request.etag, self._clock(), actor, ensemble)
             response = pb.StartRoundResponse(campaign=messages.campaign(row))
         self._wake()
         return response

@@ -44,5 +44,15 @@ def agree(cards: Sequence[Card]) -> Ensemble:
     return Ensemble(tuple(card.name for card in cards), tuple(organs), first.spacing_mm, first.class_map, tuple(cards))
 
 
+def require_same(ensemble: Ensemble, class_map: str, spacing_mm: float) -> None:
+    """Raise CLASS_MAP_MISMATCH or GRID_MISMATCH unless a campaign of this class map and grid may go on with it."""
+    if ensemble.class_map != class_map:
+        what = f"The campaign speaks of {class_map}, {ensemble.models[0]} of {ensemble.class_map}."
+        raise _mismatch(Reason.CLASS_MAP_MISMATCH, what, "Name models of the campaign's class map.")
+    if ensemble.spacing_mm != spacing_mm:
+        what = f"The campaign's grid is {spacing_mm} mm, that of {ensemble.models[0]} {ensemble.spacing_mm} mm."
+        raise _mismatch(Reason.GRID_MISMATCH, what, "Name models of the campaign's grid.")
+
+
 def _mismatch(reason: Reason, message: str, remedy: str) -> AtlasError:
     return AtlasError(reason, message, field="models", remedy=remedy)

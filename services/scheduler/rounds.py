@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as pb
 from services.core.errors import AtlasError, Reason
-from services.scheduler import campaigns, desk, journal, pool
+from services.scheduler import campaigns, desk, ensembles, journal, pool
 from services.scheduler.campaigns import UNDONE, ItemState, Kind, State
 from services.scheduler.ensembles import Ensemble
 from services.scheduler.tables import Campaign, Item
@@ -126,11 +126,20 @@ def create(session: Session, plan: Plan, now: int) -> Campaign:
     return campaign
 
 
-def start_next(session: Session, name: str, number: int, etag: str, now: int, actor: str = "") -> Campaign:
+def start_next(
+    session: Session,
+    name: str,
+    number: int,
+    etag: str,
+    now: int,
+    actor: str = "",
+    ensemble: Ensemble | None = None,
+) -> Campaign:
     """Start the next round: volumes that nobody has reviewed are worked on again, the others keep their labels.
 
     `number` is the round's, or 0 for whichever is next. A round that was started before is not started again.
-    Raises CAMPAIGN_STATE, also when every volume has been reviewed, FIELD_INVALID and ETAG_MISMATCH.
+    `ensemble`, if given, works from now on; it must be on the campaign's grid. Raises CAMPAIGN_STATE, also when every
+    volume has been reviewed, FIELD_INVALID, ETAG_MISMATCH, CLASS_MAP_MISMATCH and GRID_MISMATCH.
     """
     campaign = journal.lock(session, name)
     if number and campaigns.is_started(number, campaign.round):
@@ -147,6 +156,9 @@ def start_next(session: Session, name: str, number: int, etag: str, now: int, ac
             field="name",
             remedy="Create a new campaign to look at them again.",
         )
+    if ensemble:
+        ensembles.require_same(ensemble, campaign.class_map, campaign.spacing_mm)
+        campaign.models, campaign.organs = list(ensemble.models), list(ensemble.organs)
     campaign.round += 1
     campaign.state = State.RUNNING
     campaign.ready_count = campaign.volume_count - again

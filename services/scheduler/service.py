@@ -15,6 +15,7 @@ from services.scheduler.review_calls import ReviewCalls
 from services.scheduler.servicer import SchedulerServicer
 from services.scheduler.settings import Settings
 from services.scheduler.training_calls import TrainingCalls
+from services.scheduler.training_processes import TrainingProcesses
 from services.scheduler.trainings import TrainingRunner
 from services.scheduler.workers import Workers
 from services.scheduler.workflows import Workflows
@@ -37,12 +38,13 @@ class Service:
         self._workflows = Workflows(settings, Pipeline(self._database, self._workers, patience, clock.now))
         self._housekeeper = Housekeeper(settings, self._database, self._workflows, clock.now)
         self._sign_of_life = SignOfLife(settings, self._database, clock.now)
-        self._scaler, trainings = _cluster(settings, self._database)
+        self._scaler, jobs = _cluster(settings, self._database)
+        self._processes = _processes(settings)
         wake = self._housekeeper.wake
         self.servicer = SchedulerServicer(
             CampaignCalls(self._database, self._workers, clock.now, wake, settings.executor),
             ReviewCalls(self._database, self._workers, clock.now, wake),
-            TrainingCalls(trainings),
+            TrainingCalls(jobs or self._processes),
             settings.poll_seconds,
         )
         log = AuditLog("scheduler", writing=self._database.change, reading=self._database.read)
@@ -65,12 +67,22 @@ class Service:
         """Cut off the calls in flight; their work is taken up at the next start."""
         if self._scaler:
             self._scaler.stop()
+        if self._processes:
+            self._processes.stop()
         self._housekeeper.stop()
         self._workers.stop()
         self._workflows.close()
         self._workers.close()
         self._sign_of_life.stop()
         self._database.close()
+
+
+def _processes(settings: Settings) -> TrainingProcesses | None:
+    if settings.training_models is None:
+        return None
+    files = {"ATLAS_CA": settings.tls_ca, "ATLAS_CERT": settings.tls_cert, "ATLAS_KEY": settings.tls_key}
+    environment = {"ATLAS_STORAGE": settings.storage} | {name: str(path) for name, path in files.items() if path}
+    return TrainingProcesses(settings.training_models, settings.training_folder, environment)
 
 
 def _cluster(settings: Settings, database: Database) -> "tuple[Scaler | None, TrainingRunner | None]":

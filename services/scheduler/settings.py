@@ -81,6 +81,11 @@ class Settings(ServiceSettings):
     cluster_look_seconds: float = Field(15.0, gt=0, le=600)
     """How often backlog and pods are compared."""
 
+    training_models: Path | None = None
+    """Folder of the models that trainings of `StartTraining` are of, as processes of this machine; without it and
+    without `cluster_training` there are none."""
+    training_folder: Path = Path("trainings")
+    """Folder that keeps these trainings, their checkpoints and their cache of cases."""
     cluster_training: str = Field("", max_length=253, pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$")
     """ConfigMap in Kubernetes with the template of a training's Job; empty for no trainings."""
 

@@ -105,6 +105,6 @@ esac
     done = subprocess.run([*command, "tune", "/repository/unet"], env=environment, capture_output=True, check=False)
     assert done.returncode == code
     calls = (tmp_path / "calls").read_text().splitlines()
-    assert calls[0] == "-m services.serving.training tune /repository/unet --cache /cache --cache-gib 80"
+    assert calls[0] == "-m services.serving.training tune /repository/unet --promote --cache /cache --cache-gib 80"
     assert calls[1:] == ([] if code else ["-m services.serving.store /repository/unet"])
     assert (message.read_text() if message.exists() else None) == left

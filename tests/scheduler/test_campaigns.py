@@ -12,7 +12,7 @@ from services.core.errors import AtlasError, Reason
 from services.core.rpc import request_id
 from tests.components.processes import wait_until
 from tests.scheduler.running import Scheduler
-from tests.scheduler.world import MODELS, Server, World
+from tests.scheduler.world import MODELS, Server, World, model
 
 Kind = pb.CampaignEvent
 
@@ -236,6 +236,32 @@ def test_the_next_round_leaves_reviewed_volumes_alone(scheduler: Scheduler, worl
     assert [(r.round, r.volume) for r in scheduler.reviews(name)] == [(1, "volumes/a"), (2, "volumes/b")]
     assert world.calls["score", "a"] == 1
     assert list(scheduler.items(name)) == ["b", "c", "a"]
+
+
+def test_the_next_round_may_take_newer_models(scheduler: Scheduler, world: World, name: str) -> None:
+    """A campaign that names a model without a version has the newest there is, and the next round may have a newer."""
+    created = scheduler.create(name, ["a", "b"], models=["models/unet"], review_share=0.5)
+    assert created.models == ["models/unet/versions/1"]
+    scheduler.rest(name)
+    (review,) = scheduler.reviews(name)
+    scheduler.rpc.SubmitReview(
+        pb.SubmitReviewRequest(
+            name=review.name, fencing_token=_claim(scheduler, review), decision=pb.Review.DECISION_ACCEPTED
+        )
+    )
+    for known in world.models:
+        known.superseded = known.name == "models/unet/versions/1"
+    world.models += [model("models/unet/versions/2"), model("models/coarse/versions/1")]
+    world.models[-1].grid.spacing_mm = 3
+    request = pb.StartRoundRequest(name=f"campaigns/{name}", round=2, models=["models/coarse"])
+    with pytest.raises(AtlasError, match=r"grid is 1\.5 mm, that of models/coarse/versions/1 3") as refused:
+        scheduler.rpc.StartRound(request)
+    assert refused.value.reason == Reason.GRID_MISMATCH
+    request.models[:] = ["models/unet"]
+    assert scheduler.rpc.StartRound(request).campaign.models == ["models/unet/versions/2"]
+    scheduler.rest(name)
+    assert world.calls["predict", "b", "models/unet/versions/2"] == 1
+    assert world.calls["predict", "a", "models/unet/versions/2"] == 0, "it was reviewed"
 
 
 def test_a_campaign_draws_lots_learns_what_cases_are_and_stops_when_an_audit_says_so(

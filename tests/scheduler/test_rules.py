@@ -164,7 +164,7 @@ def test_bad_settings_are_refused(given: dict[str, Any], message: str) -> None:
 
 def test_settings_know_their_database() -> None:
     assert Settings().executor == "local"
-    settings = Settings(database_url="postgresql://u:secret@h/d", executor_id="scheduler-0")
+    settings = Settings(database_url="postgresql://u:hushed@h/d", executor_id="scheduler-0")
     assert settings.url.drivername == "postgresql+psycopg"
     assert (settings.is_sqlite, settings.executor) == (False, "scheduler-0")
-    assert "secret" not in repr(settings)
+    assert "hushed" not in repr(settings)

@@ -155,7 +155,8 @@ class Inference(InferenceServiceServicer):
 
     async def GetModel(self, request: inference_pb2.GetModelRequest, context: Any) -> inference_pb2.GetModelResponse:
         for known in self.server.world.models:
-            if known.name == request.name:
+            newest = known.name.startswith(f"{request.name}/versions/") and not known.superseded
+            if known.name == request.name or newest:
                 return inference_pb2.GetModelResponse(model=known)
         raise AtlasError(Reason.MODEL_NOT_FOUND, f"no {request.name}", field="name")
 
@@ -255,7 +256,7 @@ class Server:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         server = grpc.aio.server(interceptors=[CallInterceptor(Admission(Guard(), None))])
         add_StorageServiceServicer_to_server(Storage(self), server)  # type: ignore[abstract]  # others are not called
-        add_InferenceServiceServicer_to_server(Inference(self), server)
+        add_InferenceServiceServicer_to_server(Inference(self), server)  # type: ignore[abstract]  # likewise
         add_UncertaintyServiceServicer_to_server(Uncertainty(self), server)  # type: ignore[abstract]  # likewise
         add_MergingServiceServicer_to_server(Merging(self), server)
         self.port = server.add_insecure_port(self.address)

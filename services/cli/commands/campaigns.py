@@ -7,6 +7,7 @@ import typer
 
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as sched
 from abdomenatlas.storage.v1 import storage_pb2 as pb
+from services.cli import merge_words
 from services.cli.campaign_display import show_progress, state_name, summary
 from services.cli.campaign_report import STRATEGIES, report_lines
 from services.cli.commands.options import STATE, Campaign, Json, State, campaign_name, volume_name
@@ -18,15 +19,15 @@ from services.cli.watching import follow
 from services.core.errors import AtlasError, Reason
 from services.core.names import content_id
 
-_app = typer.Typer(no_args_is_help=True, help="Run campaigns: predict, score, merge, rank, review.")
+group = typer.Typer(no_args_is_help=True, help="Run campaigns: predict, score, merge, rank, review.")
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    app.add_typer(_app, name="campaign")
+    app.add_typer(group, name="campaign")
 
 
-@_app.command()
+@group.command()
 def create(
     campaign: Campaign,
     volumes: Annotated[list[str] | None, typer.Option(help="A volume; may be given many times.")] = None,
@@ -62,6 +63,7 @@ def create(
     audit_tolerance: Annotated[
         float, typer.Option(help="Share of a case's labelled tissue that may be wrong before the case counts as wrong.")
     ] = 0.0,
+    merge: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help=merge_words.HELP)] = None,
     state: State = STATE,
     json: Json = False,
 ) -> None:
@@ -70,7 +72,8 @@ def create(
     Running the command again with the same options gives the same campaign.
 
     Examples: `atlas campaign create first --all` · `atlas campaign create amos --dataset amos22 --review-share 0.05` ·
-    `atlas campaign create deep --all --strategy error-per-minute --budget-minutes 600 --audit-target 0.02`
+    `atlas campaign create deep --all --strategy error-per-minute --budget-minutes 600 --audit-target 0.02` ·
+    `atlas campaign create truth --all --merge overwrite=reassign --merge fusion=majority`
     """
     connection = Connection.to(state)
     request = sched.CreateCampaignRequest(
@@ -84,6 +87,7 @@ def create(
         audit_policy=sched.AuditPolicy(
             target_error_share=audit_target, confidence=audit_confidence, tolerance=audit_tolerance
         ),
+        merge_policy=merge_words.policy(merge or []),
     )
     _set_budget(request, budget_cases, budget_minutes)
     request.request_id = content_id(request.SerializeToString(deterministic=True).hex())
@@ -95,7 +99,7 @@ def create(
         out.print(f"Follow it with `atlas campaign watch {campaign}`.")
 
 
-@_app.command()
+@group.command()
 def watch(
     campaign: Campaign,
     after: Annotated[int, typer.Option(min=0, help="Show only events after this number.")] = 0,
@@ -120,7 +124,7 @@ def watch(
         raise typer.Exit(Exit.REFUSED)
 
 
-@_app.command("list")
+@group.command("list")
 def list_(state: State = STATE, json: Json = False) -> None:
     """List campaigns, newest first."""
     campaigns = list(every(Connection.to(state).scheduler.ListCampaigns, sched.ListCampaignsRequest(), "campaigns"))
@@ -135,16 +139,25 @@ def list_(state: State = STATE, json: Json = False) -> None:
     out.print(rows)
 
 
-@_app.command("next-round")
-def next_round(campaign: Campaign, state: State = STATE, json: Json = False) -> None:
+@group.command("next-round")
+def next_round(
+    campaign: Campaign,
+    newest: Annotated[
+        bool, typer.Option("--newest", help="Work with the newest version of each model, as `tune` left it.")
+    ] = False,
+    state: State = STATE,
+    json: Json = False,
+) -> None:
     """Start the next round of a campaign whose reviews are all done."""
     name, scheduler = campaign_name(campaign), Connection.to(state).scheduler
-    current = scheduler.GetCampaign(sched.GetCampaignRequest(name=name)).campaign.round
+    current = scheduler.GetCampaign(sched.GetCampaignRequest(name=name)).campaign
+    models = dict.fromkeys(model.partition("/versions/")[0] for model in current.models) if newest else ()
     # Named, so that a repetition after a lost answer cannot start one more.
-    _tell(scheduler.StartRound(sched.StartRoundRequest(name=name, round=current + 1)).campaign, json)
+    request = sched.StartRoundRequest(name=name, round=current.round + 1, models=models)
+    _tell(scheduler.StartRound(request).campaign, json)
 
 
-@_app.command()
+@group.command()
 def show(campaign: Campaign, state: State = STATE, json: Json = False) -> None:
     """Show what the reviews have brought: both arms, the gain over drawing by lot, the budget and the audits."""
     name, scheduler = campaign_name(campaign), Connection.to(state).scheduler
@@ -158,7 +171,7 @@ def show(campaign: Campaign, state: State = STATE, json: Json = False) -> None:
         out.print(line)
 
 
-@_app.command()
+@group.command()
 def audit(
     campaign: Campaign,
     cases: Annotated[
@@ -178,7 +191,7 @@ def audit(
     _tell(scheduler.StartAudit(request).campaign, json)
 
 
-@_app.command()
+@group.command()
 def cancel(campaign: Campaign, state: State = STATE, json: Json = False) -> None:
     """Close a campaign: its open reviews are withdrawn; what it made stays."""
     request = sched.CancelCampaignRequest(name=campaign_name(campaign))

@@ -55,6 +55,8 @@ def plan(state: StateFolder, models: Path) -> list[list[Child]]:
         "merging": {"storage": address["storage"], **memory},
         "scheduler": {
             "database_url": f"sqlite:///{_folder(state, 'scheduler') / 'scheduler.db'}",
+            "training_models": str(models.resolve()),
+            "training_folder": str(_folder(state, "trainings")),
             **{name: address[name] for name in SERVICES if name != "scheduler"},
         },
     }

@@ -1,7 +1,7 @@
 """`python -m services.serving.training train models/unet`, or `tune`; under torchrun on several GPUs.
 
-Cases come from storage, which ATLAS_STORAGE names (with ATLAS_CA, ATLAS_CERT, ATLAS_KEY and ATLAS_TOKEN_FILE the call
-is encrypted and shows who asks), or are drawn: synthetic patients. The last line is one JSON object: the version that
+Cases come from storage, which ATLAS_STORAGE names (with ATLAS_CA, ATLAS_CERT and ATLAS_KEY the call is encrypted and
+shows who asks), or are drawn: synthetic patients. The last line is one JSON object: the version that
 was added, and whether its comparison with the one that is served lets it be promoted.
 """
 
@@ -14,10 +14,10 @@ from pathlib import Path
 import torch
 
 from services.core.errors import AtlasError, Reason
-from services.core.modelversions import served_in
-from services.core.rpc.credentials import Credentials
+from services.core.modelversions import newest
 from services.core.storage import Storage
 from services.serving.card import load_card, load_version
+from services.serving.fetch import storage_of_environment
 from services.serving.training import job, selection, synthetic
 from services.serving.training.cache import CaseCache
 from services.serving.training.distributed import joined
@@ -55,7 +55,7 @@ def _training(arguments: argparse.Namespace, leads: bool) -> tuple[Plan, Data]:
 
 
 def _tuning(arguments: argparse.Namespace) -> tuple[Plan, Data]:
-    card = load_version(arguments.folder, served_in(arguments.folder)[-1])
+    card = load_version(arguments.folder, newest(arguments.folder))
     data, revised = selection.revisions(_storage(), card, arguments.volumes, arguments.held_out)
     organs = arguments.organs or revised
     rate, learned, heads = (2e-4, card.organs, ()) if arguments.whole else (2e-3, organs, organs)
@@ -72,6 +72,7 @@ def _plan(arguments: argparse.Namespace, rate: float, organs: Sequence[str], **o
         seed=arguments.seed,
         rate=arguments.rate or rate,
         organs=tuple(organs),
+        promotes=arguments.promote,
         **others,  # type: ignore[arg-type]
     )
 
@@ -81,19 +82,14 @@ def _cache(arguments: argparse.Namespace) -> CaseCache:
 
 
 def _storage() -> Storage:
-    given = {
-        name: Path(value) for name in ("CA", "CERT", "KEY", "TOKEN_FILE") if (value := os.environ.get(f"ATLAS_{name}"))
-    }
-    credentials = Credentials(given.get("CA"), given.get("CERT"), given.get("KEY"), given.get("TOKEN_FILE"))
-    try:
-        return Storage(os.environ["ATLAS_STORAGE"], credentials)
-    except KeyError:
+    if "ATLAS_STORAGE" not in os.environ:
         raise AtlasError(
             Reason.FIELD_REQUIRED,
             "Where storage is must be said.",
             field="ATLAS_STORAGE",
             remedy="Set it to host:port.",
-        ) from None
+        )
+    return storage_of_environment()
 
 
 def _arguments() -> argparse.ArgumentParser:
@@ -107,6 +103,9 @@ def _arguments() -> argparse.ArgumentParser:
     tune.add_argument("--margin", type=float, default=0.0, help="DSC that an organ may lose and still pass the gate")
     for command, rate in ((train, "1e-3"), (tune, "2e-3, of the whole network 2e-4")):
         command.add_argument("folder", type=Path, help="the model's folder, with its card")
+        command.add_argument(
+            "--promote", action="store_true", help="have a version that lost nothing served when Triton starts next"
+        )
         command.add_argument("--volumes", nargs="+", help='volumes in storage, "volumes/x"; all if none is named')
         command.add_argument("--organs", nargs="+", help="organs to learn; default: the card's, or those revised")
         command.add_argument("--held-out", type=float, default=0.2, help="share of volumes nothing is trained on")

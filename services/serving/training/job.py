@@ -38,7 +38,8 @@ class Plan:
 
     `heads` are the organs of which alone the heads change; () for the whole network. A model without weights becomes
     version 1, and so does one to be replaced. Otherwise the result is the next version, which begins with the weights
-    of the one that is served if `goes_on`, and is compared with it.
+    of the one that is served if `goes_on`, and is compared with it. If it lost nothing and the plan `promotes`, it is
+    served beside that one when Triton reads the folder next.
     """
 
     folder: Path
@@ -51,6 +52,7 @@ class Plan:
     heads: Collection[str] = ()
     goes_on: bool = False
     replaces: bool = False
+    promotes: bool = False
     margin: float = 0.0
 
 
@@ -70,7 +72,7 @@ def train(plan: Plan, data: Data, group: Group) -> Result | None:
     Raises TRAINING_DATA where an organ is labelled in no case or nothing is held out, TRAINING_FAILED and DISK_FULL.
     """
     card = load_card(plan.folder)
-    served = None if plan.replaces or card.weights is None else modelversions.served_in(plan.folder)[-1]
+    served = None if plan.replaces or card.weights is None else modelversions.newest(plan.folder)
     if served is not None:
         card = load_version(plan.folder, served)
     require_labelled(card, [entry.organs for entry in data.cases], plan.organs)
@@ -140,6 +142,9 @@ def _compared(plan: Plan, data: Data, card: Card, served: int, network: nn.Modul
     files = adding.comparison_files(verdict, served) | _curve_files(run_folder)
     card = card.model_copy(update={"reaches": (_agreement(card, after),)})
     number = adding.add_version(plan.folder, card, network, files)
+    if plan.promotes and verdict.promoted:
+        config = (plan.folder / modelversions.CONFIG_FILE).read_text()
+        modelversions.write_config(plan.folder, modelversions.with_served(config, [served, number]))
     return Result(card.name, number, verdict.promoted, verdict.reasons)
 
 

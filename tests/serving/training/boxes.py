@@ -10,7 +10,7 @@ import torch
 
 from services.serving.training import job
 from services.serving.training.cache import CaseCache, Entry
-from services.serving.training.distributed import joined
+from services.serving.training.distributed import ALONE, joined
 from services.serving.training.loop import Budget
 from services.serving.training.run import Run
 from services.serving.training.sampling import Crop
@@ -41,6 +41,13 @@ def plan(home: Path, **changes: object) -> job.Plan:
         "organs": ORGANS,
     }
     return job.Plan(**given | changes)  # type: ignore[arg-type]
+
+
+def trained(plan: job.Plan) -> job.Result:
+    """Train by `plan` on the boxes."""
+    result = job.train(plan, data(), ALONE)
+    assert result is not None
+    return result
 
 
 def main() -> None:

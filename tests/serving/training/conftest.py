@@ -1,9 +1,14 @@
 """Cases of a few thousand voxels in which every organ is a box of its own HU, so that a tiny network can learn it."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 
-from services.serving.card import Card
+from services.core import modelversions
+from services.serving.card import Card, save_card
+from services.serving.repository import folder_config
 from services.serving.training.case import Case
 
 SIDE = 24
@@ -26,3 +31,15 @@ def box_case(seed: int, organs: tuple[str, ...]) -> Case:
 def card(small_card: Card) -> Card:
     """Three organs, so that a step costs a few milliseconds."""
     return small_card.model_copy(update={"organs": ("liver", "spleen", "pancreas")})
+
+
+@pytest.fixture
+def home(card: Card, tmp_path: Path) -> Path:
+    """A model of three organs without weights, in a Triton repository of its own."""
+    folder = tmp_path / "small"
+    (folder / "1").mkdir(parents=True)
+    (folder / "1" / "model.py").write_text("")
+    save_card(folder, card)
+    modelversions.write_config(folder, folder_config(folder))
+    torch.set_num_threads(1)
+    return tmp_path

@@ -15,34 +15,16 @@ from tensorboardX.proto.event_pb2 import Event
 
 from services.core import modelversions
 from services.core.errors import AtlasError, Reason
-from services.serving.card import Card, load_card, load_version, save_card
+from services.serving.card import load_card, load_version
 from services.serving.networks import load_network
 from services.serving.repository import differing, folder_config
 from services.serving.training import checkpoints, curves, job
 from services.serving.training.distributed import ALONE
 from services.serving.training.loop import Budget
 from services.serving.training.run import learning_rate
-from tests.serving.training.boxes import EPOCHS, ORGANS, STEPS, data, plan
+from tests.serving.training.boxes import EPOCHS, ORGANS, STEPS, data, plan, trained
 
 ROOT = Path(__file__).parents[3]
-
-
-@pytest.fixture
-def home(card: Card, tmp_path: Path) -> Path:
-    """A model of three organs without weights, in a Triton repository of its own."""
-    folder = tmp_path / "small"
-    (folder / "1").mkdir(parents=True)
-    (folder / "1" / "model.py").write_text("")
-    save_card(folder, card)
-    modelversions.write_config(folder, folder_config(folder))
-    torch.set_num_threads(1)
-    return tmp_path
-
-
-def trained(plan: job.Plan) -> job.Result:
-    result = job.train(plan, data(), ALONE)
-    assert result is not None
-    return result
 
 
 def weights(folder: Path, number: int = 1) -> torch.Tensor:
@@ -56,7 +38,7 @@ def as_process(home: Path, *command: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
 
 
-def test_a_killed_run_goes_on_where_it_was(home: Path, card: Card) -> None:
+def test_a_killed_run_goes_on_where_it_was(home: Path) -> None:
     """Killed in its third epoch, it does two more, and ends with the weights of a run that nobody killed."""
     other = home / "other"
     shutil.copytree(home / "small", other / "small")

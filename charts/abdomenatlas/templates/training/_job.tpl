@@ -33,13 +33,14 @@ spec:
           image: {{ include "abdomenatlas.image" (dict "root" .root "image" $training.image) }}
           imagePullPolicy: {{ .root.Values.global.imagePullPolicy }}
           # Train, store the model's folder with its new version, and leave what came of both for the scheduler to read.
+          # Whoever names the stored folder in the values promotes the version; whoever names the old one rolls it back.
           command:
             - bash
             - -euo
             - pipefail
             - -c
             - |
-              python3 -m services.serving.training "$@" --cache /cache --cache-gib {{ $training.cacheGiB }} | tee /tmp/training.log
+              python3 -m services.serving.training "$@" --promote --cache /cache --cache-gib {{ $training.cacheGiB }} | tee /tmp/training.log
               { tail -n 1 /tmp/training.log; python3 -m services.serving.store "$2"; } > /dev/termination-log
             - training
           terminationMessagePolicy: FallbackToLogsOnError

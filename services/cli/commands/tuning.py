@@ -1,0 +1,127 @@
+"""`atlas campaign tune`, and `atlas models served`, `promote` and `rollback`."""
+
+from typing import Annotated
+
+import typer
+
+from abdomenatlas.inference.v1 import inference_pb2 as inf
+from abdomenatlas.scheduler.v1 import scheduler_pb2 as sched
+from abdomenatlas.scheduler.v1 import training_pb2 as pb
+from services.cli import trainings
+from services.cli.commands import campaigns, zoo
+from services.cli.commands.options import STATE, Campaign, Json, State, campaign_name
+from services.cli.connection import Connection
+from services.cli.exits import exit_code
+from services.cli.output import as_data, out, print_json, say, show_error, table
+from services.cli.paging import every
+from services.core.errors import AtlasError
+
+Version = Annotated[int, typer.Argument(min=1, help="Number of the version.")]
+Name = Annotated[str, typer.Argument(help='A model, such as "unet".', metavar="MODEL")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the groups that the other modules made."""
+    campaigns.group.command()(tune)
+    zoo.group.command()(served)
+    zoo.group.command()(promote)
+    zoo.group.command()(rollback)
+
+
+def tune(
+    campaign: Campaign,
+    models: Annotated[list[str] | None, typer.Option("--model", help="Tune only this model of the campaign.")] = None,
+    minutes: Annotated[int, typer.Option(min=1, help="Minutes of training for each model.")] = 25,
+    epochs: Annotated[int, typer.Option(min=0, help="Epochs instead of minutes: the same weights every time.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the training.")] = 0,
+    whole: Annotated[
+        bool, typer.Option("--whole", help="Tune all weights, not only the revised organs' heads.")
+    ] = False,
+    no_promote: Annotated[
+        bool, typer.Option("--no-promote", help="Keep the new versions, but do not serve them.")
+    ] = False,
+    state: State = STATE,
+    json: Json = False,
+) -> None:
+    """Tune a campaign's models on what its reviewers revised, and serve each new version that lost nothing.
+
+    A version is compared with the one that is served on volumes that nothing is ever trained on; it is served only if
+    no organ regresses beyond its confidence interval. `atlas campaign next-round --newest` then works with it.
+
+    Examples: `atlas campaign tune spring` · `atlas campaign tune spring --model unet --minutes 60 --no-promote`
+    """
+    connection, name = Connection.to(state), campaign_name(campaign)
+    scheduler = connection.scheduler
+    found = scheduler.GetCampaign(sched.GetCampaignRequest(name=name)).campaign
+    volumes = trainings.revised_volumes(scheduler, name)
+    wanted = [f"models/{model.removeprefix('models/')}" for model in models or []]
+    failed: list[AtlasError] = []
+    results: list[tuple[str, pb.TrainingResult, bool]] = []
+    plan = pb.TrainingPlan(volumes=volumes, minutes=minutes, epochs=epochs, seed=seed, whole=whole)
+    for model in wanted or list(dict.fromkeys(model.partition("/versions/")[0] for model in found.models)):
+        say(f"{model}: tuning on {len(volumes)} revised volumes")
+        try:
+            result = trainings.followed(scheduler, model, plan, lambda line: say(f"  {line}")).result
+            results.append((model, result, False))
+            if result.promotable and not no_promote:
+                trainings.promote(connection.inference, model, result.version)
+                results[-1] = (model, result, True)
+        except AtlasError as error:
+            show_error(error)
+            failed.append(error)
+    _tell_tuned(results, json)
+    if failed:
+        raise typer.Exit(exit_code(failed[0]))
+
+
+def served(state: State = STATE, json: Json = False) -> None:
+    """List the versions of models that Triton serves. Who names no version gets the newest."""
+    models = list(every(Connection.to(state).inference.ListModels, inf.ListModelsRequest(), "models"))
+    if json:
+        print_json([as_data(model) for model in models])
+        return
+    rows = table("Model", "Network", "Organs", "State", "Weights", right=("Organs",))
+    for model in models:
+        fate = "superseded" if model.superseded else "newest" if model.ready else model.not_ready_reason
+        rows.add_row(model.name, model.architecture, str(len(model.organs)), fate, model.weights_sha256[:12])
+    out.print(rows)
+
+
+def promote(model: Name, version: Version, state: State = STATE, json: Json = False) -> None:
+    """Serve a version that lost nothing beside the one that is newest; no call in flight is disturbed.
+
+    Example: `atlas models promote unet 2`
+    """
+    _tell(trainings.promote(Connection.to(state).inference, f"models/{model.removeprefix('models/')}", version), json)
+
+
+def rollback(
+    model: Name,
+    to: Annotated[int, typer.Option(min=0, help="Version to go back to; default: the one before the newest.")] = 0,
+    state: State = STATE,
+    json: Json = False,
+) -> None:
+    """Go back to an earlier version of a model; later ones are no longer served.
+
+    Example: `atlas models rollback unet`
+    """
+    name = f"models/{model.removeprefix('models/')}" + (f"/versions/{to}" if to else "")
+    _tell(Connection.to(state).inference.RollbackModel(inf.RollbackModelRequest(name=name)).model, json)
+
+
+def _tell(model: inf.Model, json: bool) -> None:
+    if json:
+        print_json(as_data(model))
+    else:
+        out.print(f"{model.name} is the newest that is served, weights {model.weights_sha256[:12]}.")
+
+
+def _tell_tuned(results: list[tuple[str, pb.TrainingResult, bool]], json: bool) -> None:
+    if json:
+        print_json([{"model": model, "served": served, **as_data(result)} for model, result, served in results])
+        return
+    rows = table("Model", "Version", "Served", "Why not", right=("Version",))
+    for model, result, served in results:
+        why = " ".join(result.reasons) or ("" if served else "not asked for")
+        rows.add_row(model, str(result.version), "yes" if served else "no", why)
+    out.print(rows)

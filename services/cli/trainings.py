@@ -1,0 +1,65 @@
+"""Trainings of models: started, followed to their end, and their versions promoted."""
+
+from collections.abc import Callable
+
+from abdomenatlas.inference.v1 import inference_pb2 as inf
+from abdomenatlas.inference.v1.inference_pb2_grpc import InferenceServiceStub
+from abdomenatlas.scheduler.v1 import scheduler_pb2 as sched
+from abdomenatlas.scheduler.v1 import training_pb2 as pb
+from abdomenatlas.scheduler.v1.scheduler_pb2_grpc import SchedulerServiceStub
+from services.cli.paging import every
+from services.core.errors import AtlasError, Reason
+
+_ENDED = (pb.Training.STATE_DONE, pb.Training.STATE_FAILED)
+
+
+def revised_volumes(scheduler: SchedulerServiceStub, campaign: str) -> list[str]:
+    """The volumes of which the campaign's reviewers revised an organ. Raises TRAINING_DATA if there is none."""
+    reviews = every(scheduler.ListReviews, sched.ListReviewsRequest(parent=campaign), "reviews")
+    volumes = {review.volume for review in reviews if review.decision == sched.Review.DECISION_REVISED}
+    if not volumes:
+        raise AtlasError(
+            Reason.TRAINING_DATA,
+            "No organ has been revised in it, so there is nothing to tune on.",
+            field=campaign,
+            remedy="Review some volumes first: `atlas review list`.",
+        )
+    return sorted(volumes)
+
+
+def followed(
+    scheduler: SchedulerServiceStub, model: str, plan: pb.TrainingPlan, tell: Callable[[str], None]
+) -> pb.Training:
+    """Train a model by `plan` to the end; one that runs already is followed.
+
+    Raises TRAINING_FAILED with its last words.
+    """
+    request = pb.StartTrainingRequest(model=model, plan=plan)
+    training = scheduler.StartTraining(request).training
+    if training.state in _ENDED:
+        # An earlier one, of other labels perhaps. What it kept on disk is found again.
+        scheduler.CancelTraining(pb.CancelTrainingRequest(name=training.name))
+        training = scheduler.StartTraining(request).training
+    while training.state not in _ENDED:
+        try:
+            for update in scheduler.WatchTraining(pb.WatchTrainingRequest(name=training.name)):
+                training = update.training
+                if training.message and training.state not in _ENDED:
+                    tell(training.message)
+        except AtlasError as error:
+            if not error.is_passing:
+                raise
+    if training.state == pb.Training.STATE_FAILED:
+        raise AtlasError(
+            Reason.TRAINING_FAILED,
+            training.message or "It failed without a word.",
+            field=model,
+            remedy="The same command goes on from the last checkpoint.",
+        )
+    return training
+
+
+def promote(inference: InferenceServiceStub, model: str, version: int) -> inf.Model:
+    """Have a version served. Raises MODEL_VERSION_REFUSED, MODEL_NOT_FOUND or MODEL_CARD_INVALID."""
+    request = inf.PromoteModelRequest(name=f"{model}/versions/{version}")
+    return inference.PromoteModel(request).model

@@ -1,0 +1,160 @@
+"""Trainings as processes of this machine: one folder each, which is the record, so that a new scheduler finds them.
+
+A training ends with the scheduler: storage, which it reads from, does too. Started again, it goes on from its last
+checkpoint.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from services.core.errors import AtlasError, Reason
+from services.core.names import content_id, require_id
+from services.scheduler.trainings import ENDED, State, Training
+
+_ABOUT, _OUTPUT, _CODE = "about.json", "output.log", "code"
+_ID_LETTERS = 20
+_TAIL = 4096
+_LOOK_SECONDS = 0.2
+# The shell writes down how the training ended, whoever is still there to ask.
+_SCRIPT = 'output=$1 code=$2; shift 2; "$@" > "$output" 2>&1; echo $? > "$code.part"; mv "$code.part" "$code"'
+
+
+class TrainingProcesses:
+    """The `TrainingRunner` of one machine: `repository` holds the models, `folder` the trainings and their cache.
+
+    `environment` says where storage is.
+    """
+
+    def __init__(self, repository: Path, folder: Path, environment: Mapping[str, str]) -> None:
+        self.repository = str(repository.resolve())
+        self._folder, self._environment = folder.resolve(), environment
+
+    def start(self, plan: Mapping[str, Any], arguments: list[str], actor: str) -> Training:
+        """Start a training, or find the one there is of these arguments; one that failed goes on."""
+        training_id = content_id(*arguments)[:_ID_LETTERS]
+        home = self._folder / training_id
+        with suppress(AtlasError):
+            known = self.get(training_id)
+            if known.state != State.FAILED:
+                return known
+        home.mkdir(parents=True, exist_ok=True)
+        (home / _CODE).unlink(missing_ok=True)
+        (home / _OUTPUT).write_text("")
+        command = [
+            sys.executable,
+            "-m",
+            "services.serving.training",
+            *arguments,
+            "--cache",
+            str(self._folder / "cache"),
+        ]
+        process = psutil.Popen(
+            ["sh", "-c", _SCRIPT, "sh", str(home / _OUTPUT), str(home / _CODE), *command],
+            env={**os.environ, **self._environment},
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        about = {
+            "plan": dict(plan),
+            "actor": actor,
+            "pid": process.pid,
+            "started": process.create_time(),
+            "create_time": datetime.now(UTC).isoformat(),
+        }
+        part = home / f"{_ABOUT}.part"
+        part.write_text(json.dumps(about))
+        part.replace(home / _ABOUT)
+        return self.get(training_id)
+
+    def get(self, training_id: str) -> Training:
+        """A training. Raises RESOURCE_NOT_FOUND."""
+        home = self._folder / require_id(training_id, "name")
+        try:
+            about = json.loads((home / _ABOUT).read_text())
+        except FileNotFoundError:
+            raise AtlasError(
+                Reason.RESOURCE_NOT_FOUND, "There is no such training.", field=f"trainings/{training_id}"
+            ) from None
+        state, end_time = _state(home, about)
+        return Training(
+            id=training_id,
+            plan=about["plan"],
+            actor=about["actor"],
+            state=state,
+            message=_message(home, state),
+            create_time=datetime.fromisoformat(about["create_time"]),
+            end_time=end_time,
+        )
+
+    def all(self) -> list[Training]:
+        """All trainings, newest first."""
+        found = [self.get(about.parent.name) for about in self._folder.glob(f"*/{_ABOUT}")]
+        return sorted(found, key=lambda one: one.create_time, reverse=True)
+
+    def cancel(self, training_id: str) -> None:
+        """End a training, or forget one that has ended. Raises RESOURCE_NOT_FOUND."""
+        self.get(training_id)
+        home = self._folder / training_id
+        _kill(json.loads((home / _ABOUT).read_text()))
+        shutil.rmtree(home, ignore_errors=True)
+
+    def wait(self, training_id: str, seconds: int) -> None:
+        """Return when the training has said something or ended, or after `seconds`."""
+        deadline, before = time.monotonic() + seconds, self.get(training_id)
+        while before.state not in ENDED and time.monotonic() < deadline and self.get(training_id) == before:
+            time.sleep(_LOOK_SECONDS)
+
+    def stop(self) -> None:
+        """End those that run."""
+        for about in self._folder.glob(f"*/{_ABOUT}"):
+            _kill(json.loads(about.read_text()))
+
+
+def _state(home: Path, about: dict[str, Any]) -> tuple[State, datetime | None]:
+    code = home / _CODE
+    if not code.exists() and _process(about):
+        return State.RUNNING, None
+    # Asked last, for it may have ended just now.
+    if not code.exists():
+        return State.FAILED, datetime.fromtimestamp((home / _OUTPUT).stat().st_mtime, UTC)
+    state = State.DONE if code.read_text().strip() == "0" else State.FAILED
+    return state, datetime.fromtimestamp(code.stat().st_mtime, UTC)
+
+
+def _message(home: Path, state: State) -> str:
+    """The last line of what it printed, which is its result if it is done."""
+    with (home / _OUTPUT).open("rb") as output:
+        output.seek(max(output.seek(0, os.SEEK_END) - _TAIL, 0))
+        lines = output.read().decode(errors="replace").strip().splitlines()
+    if state == State.FAILED and not (home / _CODE).exists():
+        return "It was ended from outside; started again, it goes on from its last checkpoint."
+    return lines[-1] if lines else ""
+
+
+def _process(about: dict[str, Any]) -> psutil.Process | None:
+    """The shell around the training, if it still runs and is not another process of that number."""
+    with suppress(psutil.Error):
+        process = psutil.Process(about["pid"])
+        if process.create_time() == about["started"] and process.status() != psutil.STATUS_ZOMBIE:
+            return process
+    return None
+
+
+def _kill(about: dict[str, Any]) -> None:
+    if process := _process(about):
+        with suppress(ProcessLookupError, psutil.Error):
+            # It began a session, so its group is its own.
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(10)
