@@ -184,6 +184,10 @@ def test_models_come_from_storage_by_their_digest(node: Node, tmp_path: Path) ->
         command = [sys.executable, "-m", "services.cli", "store-model", str(tmp_path / "threshold"), "--json"]
         environment = {**storage.environment, "ATLAS_STORAGE": address}
         stored = subprocess.run(command, env=environment, capture_output=True, check=True)
+        # What a training's Job runs stores the same.
+        command = [sys.executable, "-m", "services.serving.store", str(tmp_path / "threshold")]
+        again = subprocess.run(command, env=environment, capture_output=True, check=True)
+        assert json.loads(again.stdout) == json.loads(stored.stdout)[0]
         for model, code in ((json.loads(stored.stdout)[0], 0), ({"name": "threshold", "sha256": "0" * 64}, 1)):
             values["triton"]["models"]["load"] = [model]
             (fetch, _) = containers(pod_of(manifests(values), "triton"))

@@ -8,7 +8,6 @@ import os
 import secrets
 import shutil
 import ssl
-import subprocess
 import tempfile
 import urllib.request
 from collections.abc import Iterator
@@ -16,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from kubernetes import client, config
 
 from tests.components.processes import free_port, listens, running, wait_until
@@ -104,7 +105,8 @@ def _start_etcd(stack: contextlib.ExitStack, home: Path) -> str:
 
 def _start_api(stack: contextlib.ExitStack, home: Path, etcd: str) -> tuple[int, Path]:
     key = home / "accounts.key"
-    subprocess.run(["openssl", "genrsa", "-out", str(key), "2048"], check=True, capture_output=True)
+    private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    key.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()))
     token, port = secrets.token_hex(16), free_port()
     (home / "tokens.csv").write_text(f'{token},admin,admin,"system:masters"\n')
     command = [
