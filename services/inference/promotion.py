@@ -31,7 +31,7 @@ class Promoter:
         self._turn = threading.Lock()
 
     def promote(self, model: str, version: str) -> Model:
-        """Serve a newer version beside the one that was newest.
+        """Serve a newer version beside the one that was newest; or a model that came since Triton was started.
 
         Raises MODEL_VERSION_REFUSED if its comparison says so, or is not with the one that is newest; MODEL_NOT_FOUND;
         and MODEL_CARD_INVALID if Triton cannot load it. Whatever is raised, what was served still is.
@@ -41,6 +41,9 @@ class Promoter:
             newest = modelversions.served_in(folder)[-1]
             if number < newest:
                 raise _refused(model, number, f"Version {newest} is newer.", "Go back to it with a rollback.")
+            if number == newest and not any(known.model == model and known.card for known in self._triton.models()):
+                self._serve(model, folder, [number])
+                log.info("model added", model=model, version=number, actor=identity.actor())
             if number > newest:
                 _require_better(model, number, newest, folder)
                 self._serve(model, folder, [newest, number])

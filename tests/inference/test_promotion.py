@@ -45,7 +45,9 @@ def model(server: TritonServer) -> Path:
     modelversions.write_config(folder, modelversions.with_served(config, [1]))
     triton = Triton(server.address)
     triton.load("threshold")
-    wait_until(lambda: [m.version for m in triton.models() if m.card] == ["1"], "version 1 alone", 120)
+    wait_until(
+        lambda: [m.version for m in triton.models() if m.card and m.model == "threshold"] == ["1"], "version 1", 120
+    )
     return folder
 
 
@@ -101,6 +103,24 @@ def more(done: dict[str, int]) -> None:
     """Wait until every version has answered some more."""
     before = dict(done)
     wait_until(lambda: all(done[version] > before[version] + 3 for version in done), "more answers", 120)
+
+
+def test_a_model_that_came_since_the_start_is_served(server: TritonServer, model: Path, promoter: Promoter) -> None:
+    """As `atlas models import` leaves it; one that Triton cannot load is refused, and may be mended."""
+    late = shutil.copytree(model, model.parent / "late", ignore=shutil.ignore_patterns("__pycache__"))
+    config = (late / modelversions.CONFIG_FILE).read_text().replace('"threshold"', '"late"')
+    code = (late / "1" / "model.py").read_text()
+    (late / "1" / "model.py").write_text("raise ValueError('not yet')")
+    modelversions.write_config(late, config)
+    try:
+        with pytest.raises(AtlasError) as caught:
+            promoter.promote("late", "1")
+        assert caught.value.reason is Reason.MODEL_CARD_INVALID
+        (late / "1" / "model.py").write_text(code)
+        assert promoter.promote("late", "1").require_card()
+        assert Triton(server.address).infer(Model("late", "1"), CT, GRID, seconds=120)
+    finally:
+        shutil.rmtree(late)
 
 
 def test_promotion_and_rollback_disturb_no_call(server: TritonServer, model: Path, promoter: Promoter) -> None:
