@@ -138,8 +138,15 @@ def import_(
         show_error(error)
         raise typer.Exit(exit_code(error))
     if not json:
-        done = "would be imported" if dry_run else "imported; the stack serves it when it is started again"
-        say(f"{name}: {done}.")
+        say(f"{name}: {_said(dry_run, replace, name)}.")
+
+
+def _said(dry_run: bool, replace: bool, name: str) -> str:
+    if dry_run:
+        return "would be imported"
+    if replace:
+        return "imported; a stack that serves its model of that name goes over when it is started again"
+    return f"imported; a stack that is started finds it, and `atlas models promote {name} 1` serves it in one that runs"
 
 
 def _tell(answer: dict[str, Any], every: bool) -> None:

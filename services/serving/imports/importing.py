@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from services.core import classmaps
 from services.core.errors import AtlasError, Reason
 from services.serving.adapting import Adapted
-from services.serving.card import CARD_FILE, Card, Origin, file_digest
+from services.serving.card import AXIS, CARD_FILE, Card, Origin, file_digest
 from services.serving.imports import bundle, nnunet
 from services.serving.imports.archives import read_tensors
 from services.serving.imports.checkpoint import draft as checkpoint_draft
@@ -44,7 +44,7 @@ def import_model(source: Path, repository: Path, wishes: Wishes, *, replace: boo
     The report carries the refusal if names or shapes do not match. Everything else raises: what reading and drafting
     raise, DIGEST_MISMATCH, CLASS_MAP_MISMATCH, and what `install` raises.
     """
-    _require_name(wishes.name)
+    _require_words(wishes)
     if write:
         require_free(wishes.name, repository, replace=replace)
     draft, tables = _draft(source, wishes)
@@ -61,13 +61,20 @@ def import_model(source: Path, repository: Path, wishes: Wishes, *, replace: boo
     return Report(**{**vars(report), "card": install(network, card, repository, replace=replace)})
 
 
-def _require_name(name: str) -> None:
-    if not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", name):
+def _require_words(wishes: Wishes) -> None:
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", wishes.name):
         raise AtlasError(
             Reason.NAME_INVALID,
-            f"{name[:80]!r} is no name of a model.",
+            f"{wishes.name[:80]!r} is no name of a model.",
             field="--name",
             remedy="Use up to 63 of a-z, 0-9 and _, beginning with a letter.",
+        )
+    if wishes.axes and sorted(AXIS.get(letter, -1) for letter in wishes.axes) != [0, 1, 2]:
+        raise AtlasError(
+            Reason.FIELD_INVALID,
+            f"{wishes.axes[:20]!r} are no three directions of the body.",
+            field="--axes",
+            remedy="Use one letter of each of LR, PA and IS, in the network's order: RAS, SAR, SPL.",
         )
 
 

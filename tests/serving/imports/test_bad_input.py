@@ -15,7 +15,8 @@ from services.core.errors import AtlasError, Reason
 from services.serving import zoo
 from services.serving.card import Weights, file_digest
 from services.serving.digest import folder_digest
-from services.serving.imports.importing import Report
+from services.serving.imports.draft import Wishes
+from services.serving.imports.importing import Report, import_model
 from services.serving.networks import build_own
 from tests.serving.imports import published
 from tests.serving.imports.published import drawn, imported, small_card
@@ -237,6 +238,17 @@ def test_a_name_that_is_taken_needs_replace(repository: Path, good: Path, card: 
         imported(good, repository, card=card)
     assert caught.value.reason is Reason.RESOURCE_CONFLICT
     assert imported(good, repository, replace=True, card=card).refusal is None
+
+
+@pytest.mark.parametrize(
+    ("wishes", "reason"),
+    [({"name": "../evil"}, Reason.NAME_INVALID), ({"name": "ok", "axes": "RRS"}, Reason.FIELD_INVALID)],
+)
+def test_words_that_cannot_be(repository: Path, good: Path, wishes: dict[str, Any], reason: Reason) -> None:
+    with pytest.raises(AtlasError) as caught:
+        import_model(good, repository, Wishes(**wishes), replace=True, write=True)
+    assert caught.value.reason is reason
+    assert [path.name for path in repository.iterdir()] == ["mine"]
 
 
 def test_a_full_disk_leaves_the_served_model(
