@@ -37,11 +37,22 @@ def labelled_runs(mask: Mask, *, corners: bool = True) -> Runs:
     """
     mask = np.ascontiguousarray(mask)
     rows = _row_starts(mask)
-    begin, end = _runs(mask, rows)
-    parent = _joined(mask.shape[:2], rows, begin, end, corners)
+    return numbered(mask.shape[1], rows, *_runs(mask, rows), corners=corners)
+
+
+def numbered(
+    height: int,
+    rows: npt.NDArray[np.int64],
+    begin: npt.NDArray[np.int16],
+    end: npt.NDArray[np.int16],
+    *,
+    corners: bool = True,
+) -> Runs:
+    """Runs that were found elsewhere, as `Runs` has them, with the components that they make up."""
+    parent = _joined(((len(rows) - 1) // max(height, 1), height), rows, begin, end, corners)
     roots = parent == np.arange(len(parent))
     numbers = (np.cumsum(roots, dtype=np.int32) - np.int32(1))[parent]
-    return Runs(mask.shape[1], rows, begin, end, numbers, int(np.count_nonzero(roots)))
+    return Runs(height, rows, begin, end, numbers, int(np.count_nonzero(roots)))
 
 
 def largest_component(mask: Mask | Boxed, orientation: str = "RAS") -> Boxed:

@@ -13,21 +13,22 @@ from math import floor, log
 
 import numpy as np
 
-from services.core.boxes import Boxed
-from services.core.components import labelled_runs, largest_component
-from services.core.ensemble import Ensemble
+from services.core.boxes import EMPTY, Boxed
+from services.core.components import labelled_runs
+from services.core.ensemble import Ensemble, Stack
 from services.core.geometry import Geometry
-from services.uncertainty import bitplanes, calibration, doubt, tissue
+from services.uncertainty import bitplanes, calibration, doubt, label, samples, tissue
 from services.uncertainty.attention import Cause, OrganAttention, OrganScore, Profile, Region, expected_error_mm3
-from services.uncertainty.bitplanes import Trimmed, Values, Words
 from services.uncertainty.calibration import Calibration, Family, radii
-from services.uncertainty.doubt import Doubt
+from services.uncertainty.faces import surface
+from services.uncertainty.morphology import opened
 from services.uncertainty.priors import catalog
 from services.uncertainty.priors.anatomy import Anatomy
 from services.uncertainty.priors.check import check
 from services.uncertainty.priors.findings import Finding, Severity
 from services.uncertainty.regions import Around, Piece, crowd, measured, paint, set_aside
 from services.uncertainty.tissue import Hounsfield
+from services.uncertainty.trimmed import Box, Trimmed, first_of, grown, span
 
 _BY_TISSUE = {Cause.LIKE: Family.LIKE, Cause.UNLIKE: Family.UNLIKE}
 
@@ -136,65 +137,82 @@ def candidates(
 
 def _label(ensemble: Ensemble, organ: str, constants: Calibration) -> _Label:
     grid, models = ensemble.geometry, len(ensemble.having(organ))
-    shape, weak, strong = grid.array_shape, constants.weak_sum(models), constants.strong_sum(models)
-    planes = Doubt.none(shape)
-    for start, stack in ensemble.slabs(organ):
-        planes.add(stack, start, weak, strong)
-    rough = bitplanes.boxed(planes.majority)
-    part = largest_component(rough.voxels)
-    k, j, i = (a + b for a, b in zip(rough.corner, part.corner, strict=True))
-    mask = Boxed((k, j, i), part.voxels)
-    bits = bitplanes.pack(mask, shape)
-    for plane in (planes.more, planes.much_more):
-        plane &= ~bits
-    for plane in (planes.less, planes.much_less):
-        plane &= bits
-    doubted = bitplanes.count(planes.more) + bitplanes.count(planes.less)
+    weak, strong = constants.weak_sum(models), constants.strong_sum(models)
+    planes = Trimmed.joined(
+        [Trimmed.of(doubt.scan(stack, weak, strong), (start, 0, 0)) for start, stack in ensemble.slabs(organ)],
+        masks=doubt.PLANES,
+    )
+    first, (majority, more, much_more, less, much_less) = planes.first, planes.words
+    mask = label.largest(Trimmed(first, majority))
+    bits = Trimmed.packed(mask)
+    inside = bits.over(planes.box)
+    for plane in (more, much_more):
+        plane &= ~inside
+    for plane in (less, much_less):
+        plane &= inside
+    doubted = bitplanes.count(more) + bitplanes.count(less)
     size = radii(_spacing(grid), constants.open_mm)
-    faces = zip(doubt.surface(bits, shape[2]), _spacing(grid), strict=True)
-    area_mm2 = sum(count * (grid.voxel_volume_mm3 / spacing) for count, spacing in faces)
     least = constants.least_mm3 / grid.voxel_volume_mm3
-    add = set_aside(planes.more, planes.much_more, shape[2], size)
-    remove = set_aside(planes.less, planes.much_less, shape[2], size)
+    add, remove = set_aside(more, much_more, size), set_aside(less, much_less, size)
     return _Label(
         boxed=mask,
-        bits=Trimmed.of(bits),
-        add=Trimmed.of(add),
-        remove=Trimmed.of(remove),
+        bits=bits,
+        add=Trimmed.of(add, first),
+        remove=Trimmed.of(remove, first),
         voxels=mask.count,
         crowd=crowd(add, least) + crowd(remove, least),
-        band_mm=doubted * grid.voxel_volume_mm3 / max(area_mm2, 1.0),
+        band_mm=doubted * grid.voxel_volume_mm3 / max(_surface_mm2(bits, grid), 1.0),
     )
+
+
+def _surface_mm2(bits: Trimmed, grid: Geometry) -> float:
+    """Area of a mask's surface inside the grid."""
+    box = _grown(bits.box, grid)
+    faces = zip(surface(bits.over(box), grid.shape[0] - _corner(box)[2]), _spacing(grid), strict=True)
+    return sum(count * (grid.voxel_volume_mm3 / spacing) for count, spacing in faces)
 
 
 def _candidates(case: _Case, organ: str) -> Iterator[Candidate]:
     grid, own, constants = case.ensemble.geometry, case.labels[organ], case.constants
-    label, others, found = (bitplanes.empty(grid.array_shape) for _ in range(3))
-    own.bits.add_to(label)
+    box = _grown(span([own.bits, own.add, own.remove]), grid, tissue.reach(_spacing(grid), constants.tissue))
+    inside = own.bits.over(box)
+    others, found = np.zeros_like(inside), np.zeros_like(inside)
     for other in case.labels.keys() - {organ}:
-        case.labels[other].bits.add_to(others)
+        case.labels[other].bits.add_to(others, box)
     for finding in case.named(organ):
         if finding.severity >= Severity.WARNING:
-            bitplanes.add(finding.region, found)
-    sides = {
-        Cause.ADD: _whole(own.add, grid),
-        Cause.REMOVE: _whole(own.remove, grid),
-        Cause.OVERLAP: bitplanes.open_box(label & others, grid.shape[0], radii(_spacing(grid), constants.open_mm)),
-    }
+            Trimmed.packed(finding.region).add_to(found, box)
+    thick = radii(_spacing(grid), constants.open_mm)
+    sides = {Cause.ADD: own.add, Cause.REMOVE: own.remove}
+    sides[Cause.OVERLAP] = Trimmed.of(opened(inside & others, thick), first_of(box))
     looks = None
     if case.hu is not None:
-        looks = tissue.tissue_of(case.hu, label, others, _spacing(grid), constants.tissue, constants.open_mm)
+        hu = np.ascontiguousarray(case.hu[_voxels(box)])
+        looks = tissue.tissue_of(hu, inside, others, _spacing(grid), constants.tissue, constants.open_mm)
     least = constants.tissue.least_mm3 / grid.voxel_volume_mm3
     tissue_crowd = 0
     if looks is not None:
-        sides |= {Cause.LIKE: looks.like, Cause.UNLIKE: looks.unlike}
+        sides |= {
+            Cause.LIKE: Trimmed.of(looks.like, first_of(box)),
+            Cause.UNLIKE: Trimmed.of(looks.unlike, first_of(box)),
+        }
         tissue_crowd = crowd(looks.like, least) + crowd(looks.unlike, least)
     around = Around(
-        grid, label, others, found, own.voxels, own.band_mm, own.crowd, case.mean_crowd, looks, tissue_crowd
-    )  # fmt: skip
+        grid,
+        _corner(box),
+        inside,
+        others,
+        found,
+        own.voxels,
+        own.band_mm,
+        own.crowd,
+        case.mean_crowd,
+        looks,
+        tissue_crowd,
+    )
     values = _gathered(case.ensemble, organ, list(sides.values()))
     pieces = [
-        measured(cause, bits, part, around, constants)
+        measured(cause, bits.over(box), part, around, constants)
         for (cause, bits), part in zip(sides.items(), values, strict=True)
     ]
     by_models = [piece for piece in pieces if piece.cause not in _BY_TISSUE]
@@ -204,19 +222,16 @@ def _candidates(case: _Case, organ: str) -> Iterator[Candidate]:
     )
 
 
-def _gathered(ensemble: Ensemble, organ: str, planes: Sequence[Words]) -> list[Values]:
-    """The probabilities (voxel, model) of the bits of every plane; slabs that are 0 for all models are not read."""
+def _gathered(ensemble: Ensemble, organ: str, sides: Sequence[Trimmed]) -> list[Stack]:
+    """The probabilities (model, voxel) where bits are set, of each of some masks."""
     models = len(ensemble.having(organ))
-    values = [np.zeros((bitplanes.count(plane), models), np.uint8) for plane in planes]
-    every = np.bitwise_or.reduce(planes)
-    done, at = 0, [0] * len(planes)
-    for start, stack in ensemble.slabs(organ, bitplanes.bounds(every)[0]):
-        for number, plane in enumerate(planes):
-            first = at[number] + bitplanes.count(plane[done:start])
-            part = bitplanes.gather(stack, plane[start : start + stack.shape[1]])
-            values[number][first : first + len(part)] = part
-            at[number] = first + len(part)
-        done = start + stack.shape[1]
+    # Slabs that are 0 for all models are not read.
+    values = [np.zeros((models, bitplanes.count(side.words)), np.uint8) for side in sides]
+    for start, stack in ensemble.slabs(organ, span(sides)[0]):
+        for side, out in zip(sides, values, strict=True):
+            part = samples.gather(stack, side, start)
+            at = bitplanes.count(side.words[: max(0, start - side.first[0])])
+            out[:, at : at + part.shape[1]] = part
     return values
 
 
@@ -241,7 +256,7 @@ def _doubted(organ: str, candidates: Iterable[Candidate], grid: Geometry, consta
         if one.probability >= constants.least_probability:
             sums, number = one.piece.sums, one.number
             count, first, last = int(sums.voxels[number]), sums.first[number], sums.last[number]
-            k, j, i = (float(index) / count for index in sums.index[number])
+            k, j, i = (float(index) / count for index in sums.index_sum[number])
             region = Region(
                 organ,
                 one.piece.cause,
@@ -278,7 +293,7 @@ def _ruled(organ: str, findings: Sequence[Finding], grid: Geometry, constants: C
 def _heat(shown: Sequence[_Shown], grid: Geometry, constants: Calibration) -> Boxed:
     """floor(255 P) of the most probable region at every voxel, each grown by a box; at least 1 where any is."""
     if not shown:
-        return Boxed((0, 0, 0), np.zeros((0, 0, 0), np.uint8))
+        return EMPTY
     grow = radii(_spacing(grid), constants.grow_mm)
     corners = np.array([one.region.corner for one in shown])
     ends = corners + [one.region.size for one in shown]
@@ -320,10 +335,20 @@ def _score(organ: str, heat: Boxed, regions: Sequence[Region], grid: Geometry) -
     )
 
 
-def _whole(trimmed: Trimmed, grid: Geometry) -> Words:
-    words = bitplanes.empty(grid.array_shape)
-    trimmed.add_to(words)
-    return words
+def _grown(box: Box, grid: Geometry, margin: tuple[int, int, int] = (1, 1, 1)) -> Box:
+    return grown(box, margin, bitplanes.words_of(grid.array_shape))
+
+
+def _voxels(box: Box) -> Box:
+    """The voxels of a box of words, which may reach beyond the ends of the grid's rows."""
+    k, j, w = box
+    return k, j, slice(64 * w.start, 64 * w.stop)
+
+
+def _corner(box: Box) -> tuple[int, int, int]:
+    """The first voxel of a box of words."""
+    k, j, w = first_of(box)
+    return k, j, 64 * w
 
 
 def _spacing(grid: Geometry) -> tuple[float, float, float]:

@@ -17,8 +17,8 @@ from services.core.ensemble import Ensemble, Stack
 from services.core.geometry import Geometry
 from services.uncertainty import bitplanes, heat, label, samples, signs
 from services.uncertainty.attention import OrganAttention, OrganScore, Profile, flagged_voxels
-from services.uncertainty.opening import open_box
-from services.uncertainty.trimmed import Trimmed, span
+from services.uncertainty.morphology import opened
+from services.uncertainty.trimmed import Trimmed, first_of, span
 
 OVERLAPPED_BY = frozenset(
     {
@@ -87,16 +87,16 @@ def _read(ensemble: Ensemble, organ: str, spare: int) -> _Organ:
             rough.append(samples.gather(stack, Trimmed((start, 0, 0), planes[1] | planes[2]), start))
     flags = Trimmed.joined(parts, masks=3)
     majority, *flagged = flags.words
-    inconsistent, uncertain = (open_box(words) for words in flagged)
-    opened, before = inconsistent | uncertain, flagged[0] | flagged[1]
+    inconsistent, uncertain = (opened(words) for words in flagged)
+    left, before = inconsistent | uncertain, flagged[0] | flagged[1]
     values = None
-    if bitplanes.count(opened) * len(ensemble.having(organ)) < spare:
-        values = np.empty((len(ensemble.having(organ)), bitplanes.count(opened)), np.uint8)
+    if bitplanes.count(left) * len(ensemble.having(organ)) < spare:
+        values = np.empty((len(ensemble.having(organ)), bitplanes.count(left)), np.uint8)
         at = 0
         for part, found in zip(parts, rough, strict=True):
             first = part.first[0] - flags.first[0]
             here = slice(first, first + part.words.shape[1])
-            kept = samples.moved(found, before[here], opened[here])
+            kept = samples.moved(found, before[here], left[here])
             values[:, at : at + kept.shape[1]] = kept
             at += kept.shape[1]
     mask = label.largest(Trimmed(flags.first, majority))
@@ -114,11 +114,13 @@ def _attention(ensemble: Ensemble, organ: str, organs: Mapping[str, _Organ]) -> 
         common = own.mask.common(organs[other].mask)
         if common:
             common.add_to(overlap, box)
-    opened = inconsistent | uncertain
-    flagged = Trimmed((box[0].start, box[1].start, box[2].start), opened | overlap)
-    values = own.values if own.values is not None else _read_again(ensemble, organ, Trimmed(flagged.first, opened))
+    signs_of_its_own = inconsistent | uncertain
+    flagged = Trimmed(first_of(box), signs_of_its_own | overlap)
+    values = (
+        own.values if own.values is not None else _read_again(ensemble, organ, Trimmed(flagged.first, signs_of_its_own))
+    )
     if overlap.any():
-        values = samples.moved(values, opened, flagged.words)
+        values = samples.moved(values, signs_of_its_own, flagged.words)
     stored = heat.stored(values, inconsistent, uncertain, overlap)
     score = OrganScore(
         organ=organ,

@@ -8,14 +8,17 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from services.core.boxes import Mask
-from services.core.components import Runs, labelled_runs
+from services.core.boxes import Corner, Mask
+from services.core.components import Runs
+from services.core.ensemble import Stack
 from services.core.geometry import Geometry
-from services.uncertainty import bitplanes, doubt, tissue
+from services.uncertainty import region_sums, tissue
 from services.uncertainty.attention import Cause
-from services.uncertainty.bitplanes import Values, Words
+from services.uncertainty.bitplanes import Words
 from services.uncertainty.calibration import Calibration
-from services.uncertainty.doubt import Corner, Sums
+from services.uncertainty.morphology import Radii, opened
+from services.uncertainty.region_sums import Planes, Sums
+from services.uncertainty.runs import clear_marked, runs_of
 from services.uncertainty.tissue import Tissue, TissueSums
 
 _SOFTLY_HU = 8.0
@@ -43,37 +46,34 @@ class Piece:
         return np.bincount(self.runs.component, inside, minlength=self.runs.count) > 0
 
 
-def set_aside(weak: Words, strong: Words, width: int, radii: tuple[int, int, int]) -> Words:
+def set_aside(weak: Words, strong: Words, radii: Radii) -> Words:
     """Bits of the candidate regions of one side of the border: where doubt is strong, else where there is any.
 
     A thick part of weak doubt counts only as far as no thick part of strong doubt lies in it.
     """
-    weak, strong = (bitplanes.open_box(words, width, radii) for words in (weak, strong))
+    weak, strong = opened(weak, radii), opened(strong, radii)
     if strong.any():
-        runs, corner = runs_of(weak)
-        doubt.without(runs, corner, weak, strong)
+        clear_marked(weak, runs_of(weak), strong)
         weak |= strong
     return weak
 
 
-def runs_of(words: Words) -> tuple[Runs, Corner]:
-    """The labelled runs of a bit plane, in its smallest box, and where that lies."""
-    mask = bitplanes.boxed(words)
-    return labelled_runs(mask.voxels), mask.corner
-
-
 def crowd(words: Words, least_voxels: float) -> int:
     """How many regions of a bit plane have at least so many voxels: where there are many, each means less."""
-    runs, _ = runs_of(words)
+    runs = runs_of(words)
     sizes = np.bincount(runs.component, runs.end.astype(np.int64) - runs.begin, minlength=1)
     return int(np.count_nonzero(sizes >= max(least_voxels, 1)))
 
 
 @dataclass(frozen=True)
 class Around:
-    """What the regions of one organ are measured against: bit planes of the grid, and facts about the organ's label."""
+    """What the regions of one organ are measured against: bit planes of one box, and facts about the organ's label.
+
+    The box is as `Planes` wants it; `corner` is its first voxel.
+    """
 
     grid: Geometry
+    corner: Corner
     label: Words
     others: Words
     found: Words
@@ -89,31 +89,28 @@ class Around:
     """Regions that the CT speaks against, see `crowd`."""
 
 
-def measured(cause: Cause, own: Words, values: Values, around: Around, calibration: Calibration) -> Piece:
-    """The regions of a bit plane and their features; `values` are the probabilities (voxel, model) of its bits.
+def measured(cause: Cause, own: Words, values: Stack, around: Around, calibration: Calibration) -> Piece:
+    """The regions of a bit plane and their features; `values` are the probabilities (model, voxel) of its bits.
 
     Their features lack `log_rank`, which depends on the organ's other regions.
     """
-    runs, corner = runs_of(own)
-    sums = doubt.sums(
+    runs, width = runs_of(own), around.grid.shape[0] - around.corner[2]
+    sums = region_sums.sums(
         runs,
-        corner,
-        around.grid.shape[0],
+        Planes(around.corner, width, own, around.label, around.others, around.found),
         values,
         inside=cause.sign <= 0,
-        core=calibration.core_sum(values.shape[1]),
-        own=own,
-        label=around.label,
-        others=around.others,
-        found=around.found,
+        core=calibration.core_sum(len(values)),
     )
-    features = _features(cause, sums, values.shape[1], around)
+    features = _features(cause, sums, len(values), around)
     if around.tissue is None:
-        return Piece(cause, corner, runs, sums, tuple(features))
+        return Piece(cause, around.corner, runs, sums, tuple(features))
     spacing = around.grid.spacing_mm
-    seen = tissue.sums(runs, corner, own, around.label, around.tissue, spacing[::-1], calibration.tissue)
+    seen = tissue.sums(runs, own, around.label, around.tissue, spacing[::-1], calibration.tissue)
     looks = _looks(cause, sums, seen, around)
-    return Piece(cause, corner, runs, sums, tuple({**one, **more} for one, more in zip(features, looks, strict=True)))
+    return Piece(
+        cause, around.corner, runs, sums, tuple({**one, **more} for one, more in zip(features, looks, strict=True))
+    )
 
 
 def _features(cause: Cause, sums: Sums, models: int, around: Around) -> Iterator[dict[str, float]]:
@@ -165,7 +162,7 @@ def _looks(cause: Cause, sums: Sums, seen: TissueSums, around: Around) -> Iterat
         }
 
 
-def paint(heat: Mask, heat_corner: Corner, runs: Runs, corner: Corner, stored: Values, radii: Corner) -> None:
+def paint(heat: Mask, heat_corner: Corner, runs: Runs, corner: Corner, stored: Mask, radii: Corner) -> None:
     """Raise the heat in a box at `heat_corner` to `stored[c]` over component c of some runs, grown by a box of radii.
 
     Components of which `stored` is 0 are left out.

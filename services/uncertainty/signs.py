@@ -37,7 +37,7 @@ def scan(stack: Stack) -> Words:
 
     Equal to mean > 0.5, std > 0.10 and mean entropy > 0.05 in float64.
     """
-    planes: Words = np.stack([bitplanes.empty(stack.shape[1:])] * 3)
+    planes: Words = np.zeros((3, *bitplanes.words_of(stack.shape[1:])), np.uint64)
     _scan(stack, _rule(len(stack)), ENTROPIES, _RISING, planes)
     return planes
 

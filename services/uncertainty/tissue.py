@@ -13,9 +13,10 @@ import numpy.typing as npt
 from numba import njit
 
 from services.core.components import Runs
-from services.uncertainty import bitplanes
-from services.uncertainty.bitplanes import Words, lowest
+from services.uncertainty import bitplanes, morphology
+from services.uncertainty.bitplanes import Words
 from services.uncertainty.calibration import TissueConstants, radii
+from services.uncertainty.lanes import lowest
 
 LOWEST_HU, BIN_HU, BINS = -1000, 10, 200
 UNIT = 1024
@@ -26,7 +27,6 @@ RARE = 1e-3
 Hounsfield = npt.NDArray[np.int16]
 Table = npt.NDArray[np.int64]
 Spacing = tuple[float, float, float]
-Corner = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Tissue:
     """How one organ looks in one CT, and the voxels that look as if their label were wrong."""
 
     hu: Hounsfield
-    """Averaged HU of the whole grid (k, j, i)."""
+    """Averaged HU (k, j, i) of the box that the bits are of."""
     evidence: Table
     """By bin of HU, for the organ and against its surroundings, in 1/1024 nat."""
     likeness: float
@@ -71,49 +71,59 @@ def averaged(ct: Hounsfield, spacing_mm: Spacing, constants: TissueConstants) ->
     return found
 
 
+def reach(spacing_mm: Spacing, constants: TissueConstants) -> tuple[int, int, int]:
+    """How far from a label, in voxels along k, j and i, a region lies or is compared with."""
+    k, j, i = (
+        far + max(1, 2 * size)
+        for far, size in zip(
+            radii(spacing_mm, constants.reach_mm), radii(spacing_mm, constants.average_mm), strict=True
+        )
+    )
+    return k, j, i
+
+
 def tissue_of(
     hu: Hounsfield, label: Words, others: Words, spacing_mm: Spacing, constants: TissueConstants, open_mm: float
 ) -> Tissue | None:
     """How the organ of a label looks; None if too little of it lies inside its border to tell.
 
-    `hu` is what `averaged` gives, `label` and `others` are the bits of the organ and of all other organs; spacing
-    along k, j and i.
+    `hu` is what `averaged` gives, of a box that holds what lies as far from the label as `reach` says.
+    `label` and `others` are the bits of the organ and of all other organs; spacing along k, j and i.
     """
     width, voxel = hu.shape[2], float(np.prod(spacing_mm))
-    core = bitplanes.eroded(label, width, radii(spacing_mm, constants.core_mm))
+    core = morphology.eroded(label, radii(spacing_mm, constants.core_mm))
     if bitplanes.count(core) * voxel < constants.least_core_mm3:
         return None
-    far = bitplanes.dilated(label, width, radii(spacing_mm, constants.reach_mm))
-    shell = far & ~bitplanes.dilated(label, width, radii(spacing_mm, constants.core_mm))
+    far = morphology.dilated(label, width, radii(spacing_mm, constants.reach_mm))
+    shell = far & ~morphology.dilated(label, width, radii(spacing_mm, constants.core_mm))
     inner, outer = _frequencies(hu, core), _frequencies(hu, shell)
     nats = np.clip(np.log((inner + RARE) / (outer + RARE)), -MOST, MOST)
     evidence = np.round(UNIT * nats).astype(np.int64)
     least, thick = round(UNIT * constants.least_nats), radii(spacing_mm, open_mm)
-    free = far & ~label & ~bitplanes.dilated(others, width, radii(spacing_mm, constants.average_mm))
+    free = far & ~label & ~morphology.dilated(others, width, radii(spacing_mm, constants.average_mm))
     return Tissue(
         hu,
         evidence,
         likeness=float(np.sqrt(inner * outer).sum()),
         odd=bitplanes.count(_marked(hu, core, evidence <= -least)) / bitplanes.count(core),
-        like=bitplanes.open_box(_marked(hu, free, evidence >= least), width, thick),
-        unlike=bitplanes.open_box(_marked(hu, label, evidence <= -least), width, thick),
+        like=morphology.opened(_marked(hu, free, evidence >= least), thick),
+        unlike=morphology.opened(_marked(hu, label, evidence <= -least), thick),
     )
 
 
 def sums(
     runs: Runs,
-    corner: Corner,
     own: Words,
     label: Words,
     tissue: Tissue,
     spacing_mm: Spacing,
     constants: TissueConstants,
 ) -> TissueSums:
-    """The sums over every component of `runs`, which lie in a box at `corner`; `own` are the bits of all of them."""
+    """The sums over every component of `runs`, which are those of `own`."""
     result = TissueSums(*(np.zeros(runs.count, np.int64) for _ in range(6)))
     step = np.array([max(1, 2 * r) for r in radii(spacing_mm, constants.average_mm)])
     of = (runs.height, runs.rows, runs.begin, runs.end, runs.component)
-    _sums(*of, corner, own, label, tissue.hu, tissue.evidence, step, *vars(result).values())
+    _sums(*of, own, label, tissue.hu, tissue.evidence, step, *vars(result).values())
     return result
 
 
@@ -197,15 +207,15 @@ def _average(ct, radius_k, radius_j, radius_i, result):  # type: ignore[no-untyp
 
 # fmt: off
 @njit(nogil=True, cache=True)
-def _sums(height, rows, begin, end, component, corner, own, label, hu, table, step,  # type: ignore[no-untyped-def]
+def _sums(height, rows, begin, end, component, own, label, hu, table, step,  # type: ignore[no-untyped-def]
           evidence, total, label_hu, label_count, outer_hu, outer_count):
 # fmt: on
     shape = hu.shape
     for row in range(len(rows) - 1):
-        k, j = corner[0] + row // height, corner[1] + row % height
+        k, j = row // height, row % height
         for run in range(rows[row], rows[row + 1]):
             c = component[run]
-            for i in range(corner[2] + begin[run], corner[2] + end[run]):
+            for i in range(begin[run], end[run]):
                 evidence[c] += table[_bin(hu[k, j, i])]
                 total[c] += hu[k, j, i]
                 for axis in range(3):

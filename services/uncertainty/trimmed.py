@@ -7,9 +7,8 @@ import numpy as np
 
 from services.core.boxes import EMPTY, Boxed
 from services.uncertainty import bitplanes
-from services.uncertainty.bitplanes import Words
+from services.uncertainty.bitplanes import Shape, Words
 
-Shape = tuple[int, int, int]
 Box = tuple[slice, slice, slice]
 """Slices, rows and words (k, j, w) of a grid's bit planes."""
 
@@ -37,8 +36,8 @@ class Trimmed:
         """The bits of a mask in its smallest box."""
         k, j, i = mask.corner
         inset = (0, 0, i % 64)
-        words = bitplanes.empty((*mask.voxels.shape[:2], mask.voxels.shape[2] + inset[2]))
-        bitplanes.add(Boxed(inset, mask.voxels), words)
+        words = np.zeros(bitplanes.words_of((*mask.voxels.shape[:2], mask.voxels.shape[2] + inset[2])), np.uint64)
+        bitplanes.pack(mask.voxels, words, inset)
         return Trimmed((k, j, i // 64), words)
 
     @staticmethod
@@ -95,9 +94,10 @@ def span(parts: Iterable[Trimmed]) -> Box:
     return k, j, w
 
 
-def grown(box: Box, within: Shape) -> Box:
-    """A box and the slice, row and word on either side of it; `within` is the shape (k, j, w) of the grid's bits."""
-    k, j, w = (slice(max(0, s.start - 1), min(n, s.stop + 1)) for s, n in zip(box, within, strict=True))
+def grown(box: Box, margin: Shape, within: Shape) -> Box:
+    """A box and `margin` voxels (k, j, i) on either side of it; `within` is the shape (k, j, w) of the grid's bits."""
+    by = margin[0], margin[1], -(-margin[2] // 64)
+    k, j, w = (slice(max(0, s.start - m), min(n, s.stop + m)) for s, m, n in zip(box, by, within, strict=True))
     return k, j, w
 
 

@@ -1,14 +1,13 @@
 """Masks at one bit a voxel say the same as masks of bytes."""
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from services.core.boxes import Boxed, crop
+from services.core.components import labelled_runs
 from services.uncertainty import bitplanes
-from services.uncertainty.bitplanes import Trimmed
+from services.uncertainty.runs import clear_marked, runs_of
 from tests.uncertainty.plain import Array
 
 SIDES = st.tuples(st.integers(1, 5), st.integers(1, 5), st.sampled_from([1, 5, 63, 64, 65, 130]))
@@ -16,7 +15,9 @@ MASKS = arrays(np.uint8, SIDES, elements=st.sampled_from([0, 0, 0, 0, 0, 0, 1]))
 
 
 def packed(mask: Array) -> bitplanes.Words:
-    return bitplanes.pack(Boxed((0, 0, 0), mask), mask.shape)  # type: ignore[arg-type]
+    words = np.zeros(bitplanes.words_of(mask.shape), np.uint64)
+    bitplanes.pack(mask, words)
+    return words
 
 
 def whole(words: bitplanes.Words, shape: tuple[int, ...]) -> Array:
@@ -30,37 +31,22 @@ def test_there_and_back(mask: Array) -> None:
     words = packed(mask)
     np.testing.assert_array_equal(whole(words, mask.shape), mask)
     assert bitplanes.count(words) == mask.sum()
-    expected, found = crop(mask), bitplanes.boxed(words)
-    assert found.corner == expected.corner
-    np.testing.assert_array_equal(found.voxels, expected.voxels)
 
 
 @settings(deadline=None)
 @given(MASKS)
-def test_trimmed_planes_lose_nothing(mask: Array) -> None:
-    words = packed(mask)
-    again = np.zeros_like(words)
-    Trimmed.of(words).add_to(again)
-    np.testing.assert_array_equal(again, words)
+def test_runs_are_those_of_the_bytes(mask: Array) -> None:
+    found, expected = runs_of(packed(mask)), labelled_runs(mask)
+    assert (found.height, found.count) == (expected.height, expected.count)
+    for name in ("rows", "begin", "end", "component"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
 
 
-@settings(deadline=None)
-@given(arrays(np.uint8, st.tuples(st.just(2), st.integers(1, 6), st.integers(1, 6), st.just(66)),
-              elements=st.sampled_from([0] * 60 + [1])))  # fmt: skip
-def test_what_two_have_in_common(masks: Array) -> None:
-    common = Trimmed.of(packed(masks[0])).common(Trimmed.of(packed(masks[1])))
-    both = np.zeros_like(packed(masks[0]))
-    if common:
-        common.add_to(both)
-    np.testing.assert_array_equal(whole(both, masks[0].shape), masks[0] & masks[1])
-
-
-@pytest.mark.parametrize("width", [3, 64, 100])
-def test_values_are_spread_in_reading_order(width: int) -> None:
-    rng = np.random.default_rng(width)
-    volume = rng.integers(0, 256, (4, 5, width)).astype(np.uint8) * (rng.random((4, 5, width)) < 0.2)
-    volume[0], volume[:, :, 0] = 0, 0
-    found = bitplanes.spread(volume[volume > 0], packed((volume > 0).astype(np.uint8)))
-    again = np.zeros_like(volume)
-    again[found.slices] = found.voxels
-    np.testing.assert_array_equal(again, volume)
+def test_only_components_that_hold_a_mark_are_cleared() -> None:
+    mask = np.zeros((2, 3, 130), np.uint8)
+    mask[0, 0, 60:70], mask[1, 1, 70:75], mask[1, 2, 100:129] = 1, 1, 1
+    marks, words = np.zeros_like(mask), packed(mask)
+    marks[1, 1, 74] = 1
+    clear_marked(words, runs_of(words), packed(marks))
+    mask[0, 0], mask[1, 1] = 0, 0
+    np.testing.assert_array_equal(whole(words, mask.shape), mask)

@@ -33,13 +33,8 @@ def test_trimmed_planes_lose_nothing(mask: Array) -> None:
 
 
 @settings(deadline=None)
-@given(
-    arrays(
-        np.uint8,
-        st.tuples(st.just(2), st.integers(1, 6), st.integers(1, 6), st.just(66)),
-        elements=st.sampled_from([0] * 60 + [1]),
-    )
-)
+@given(arrays(np.uint8, st.tuples(st.just(2), st.integers(1, 6), st.integers(1, 6), st.just(66)),
+              elements=st.sampled_from([0] * 60 + [1])))  # fmt: skip
 def test_what_two_have_in_common(masks: Array) -> None:
     first, second = (Trimmed.of(packed(mask)) for mask in masks)
     common = first.common(second)
@@ -50,7 +45,11 @@ def test_what_two_have_in_common(masks: Array) -> None:
 
 
 def test_a_box_grows_up_to_the_ends_of_the_grid() -> None:
-    assert grown((slice(0, 2), slice(3, 4), slice(1, 2)), (3, 4, 5)) == (slice(0, 3), slice(2, 4), slice(0, 3))
+    assert grown((slice(0, 2), slice(3, 4), slice(2, 3)), (1, 2, 65), (3, 4, 5)) == (
+        slice(0, 3),
+        slice(1, 4),
+        slice(0, 5),
+    )
 
 
 @pytest.mark.parametrize("width", [3, 64, 100])

@@ -3,12 +3,40 @@
 from numba.core.registry import CPUDispatcher
 
 from services.core import boxes, components
-from services.uncertainty import bitplanes, doubt, heat, lanes, opening, regions, samples, signs
+from services.uncertainty import (
+    bitplanes,
+    doubt,
+    faces,
+    heat,
+    lanes,
+    morphology,
+    region_sums,
+    regions,
+    runs,
+    samples,
+    signs,
+    tissue,
+)
 from services.uncertainty.profiles import PROFILES
 from services.uncertainty.warm import warm
 from tests.uncertainty.ensembles import blobs, ensemble
 
-MODULES = (bitplanes, boxes, components, doubt, heat, lanes, opening, regions, samples, signs)
+MODULES = (
+    bitplanes,
+    boxes,
+    components,
+    doubt,
+    faces,
+    heat,
+    lanes,
+    morphology,
+    region_sums,
+    regions,
+    runs,
+    samples,
+    signs,
+    tissue,
+)
 
 
 def compiled() -> dict[str, int]:

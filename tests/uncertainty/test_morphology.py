@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
-from services.core.boxes import Boxed
-from services.uncertainty import bitplanes, opening
+from services.uncertainty import bitplanes, morphology
 from tests.uncertainty.plain import Array, opened
 
 # Rows of one word and of several, with an end inside a word or at its border.
@@ -17,9 +16,10 @@ SIDES = st.tuples(st.integers(1, 9), st.integers(1, 9), st.sampled_from([1, 3, 5
 
 def open_box(mask: Array, radii: tuple[int, int, int] = (2, 2, 2)) -> Array:
     """Packed, opened, unpacked."""
-    words = bitplanes.pack(Boxed((0, 0, 0), mask.astype(np.uint8)), mask.shape)  # type: ignore[arg-type]
+    words = np.zeros(bitplanes.words_of(mask.shape), np.uint64)
+    bitplanes.pack(mask.astype(np.uint8), words)
     k, j, i = (slice(0, n) for n in mask.shape)
-    return bitplanes.unpack(opening.open_box(words, radii), (k, j, i))
+    return bitplanes.unpack(morphology.opened(words, radii), (k, j, i))
 
 
 @settings(deadline=None)
