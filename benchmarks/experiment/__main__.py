@@ -39,7 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.experiment", description=__doc__)
     parser.add_argument("--size", choices=sorted(SIZES), default="default", help="tiny takes seconds and shows nothing")
     parser.add_argument("--seeds", type=int, default=SEEDS, help=f"campaigns, each with its patients (default {SEEDS})")
-    parser.add_argument("--tune", choices=("heads", "all"), default="heads", help="what tuning changes (default heads)")
+    parser.add_argument("--tune", choices=("heads", "all"), default="all", help="what tuning changes (default all)")
     parser.add_argument("--work", type=Path, default=Path("build/experiment"), help="what is kept to go on later")
     parser.add_argument("--plot", type=Path, help="write the curves into this PNG or SVG file")
     parser.add_argument("--workers", type=int, default=2, help="processes, one core each (default 2)")

@@ -64,25 +64,26 @@ def summary(runs: Runs, volumes: int) -> dict[str, Any]:
 
 
 def markdown(runs: Runs, volumes: int) -> str:
-    """One row a strategy."""
-    rounds = len(next(iter(runs.values()))[0])
-    last = rounds - 1
-    head = [f"labels, round {number}" for number in range(rounds)]
+    """One row a strategy; figures of all rounds in one cell, the one before any review first."""
     lines = [
-        f"| acquisition | {' | '.join(head)} | gain over random (95 % interval) | networks, round {last} "
-        "| gain over random (95 % interval) | reviewed | minutes | promoted |",
-        "|---" + "|--:" * (rounds + 6) + "|",
+        "| acquisition | reviewed, % | DSC of labels, % | gain over random | DSC of networks, % | gain over random "
+        "| minutes of review | promoted a round |",
+        "|---|---|---|---|---|---|--:|--:|",
     ]
     for strategy, campaigns in runs.items():
-        labels = [f"{100 * value:.2f}" for value in _per_round(campaigns, "labels_dsc")]
         promoted = np.mean([state.promoted for states in campaigns for state in states[1:]])
-        lines.append(
-            f"| {strategy} | {' | '.join(labels)} | {_shown(gain(runs, strategy, 'labels_dsc', -1), strategy)} "
-            f"| {100 * _per_round(campaigns, 'networks_dsc')[-1]:.2f} "
-            f"| {_shown(gain(runs, strategy, 'networks_dsc', -1), strategy)} "
-            f"| {_shares(campaigns, volumes)[-1]:.0%} | {np.mean([s[-1].minutes for s in campaigns]):.0f} "
-            f"| {promoted:.1f} of 3 |"
-        )
+        minutes = np.mean([states[-1].minutes for states in campaigns])
+        cells = [
+            strategy,
+            _rounds(_shares(campaigns, volumes), 0),
+            _rounds(_per_round(campaigns, "labels_dsc"), 1),
+            _shown(gain(runs, strategy, "labels_dsc", -1), strategy),
+            _rounds(_per_round(campaigns, "networks_dsc"), 1),
+            _shown(gain(runs, strategy, "networks_dsc", -1), strategy),
+            f"{minutes:.0f}",
+            f"{promoted:.1f} of 3",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -117,6 +118,10 @@ def _per_round(campaigns: Sequence[Sequence[State]], measure: str) -> list[float
 def _shares(campaigns: Sequence[Sequence[State]], volumes: int) -> list[float]:
     rows = [[len(state.repaired) / volumes for state in states] for states in campaigns]
     return [round(float(value), 4) for value in np.mean(rows, axis=0)]
+
+
+def _rounds(values: Sequence[float], digits: int) -> str:
+    return " · ".join(f"{100 * value:.{digits}f}" for value in values)
 
 
 def _shown(found: Interval, strategy: str) -> str:
