@@ -189,6 +189,9 @@ def test_the_command_tells_by_its_code(release: Path) -> None:
     told = json.loads(failed.stdout)
     assert told["cases"] == 2
     assert {fault["kind"] for fault in told["faults"]} >= {"FILE_ALTERED"}
+    shown = run(app, ["validate", str(release)]).stdout
+    assert "FILE_ALTERED 1" in shown
+    assert f"{LIVER}" in shown
 
 
 def pack(folder: Path, tar: Path, mode: str = "w", prefix: str = "") -> Path:

@@ -1,5 +1,6 @@
 """`atlas validate`: what is wrong with a folder of cases."""
 
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -50,6 +51,8 @@ def run(
                 kind = fault.kind if fault.grave else f"{fault.kind} (odd)"
                 shown.add_row(*map(escape, (fault.file, kind, fault.message, fault.remedy)))
             out.print(shown)
+            kinds = Counter(fault.kind for fault in told).most_common()
+            out.print(", ".join(f"{kind} {number}" for kind, number in kinds))
         out.print(f"{len(found)} cases, {grave} faults, {len(told) - grave} oddities.")
     if grave:
         raise typer.Exit(Exit.FOUND)
