@@ -128,6 +128,32 @@ def test_what_is_odd_is_told_and_is_no_fault(release: Path, change: Change, kind
     assert not any(fault.grave for fault in told)
 
 
+def scaled(path: Path) -> None:
+    """int8 of -128 and 127 with slope 1/255, as released masks have it: 0 and 1.00000006."""
+    image = nib.load(path)
+    stored = np.where(np.asarray(image.dataobj), 127, -128).astype(np.int8)
+    raw = bytearray(nib.Nifti1Image(stored, image.affine).to_bytes())
+    raw[112:120] = struct.pack("<ff", 1 / 255, 128 / 255)
+    path.write_bytes(gzip.compress(bytes(raw)))
+
+
+def test_a_mask_that_readers_find_empty_is_a_fault(release: Path) -> None:
+    scaled(others(release) / LIVER)
+    assert not (nib.load(release / LIVER).get_fdata() == 1).any()
+    (fault,) = [fault for fault in found(release) if fault.grave]
+    assert (fault.file, fault.kind) == (LIVER, "LABELS_SCALED")
+    assert "who asks for 1 finds nothing, for it reads as 1.00000" in fault.message
+
+
+def test_a_label_map_of_float64_is_odd(release: Path) -> None:
+    path = others(release) / "BDMAP_00000002/combined_labels.nii.gz"
+    rewrite(path, lambda image: nib.Nifti1Image(image.get_fdata(), image.affine))
+    told = [fault for fault in found(release) if fault.file.endswith("combined_labels.nii.gz")]
+    assert [(fault.kind, fault.message, fault.grave) for fault in told] == [
+        ("VALUES_ODD", "Its labels are stored as float64.", False)
+    ]
+
+
 def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-30])
 
@@ -304,5 +330,11 @@ def test_masks_of_a_real_release_without_their_ct(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     for path in (Path(str(REAL)) / "abdomenatlas_masks9").rglob("*.nii.gz"):
         (folder / path.name).symlink_to(path)
-    grave = [fault for fault in found(tmp_path) if fault.grave]
-    assert [(fault.file, fault.kind) for fault in grave] == [("BDMAP_1/ct.nii.gz", "FILE_MISSING")]
+    (spoilt,) = (Path(str(REAL)) / "robustness").glob("mask_int8_slope1over255_spleen*")
+    (tmp_path / "BDMAP_2/segmentations").mkdir(parents=True)
+    (tmp_path / "BDMAP_2/segmentations/spleen.nii.gz").symlink_to(spoilt)
+    assert [(fault.file, fault.kind) for fault in found(tmp_path) if fault.grave] == [
+        ("BDMAP_1/ct.nii.gz", "FILE_MISSING"),
+        ("BDMAP_2/ct.nii.gz", "FILE_MISSING"),
+        ("BDMAP_2/segmentations/spleen.nii.gz", "LABELS_SCALED"),
+    ]

@@ -21,7 +21,7 @@ from services.core.errors import AtlasError
 from services.core.fingerprint import Profile, canonical_digest, profile
 from services.core.geometry import Geometry
 from services.core.memory import MemoryGate
-from services.core.nifti import Labels, Mask, read_ct, read_header, read_labels, read_mask
+from services.core.nifti import Header, Labels, Mask, read_ct, read_header, read_labels, read_mask
 
 COMBINED = "combined_labels.nii.gz"
 _PROVENANCE = "provenance.json"
@@ -152,6 +152,7 @@ class _Case:
             yield refused(self._name(path), error)
             return None
         yield from self._notes(path, labels.notes)
+        yield from self._stored(path, labels.header, np.flatnonzero(np.bincount(labels.voxels.ravel())))
         return labels if (yield from self._same_grid(path, labels)) else None
 
     def _sources(self, painted: npt.NDArray[Any]) -> Iterator[Fault]:
@@ -172,6 +173,7 @@ class _Case:
             return
         self._dtypes[organ] = str(mask.header.dtype.newbyteorder("="))
         yield from self._notes(path, mask.notes)
+        yield from self._stored(path, mask.header, np.ones(1))
         same = yield from self._same_grid(path, mask)
         if same and painted is not None and self._id(path):
             yield from self._painted(path, mask.voxels.view(np.bool_), painted)
@@ -204,6 +206,20 @@ class _Case:
             told = ", ".join(f"{label} ({voxels} voxels)" for label, voxels in left.items())
             message = f"No mask belongs to the ids {told}."
             yield self._fault(COMBINED, Kind.COMBINED_DIFFERS, message, "Add the masks, or take the ids out.")
+
+    def _stored(self, path: Path, header: Header, labels: npt.NDArray[Any]) -> Iterator[Fault]:
+        """How whole numbers are stored, where readers may not get them back."""
+        kind = header.dtype.newbyteorder("=").name
+        if header.dtype.kind == "f":
+            yield self._fault(path, Kind.VALUES_ODD, f"Its labels are stored as {kind}.", "Use uint8.", False)
+        if header.is_scaled:
+            read = header.scaled(np.rint((labels - header.intercept) / header.slope))
+            how = f"It is stored as {kind} with slope {header.slope:.6g} and intercept {header.intercept:.6g}"
+            if (off := labels != read).any():
+                message = f"{how}: who asks for {labels[off][0]:.0f} finds nothing, for it reads as {read[off][0]:.9g}."
+                yield self._fault(path, Kind.LABELS_SCALED, message, "Store the numbers themselves, as uint8.")
+            else:
+                yield self._fault(path, Kind.LABELS_SCALED, f"{how}.", "Store the numbers themselves.", False)
 
     def _notes(self, path: Path, notes: tuple[str, ...]) -> Iterator[Fault]:
         for note in notes:
