@@ -74,7 +74,7 @@ def _from_zip(path: Path, size: int) -> object:
         raise _truncated(path) from error
     except pickle.UnpicklingError as error:
         raise _unsafe(path, str(error)) from error
-    except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
+    except (KeyError, ValueError, RuntimeError, TypeError, AttributeError, MemoryError) as error:
         raise AtlasError(Reason.FIELD_INVALID, "This TorchScript archive cannot be read.", field=path.name) from error
     return _checkpoint(path, is_zip=True)
 
@@ -106,11 +106,16 @@ def _tables(contents: object, place: str, depth: int) -> list[tuple[str, Mapping
     if not isinstance(contents, Mapping) or not depth:
         return []
     named = {name: value for name, value in contents.items() if isinstance(name, str)}
-    tensors = {name: value for name, value in named.items() if isinstance(value, Tensor)}
+    tensors = {name: value for name, value in named.items() if isinstance(value, Tensor) and _is_plain(value)}
     found: list[tuple[str, Mapping[str, Tensor]]] = [(place, tensors)] if tensors else []
     for name, value in named.items():
         found += _tables(value, f"{place}.{name}" if place else name, depth - 1)
     return found
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether it holds its numbers: sparse, quantised and meta tensors do not."""
+    return tensor.layout is torch.strided and not tensor.is_quantized and tensor.device.type == "cpu"
 
 
 def _unsafe(path: Path, why: str) -> AtlasError:

@@ -95,7 +95,8 @@ def _named(card: str) -> tuple[Card, str]:
     except (OSError, ValueError, yaml.YAMLError) as error:
         why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else "it is not YAML"
         raise AtlasError(Reason.MODEL_CARD_INVALID, f"It is no card: {why}.", field=path.name) from error
-    return found, found.weights.sha256 if found.weights else ""
+    # What it reaches was measured with other weights than those that are to come.
+    return found.model_copy(update={"reaches": (), "origin": None}), found.weights.sha256 if found.weights else ""
 
 
 def _fitting(names: Mapping[str, tuple[int, ...]]) -> Card:

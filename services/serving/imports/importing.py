@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import replace as replaced
 from pathlib import Path
 
 import torch
@@ -54,11 +55,11 @@ def import_model(source: Path, repository: Path, wishes: Wishes, *, replace: boo
     table, matching = _best(card, own, tables or read_tensors(draft.weights))
     report = Report(card, draft.layout, table[0], matching, _notes(draft, card))
     if matching.faults:
-        return Report(**{**vars(report), "refusal": _refusal(matching, draft.weights)})
+        return replaced(report, refusal=_refusal(matching, draft.weights))
     _fill(own, table[1], matching, draft.weights)
     if not write:
         return report
-    return Report(**{**vars(report), "card": install(network, card, repository, replace=replace)})
+    return replaced(report, card=install(network, card, repository, replace=replace))
 
 
 def _require_words(wishes: Wishes) -> None:
@@ -117,8 +118,12 @@ def _finished(draft: Draft, digest: str, wishes: Wishes) -> Card:
     """The card under its name, with where the weights come from. Raises MODEL_CARD_INVALID or CLASS_MAP_MISMATCH."""
     card = _restricted(draft.card, wishes)
     origin = Origin(layout=draft.layout, file=draft.weights.name, sha256=digest)
-    said = {"name": wishes.name, "origin": origin.model_dump(), "reaches": (), "weights": None}
-    said |= {"licence": wishes.licence or card.licence}
+    said = {
+        "name": wishes.name,
+        "weights": None,
+        "licence": wishes.licence or card.licence,
+        "origin": (card.origin or origin).model_dump(),
+    }
     try:
         return Card.model_validate(card.model_dump() | said)
     except ValidationError as error:

@@ -36,7 +36,7 @@ def channels_by_organ(names: Mapping[int, str], chosen: Mapping[str, str]) -> di
             found.setdefault(organ, []).append(channel)
     for organ, wanted in chosen.items():
         channel = int(wanted) if wanted.isdecimal() else by_name.get(_plain(wanted), -1)
-        if wanted.isdecimal() is False and channel < 0:
+        if channel < 0:
             raise AtlasError(
                 Reason.CLASS_MAP_MISMATCH,
                 f"No channel is called {wanted[:80]!r}.",

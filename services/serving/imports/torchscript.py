@@ -47,7 +47,8 @@ def read(archive: zipfile.ZipFile) -> dict[str, Tensor]:
     Raises pickle.UnpicklingError if the archive asks for anything but tensors, lists and modules, and KeyError or
     RuntimeError if it contradicts itself.
     """
-    root = next(name for name in archive.namelist() if name.endswith("/data.pkl")).removesuffix("data.pkl")
+    place = next((name for name in archive.namelist() if re.fullmatch(r"[^/]+/data\.pkl", name)), "")
+    root = place.removesuffix("data.pkl")
     with archive.open(f"{root}data.pkl") as file:
         module = _Reader(file, archive, root).load()
     return dict(_named(module, "", _DEPTH))
