@@ -26,7 +26,7 @@ _WINDOW = 32
 
 
 def to_ct_mask(slabs: Iterable[Slab], grid: Geometry, ct: Geometry, *, weights: Sequence[int]) -> Boxed:
-    """Where the weighted mean probability of some models is above one half, on the grid of `ct`: 0/1, in a box around it.
+    """Where the models' weighted mean probability is above one half, on the grid of `ct`: 0/1, in a box around it.
 
     `weights` are whole numbers of 1 or more, one a model. `slabs` come in ascending order and do not overlap; where
     there is none, all probabilities are 0. A voxel is 1 where twice the interpolated, weighted sum is more than 255
