@@ -1,5 +1,7 @@
 """The steps of post-processing: sizes in mm, only on what comes from AI, each change told."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -181,6 +183,18 @@ def test_the_table_knows_every_organ_of_the_class_maps() -> None:
     assert organs - set(known) == {"pancreas"}
     assert {within for entry in known.values() for within in entry.within} <= organs
     assert organs_table.organ("pancreas").hole_mm3 == organs_table.organ("kidney_left").hole_mm3 == 0
+
+
+def test_the_documentation_shows_the_table() -> None:
+    page = (Path(__file__).parents[2] / "docs/merging.md").read_text()
+    known, default = organs_table._table()
+    for name, entry in {"any other, as the pancreas": default, **known}.items():
+        steps = ", ".join(step.name.lower() for step in entry.steps)
+        holes = f"{entry.hole_mm3:g}" if entry.hole_mm3 else "none"
+        row = (
+            f"| {name} | {steps} | {entry.island_mm3:g} | {entry.piece_share:g} | {holes} | {', '.join(entry.within)} |"
+        )
+        assert row in page
 
 
 def test_numbers_are_those_of_the_contract() -> None:
