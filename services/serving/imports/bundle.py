@@ -20,6 +20,8 @@ _INFERENCE = ("configs/inference.json", "configs/inference.yaml", "configs/evalu
 _WEIGHTS = ("models/model.pt", "models/model.ts")
 _MAX_BYTES = 2**20
 _ARCHITECTURES = {"SwinUNETR": "swinunetr", "UNETR": "unetr", "UNet": "unet", "SegResNet": "segresnet"}
+_RENAMED = {"pos_embed": "proj_type"}
+"""Arguments that MONAI called otherwise in earlier versions."""
 _IMPLIED = ("_target_", "spatial_dims", "in_channels", "out_channels", "img_size", "use_checkpoint")
 """Arguments that the card says anyway, or that change nothing in evaluation."""
 
@@ -84,7 +86,9 @@ def _card(metadata: dict[str, Any], config: _Config, wishes: Wishes) -> Card:
         raise _unclear(f"networks of the class {kind[:80]!r} are not known; known: {', '.join(_ARCHITECTURES)}")
     if int(config.value(network.get("in_channels", 1))) != 1:
         raise _unclear("the network takes more than one channel")
-    arguments = {name: config.value(value) for name, value in network.items() if name not in _IMPLIED}
+    arguments = {
+        _RENAMED.get(name, name): config.value(value) for name, value in network.items() if name not in _IMPLIED
+    }
     return Card(
         name=wishes.name,
         label=f"imported-{str(metadata.get('version', '0'))[:20]}",

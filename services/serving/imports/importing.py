@@ -164,7 +164,8 @@ def _fill(own: nn.Module, table: Mapping[str, Tensor], matching: Matching, path:
                 raise AtlasError(Reason.WEIGHTS_MISMATCH, f"{pairing.theirs} holds no numbers.", field=path.name)
             state[pairing.ours] = value
     with torch.no_grad():
-        own.load_state_dict(state)
+        # Not all of its names: what it does not compute with may be missing.
+        own.load_state_dict(state, strict=False)
     own.eval()
 
 

@@ -24,6 +24,8 @@ _UNUSED: dict[Architecture, dict[str, str]] = {
     "unetr": {r"^vit\.patch_embedding\.cls_token$": "only classification uses it"},
 }
 """Names that published checkpoints carry and their networks do not compute with, by regular expression."""
+_IDLE: dict[Architecture, str] = {"unetr": r"\.norm_cross_attn\."}
+"""Names that our version of a network carries and does not compute with: an older checkpoint lacks them."""
 _RENAMED = {r"\.mlp\.fc([12])\.": r".mlp.linear\1.", r"(^|\.)_orig_mod\.": r"\1"}
 """Names that MONAI gave otherwise in an earlier version, or that torch.compile puts in between."""
 
@@ -62,7 +64,13 @@ def match(architecture: Architecture, ours: Shapes, theirs: Shapes) -> Matching:
     plain = {name: _renamed(name) for name in theirs}
     prefix = _prefix(ours, list(plain.values()))
     known = {new.removeprefix(prefix): name for name, new in plain.items() if new.startswith(prefix)}
-    pairings = [_pairing(name, shape, known.get(name, ""), theirs) for name, shape in ours.items()]
+    idle = _IDLE.get(architecture, "(?!)")
+    pairings = [
+        Pairing(name, "", shape, (), "unused", "the network does not compute with it")
+        if name not in known and re.search(idle, name)
+        else _pairing(name, shape, known.get(name, ""), theirs)
+        for name, shape in ours.items()
+    ]
     for name, shape in theirs.items():
         within = plain[name].removeprefix(prefix)
         if within in ours and known.get(within) == name:

@@ -1,5 +1,6 @@
 """What people publish becomes a model that answers as theirs does."""
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,19 @@ def test_plans_from_before_version_2_4_and_a_transposed_network(tmp_path: Path) 
     with torch.inference_mode():
         expected = theirs(values.permute(0, 1, 4, 2, 3) * 4 - 2)[0].softmax(0)[1:].permute(0, 2, 3, 1)
     close(served(tmp_path / "models", "mine", values), expected)
+
+
+def test_a_checkpoint_that_was_saved_under_numpy_2(tmp_path: Path) -> None:
+    """Its numbers are made by functions whose module has another name since."""
+    folder, _ = published.nnunet_folder(tmp_path, {"background": 0, "liver": 1})
+    path = folder / "fold_0" / "checkpoint_final.pth"
+    with zipfile.ZipFile(path) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in entries.items():
+            archive.writestr(name, data.replace(b"cnumpy.core.multiarray", b"cnumpy._core.multiarray"))
+    assert any(b"numpy.core" in data for data in entries.values())
+    assert not imported(folder, tmp_path / "models", write=False).matching.faults
 
 
 def test_parts_of_an_organ_add_up(tmp_path: Path) -> None:
@@ -265,6 +279,24 @@ def test_swin_unetr_without_its_output_layer_gives_what_goes_into_it() -> None:
         output: Any = swin.out
         close(output(finest), swin(values))
     assert deepest.shape == (1, 192, 1, 1, 2)
+
+
+def test_a_unetr_from_before_it_had_what_it_does_not_compute_with(tmp_path: Path) -> None:
+    arguments = {"feature_size": 4, "hidden_size": 16, "mlp_dim": 16, "num_heads": 2}
+    card = small_card(network=Network(architecture="unetr", arguments=arguments), axes="RAS", window=(16, 32, 48))
+    theirs = drawn(build_own(card))
+    state = {name: value for name, value in theirs.state_dict().items() if "norm_cross_attn" not in name}
+    state["vit.patch_embedding.cls_token"] = torch.zeros(1, 1, 16)
+    torch.save({"state_dict": state}, tmp_path / "old.pt")
+    report = imported(tmp_path / "old.pt", tmp_path / "models", card=published.card_file(card, tmp_path))
+    assert {pairing.ours or pairing.theirs for pairing in report.matching.pairings if pairing.verdict == "unused"} == {
+        "vit.patch_embedding.cls_token",
+        *(name for name in theirs.state_dict() if "norm_cross_attn" in name),
+    }
+    values = window(16, 32, 48)
+    with torch.inference_mode():
+        expected = theirs(values.permute(0, 1, 4, 3, 2)).permute(0, 1, 4, 3, 2)[0].sigmoid()
+    close(served(tmp_path / "models", "mine", values), expected)
 
 
 def test_the_zoo_finds_its_card_by_names_and_number_of_classes(tmp_path: Path) -> None:
