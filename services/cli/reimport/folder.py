@@ -22,7 +22,7 @@ class ReleasedCase(Case):
 
 def is_release(path: Path) -> bool:
     """Whether the folder is a release of ours, or a case of one."""
-    return release_id(path) is not None or release_id(path.absolute().parent) is not None
+    return path.is_dir() and (release_id(path) or release_id(path.absolute().parent)) is not None
 
 
 def released_cases(path: Path) -> Iterator[ReleasedCase | Refusal]:

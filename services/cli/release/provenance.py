@@ -66,9 +66,8 @@ def identity(contents: Contents) -> str:
 
     A review that accepts labels changes no voxel, but who looked at them is part of the release.
     """
-    cases = [case_provenance(case, contents) for case in contents.cases]
-    told = [_record(contents), metadata(contents), *cases]
-    return content_id(json.dumps(told, sort_keys=True))
+    told = (_record(contents), *(case_provenance(case, contents) for case in contents.cases))
+    return content_id(metadata(contents), *(content_id(json.dumps(part, sort_keys=True)) for part in told))
 
 
 def release_record(contents: Contents) -> dict[str, Any]:

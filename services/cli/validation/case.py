@@ -89,17 +89,11 @@ class _Case:
         for path in (folder / CT, folder / COMBINED, *self._masks):
             with suppress(AtlasError, OSError):
                 self._grids[path] = read_header(path).geometry
+        self._grid = self._grids.get(folder / CT) or _most_common(list(self._grids.values()))
 
     def needed_bytes(self) -> int:
         """Memory for reading the case, by the headers that can be read."""
         return _BYTES_A_VOXEL * max((grid.voxel_count for grid in self._grids.values()), default=0) + 64 * 2**20
-
-    def _grid(self) -> Geometry | None:
-        """The CT's grid; without a CT that of most files; None if no header can be read."""
-        if ct := self._grids.get(self._folder / CT):
-            return ct
-        grids = list(self._grids.values())
-        return max(grids, key=lambda grid: sum(map(grid.is_close, grids)), default=None)
 
     def faults(self) -> Iterator[Fault]:
         """Of the layout, then file by file."""
@@ -152,7 +146,7 @@ class _Case:
             yield refused(self._name(path), error)
             return None
         yield from self._notes(path, labels.notes)
-        yield from self._stored(path, labels.header, np.flatnonzero(np.bincount(labels.voxels.ravel())))
+        yield from self._stored(path, labels.header, np.flatnonzero(_counts(labels.voxels)))
         return labels if (yield from self._same_grid(path, labels)) else None
 
     def _sources(self, painted: npt.NDArray[Any]) -> Iterator[Fault]:
@@ -180,7 +174,7 @@ class _Case:
 
     def _same_grid(self, path: Path, labels: Labels | Mask) -> Generator[Fault, None, bool]:
         """Whether its voxels may be held against those of the combined labels, whatever its header says."""
-        wanted = self._grid()
+        wanted = self._grid
         assert wanted, "its own header was read"
         if labels.geometry.is_close(wanted):
             return True
@@ -200,7 +194,7 @@ class _Case:
             yield self._fault(path, Kind.COMBINED_DIFFERS, message, "Use the masks where organs overlap.", False)
 
     def _unmasked(self, painted: npt.NDArray[Any], ids: set[int]) -> Iterator[Fault]:
-        counts = np.bincount(painted.ravel())
+        counts = _counts(painted)
         left = {int(label): int(counts[label]) for label in np.flatnonzero(counts) if label and label not in ids}
         if left:
             told = ", ".join(f"{label} ({voxels} voxels)" for label, voxels in left.items())
@@ -236,6 +230,18 @@ class _Case:
 
     def _fault(self, path: Path | str, kind: Kind, message: str, remedy: str, grave: bool = True) -> Fault:
         return Fault(self._name(path), kind, message, remedy, grave)
+
+
+def _most_common(grids: list[Geometry]) -> Geometry | None:
+    return max(grids, key=lambda grid: sum(map(grid.is_close, grids)), default=None)
+
+
+def _counts(labels: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Voxels of each label of a map (k, j, i); plane by plane, for every voxel of a plane becomes 8 bytes."""
+    counts = np.zeros(int(labels.max()) + 1, np.int64)
+    for plane in labels:
+        counts += np.bincount(plane.ravel(), minlength=len(counts))
+    return counts
 
 
 def _difference(file: Geometry, other: Geometry, whose: str) -> str:

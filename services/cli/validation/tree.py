@@ -154,7 +154,8 @@ class _Tar:
         return tuple(self.odd)
 
     def text(self, name: str) -> str | None:
-        return _text(self._open(name)) if name in self.members else None
+        with _readable(self.path):
+            return _text(self._open(name)) if name in self.members else None
 
     def digest(self, name: str) -> str:
         with _readable(self.path), self._open(name) as file:
