@@ -214,7 +214,7 @@ def _answer(words: Sequence[str], *, raising: bool = True) -> dict[str, Any]:
         answer: dict[str, Any] = json_format.loads(done.stdout)
     except ValueError as error:
         last = done.stderr.strip().splitlines()[-1:] or [f"it ended with code {done.returncode}"]
-        is_missing = "ModuleNotFoundError" in last[0]
+        is_missing = "No module named" in last[0]
         raise AtlasError(
             Reason.DEPENDENCY_UNAVAILABLE if is_missing else Reason.INTERNAL,
             f"The networks' library failed: {last[0][:300]}",
