@@ -26,11 +26,12 @@ def needed_bytes(grid: Geometry, *, models: int, organs: int, compressed_bytes: 
 
 
 def scan_bytes(file_bytes: int, ct: Geometry, grid: Geometry) -> int:
-    """What the CT adds for a profile that reads it: its file and itself, then its HU on the grid and their averages.
+    """What the CT adds for a profile that reads it: its file and itself, then its HU on the grid thrice.
 
-    The regions that it points at are two more planes of bits, and their probabilities one more byte a voxel a model.
+    Those are as they were sampled, averaged, and of one organ's box. The regions that it points at are two more planes
+    of bits, and their probabilities one more byte a voxel a model.
     """
-    return reading_bytes(file_bytes, ct, grid) + (2 * INT16_BYTES + 16) * grid.voxel_count
+    return reading_bytes(file_bytes, ct, grid) + (3 * INT16_BYTES + 16) * grid.voxel_count
 
 
 def needed_to_check_bytes(grid: Geometry, *, organs: int, compressed_bytes: int) -> int:

@@ -178,31 +178,37 @@ def _mark(hu, words, bins, marked):  # type: ignore[no-untyped-def]
 @njit(nogil=True, cache=True)
 def _average(ct, radius_k, radius_j, radius_i, result):  # type: ignore[no-untyped-def]
     depth, height, width = ct.shape
-    size = (2 * radius_k + 1) * (2 * radius_j + 1) * (2 * radius_i + 1)
-    by_plane, by_row = np.zeros((height, width), np.int64), np.zeros(width, np.int64)
+    size = np.float64((2 * radius_k + 1) * (2 * radius_j + 1) * (2 * radius_i + 1))
+    by_plane = np.zeros((height, width), np.int32)
+    # A row goes on beyond either end by its last voxel.
+    by_row, total = np.zeros(width + 2 * radius_i, np.int32), np.zeros(width, np.int32)
     for by in range(-radius_k, radius_k + 1):
-        by_plane += ct[min(max(by, 0), depth - 1)]
+        _add(by_plane.reshape(-1), ct[min(max(by, 0), depth - 1)].reshape(-1), 1)
     for k in range(depth):
         if k:
-            first, last = ct[max(k - 1 - radius_k, 0)], ct[min(k + radius_k, depth - 1)]
-            for j in range(height):
-                for i in range(width):
-                    by_plane[j, i] += np.int64(last[j, i]) - np.int64(first[j, i])
-        by_row[...] = 0
+            _add(by_plane.reshape(-1), ct[max(k - 1 - radius_k, 0)].reshape(-1), -1)
+            _add(by_plane.reshape(-1), ct[min(k + radius_k, depth - 1)].reshape(-1), 1)
+        by_row[:] = 0
+        inner = by_row[radius_i : radius_i + width]
         for by in range(-radius_j, radius_j + 1):
-            by_row += by_plane[min(max(by, 0), height - 1)]
+            _add(inner, by_plane[min(max(by, 0), height - 1)], 1)
         for j in range(height):
             if j:
-                first_row, last_row = by_plane[max(j - 1 - radius_j, 0)], by_plane[min(j + radius_j, height - 1)]
-                for i in range(width):
-                    by_row[i] += last_row[i] - first_row[i]
-            total = np.int64(0)
-            for by in range(-radius_i, radius_i + 1):
-                total += by_row[min(max(by, 0), width - 1)]
+                _add(inner, by_plane[max(j - 1 - radius_j, 0)], -1)
+                _add(inner, by_plane[min(j + radius_j, height - 1)], 1)
+            by_row[:radius_i], by_row[radius_i + width :] = inner[0], inner[width - 1]
+            total[:] = 0
+            for by in range(2 * radius_i + 1):
+                _add(total, by_row[by : by + width], 1)
+            target = result[k, j]
             for i in range(width):
-                if i:
-                    total += by_row[min(i + radius_i, width - 1)] - by_row[max(i - 1 - radius_i, 0)]
-                result[k, j, i] = (2 * total + size) // (2 * size)
+                target[i] = np.floor(total[i] / size + 0.5)
+
+
+@njit(nogil=True, cache=True)
+def _add(total, values, times):  # type: ignore[no-untyped-def]
+    for v in range(len(total)):
+        total[v] += np.int32(times) * np.int32(values[v])
 
 
 # fmt: off
