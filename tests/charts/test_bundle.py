@@ -40,7 +40,7 @@ def registry(tmp_path: Path) -> Iterator[str]:
     (tmp_path / "registry.yaml").write_text(yaml.safe_dump(config))
     program = tools.find("docker-registry")
     with running([program, "serve", str(tmp_path / "registry.yaml")], tmp_path / "registry.log"):
-        wait_until(lambda: listens(port), "docker-registry", 20)
+        wait_until(lambda: listens(port), "docker-registry", 60)
         yield address
 
 

@@ -50,7 +50,7 @@ def ceph() -> Iterator[S3Server]:
         stack.enter_context(
             running(["radosgw", "-f", "-n", "client.rgw", "-c", str(conf)], home / "rgw.out", env=_env())
         )
-        wait_until(lambda: listens(s3_port), f"radosgw (logs in {home})", 60)
+        wait_until(lambda: listens(s3_port), f"radosgw (logs in {home})", 300)
         yield user
 
 
@@ -59,12 +59,12 @@ def _start_monitor(stack: contextlib.ExitStack, home: Path, conf: Path, port: in
     _run(f"monmaptool --create --fsid {fsid} --addv a [v1:127.0.0.1:{port}] {home}/monmap")
     _run(f"ceph-mon -c {conf} --mkfs -i a --monmap {home}/monmap")
     stack.enter_context(running(["ceph-mon", "-f", "-i", "a", "-c", str(conf)], home / "mon.out", env=_env()))
-    wait_until(lambda: listens(port), f"ceph-mon (logs in {home})", 30)
+    wait_until(lambda: listens(port), f"ceph-mon (logs in {home})", 120)
 
 
 def _start_osd(stack: contextlib.ExitStack, home: Path, conf: Path) -> None:
     osd_uuid = str(uuid.uuid4())
-    _run(f"ceph -c {conf} --connect-timeout 30 osd new {osd_uuid}")
+    _run(f"ceph -c {conf} --connect-timeout 120 osd new {osd_uuid}")
     # Done for the OSD: with cephx off it may try before it knows the cluster's fsid, and then ends ("wrong fsid").
     _run(f"ceph -c {conf} osd crush add osd.0 1 root=default host=localhost")
     _run(f"ceph-osd -c {conf} -i 0 --mkfs --osd-uuid {osd_uuid}")
@@ -72,7 +72,7 @@ def _start_osd(stack: contextlib.ExitStack, home: Path, conf: Path) -> None:
 
 
 def _run(command: str) -> None:
-    done = subprocess.run(command.split(), capture_output=True, text=True, timeout=120, env=_env(), check=False)
+    done = subprocess.run(command.split(), capture_output=True, text=True, timeout=300, env=_env(), check=False)
     if done.returncode:
         raise RuntimeError(f"{command}\n{done.stdout}{done.stderr}")
 

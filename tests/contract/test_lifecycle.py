@@ -55,9 +55,9 @@ def test_a_call_in_flight_ends_well_when_its_service_is_told_to_stop(tmp_path: P
         digest = hashlib.sha256(data).hexdigest()
         name = stub.CreateUpload(pb.CreateUploadRequest(sha256=digest, size_bytes=1000)).upload.name
         call = stub.WriteUpload.future(chunks(name), timeout=60)
-        wait_until(lambda: 'WriteUpload"} 1.0' in storage.metrics(), "the upload", 20)
+        wait_until(lambda: 'WriteUpload"} 1.0' in storage.metrics(), "the upload", 60)
         storage.process.send_signal(signal.SIGTERM)
-        wait_until(lambda: "draining" in storage.log.read_text(), "draining", 20)
+        wait_until(lambda: "draining" in storage.log.read_text(), "draining", 60)
         told_to_stop.set()
         assert call.result().upload.state == pb.Upload.STATE_COMPLETE
         assert storage.process.wait(30) == 0

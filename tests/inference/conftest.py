@@ -113,4 +113,4 @@ def sigkill(process: ServiceProcess) -> None:
     """End it as the kernel does when memory is short."""
     assert process.pid is not None
     os.kill(process.pid, signal.SIGKILL)
-    wait_until(lambda: process.exit_code() is not None, "the end", 10)
+    wait_until(lambda: process.exit_code() is not None, "the end", 60)

@@ -232,7 +232,7 @@ def test_triton_killed_during_a_prediction(start_inference: StartInference, volu
         assert refused(stub, name, "models/slow/versions/1").is_passing
         server.start()
         server.wait_ready()
-        wait_until(lambda: _lists_models(stub), "Triton to be found again", 10)
+        wait_until(lambda: _lists_models(stub), "Triton to be found again", 60)
         prediction, _ = predict(stub, name, "models/slow/versions/1")
     with start_inference() as (_, stub):
         undisturbed, _ = predict(stub, upload(volumes, "triton-well", image(ct(9))), "models/slow/versions/1")
@@ -257,7 +257,7 @@ def test_inference_killed_during_a_prediction(start_inference: StartInference, v
             list(stream)
         process.start()
         wait_ready(process)
-        wait_until(lambda: _lists_models(stub), "the channel to be connected again", 10)
+        wait_until(lambda: _lists_models(stub), "the channel to be connected again", 60)
         prediction, _ = predict(stub, name, "models/slow/versions/1")
     assert list(volumes.rpc.ListPredictions(storage_pb2.ListPredictionsRequest(parent=name)).predictions) == [
         prediction
@@ -285,7 +285,7 @@ def test_sigterm_ends_what_outlasts_the_drain(start_inference: StartInference, v
         with pytest.raises(AtlasError) as caught:
             list(stream)
         assert caught.value.is_passing
-        wait_until(lambda: process.exit_code() is not None, "the end", 20)
+        wait_until(lambda: process.exit_code() is not None, "the end", 60)
         assert process.exit_code() == 0
 
 

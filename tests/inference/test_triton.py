@@ -147,7 +147,7 @@ def test_a_model_added_to_the_folder_and_loaded_appears(own_server: TritonServer
     assert [m.card.architecture for m in triton.models() if m.card] == ["newnet", "threshold"]
     assert ask(triton, "newcomer")
     control.unload_model("newcomer")
-    wait_until(lambda: triton.model("newcomer", "1").card is None, "unloading", 20)
+    wait_until(lambda: triton.model("newcomer", "1").card is None, "unloading", 60)
     with pytest.raises(AtlasError, match="newcomer version 1") as caught:
         triton.model("newcomer", "1").require_card()
     assert caught.value.reason is Reason.MODEL_NOT_READY
@@ -197,7 +197,7 @@ def test_triton_killed_in_the_middle_of_a_call_and_started_again(tmp_path: Path)
         assert server.exit_code() == -signal.SIGKILL
         server.start()
         server.wait_ready()
-        wait_until(lambda: _answers(triton), "the new server", 10)
+        wait_until(lambda: _answers(triton), "the new server", 60)
         assert ask(triton, "threshold") == before
 
 

@@ -30,7 +30,7 @@ def test_a_process_tells_that_it_lives_until_it_stops(tmp_path: Path) -> None:
 
     sign.start()
     begun = clock.now()
-    wait_until(lambda: silent(begun) == [], "another sign", 10)
+    wait_until(lambda: silent(begun) == [], "another sign", 60)
     sign.stop()
     ended = clock.now()
     time.sleep(0.2)
@@ -66,7 +66,7 @@ def test_a_sweep_that_hangs_does_not_make_a_living_process_look_dead(tmp_path: P
         with database.read() as session:
             return executors.silent(session, hung) == []
 
-    wait_until(alive, "a sign while the sweep hangs", 10)
+    wait_until(alive, "a sign while the sweep hangs", 60)
     go_on.set()
     housekeeper.stop()
     sign.stop()

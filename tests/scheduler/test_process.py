@@ -31,7 +31,7 @@ def test_gauges_are_exported(scheduler: Scheduler, world: World) -> None:
     world.faults["score", "b"] = [AtlasError(Reason.ARRAY_FILE_CORRUPT, "Damaged.", field="predictions")]
     scheduler.create("c1", ["a", "b"], review_share=1.0)
     scheduler.rest("c1")
-    wait_until(lambda: "atlas_scheduler_open_reviews 1.0" in _metrics(scheduler), "the gauges", 10)
+    wait_until(lambda: "atlas_scheduler_open_reviews 1.0" in _metrics(scheduler), "the gauges", 60)
     text = _metrics(scheduler)
     assert "atlas_scheduler_backlog_volumes 0.0" in text
     assert "atlas_scheduler_in_flight 0.0" in text
@@ -57,7 +57,7 @@ def test_a_second_process_on_sqlite_is_refused(scheduler: Scheduler, workers: Se
 def test_it_stops_at_once_in_the_middle_of_work_and_takes_it_up_again(scheduler: Scheduler, world: World) -> None:
     world.predict_seconds = 60
     scheduler.create("c1", ["a", "b"], review_share=0.0)
-    wait_until(lambda: world.calls["predict", "a", MODELS[0]] > 0, "the first prediction", 20)
+    wait_until(lambda: world.calls["predict", "a", MODELS[0]] > 0, "the first prediction", 60)
     begun = time.monotonic()
     assert scheduler.stop() == 0
     assert time.monotonic() - begun < 10

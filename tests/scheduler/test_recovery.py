@@ -109,7 +109,7 @@ def test_work_under_an_old_name_is_taken_up_on_sqlite_too(world: World, workers:
     url = f"sqlite:///{tmp_path}/scheduler.db"
     with Scheduler(url, workers.address, tmp_path, executor="old") as scheduler:
         scheduler.create("c1", VOLUMES[:2], review_share=0.0)
-        wait_until(lambda: _calls(world, "predict") == 2, "predictions", 30)
+        wait_until(lambda: _calls(world, "predict") == 2, "predictions", 60)
         scheduler.kill()
     world.predict_seconds = 0
     with Scheduler(url, workers.address, tmp_path, executor="new") as scheduler:
@@ -123,7 +123,7 @@ def test_work_that_the_workflow_engine_lost_is_given_to_it_again(world: World, w
     with Scheduler(url, workers.address, tmp_path) as scheduler:
         world.predict_seconds = 60
         scheduler.create("c1", VOLUMES[:2], review_share=0.0)
-        wait_until(lambda: _calls(world, "predict") == 2, "predictions", 30)
+        wait_until(lambda: _calls(world, "predict") == 2, "predictions", 60)
         scheduler.kill()
     for file in tmp_path.glob("scheduler.db-workflows*"):
         file.unlink()
@@ -142,7 +142,7 @@ def test_finished_work_is_forgotten_by_the_workflow_engine(world: World, workers
         scheduler.rest("c1")
         assert _remembered(tmp_path) == 2
     with Scheduler(url, workers.address, tmp_path, retention_days=1e-9) as scheduler:
-        wait_until(lambda: _remembered(tmp_path) == 0, "forgetting", 20)
+        wait_until(lambda: _remembered(tmp_path) == 0, "forgetting", 60)
         assert scheduler.campaign("c1").ready_count == 2
 
 

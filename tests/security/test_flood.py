@@ -86,7 +86,7 @@ def test_idle_readers_of_metrics_do_not_keep_others_away_for_long(storage: Close
     sockets = idle(f"127.0.0.1:{storage.service.metrics_port}", 40)
     try:
         list_volumes(storage.with_token(storage.issuer.token("ann", "viewer")))
-        wait_until(lambda: closed_by_the_server(sockets) == len(sockets), "the end of every connection", 25)
+        wait_until(lambda: closed_by_the_server(sockets) == len(sockets), "the end of every connection", 60)
     finally:
         for connection in sockets:
             connection.close()

@@ -111,11 +111,11 @@ def test_the_issuers_keys_may_change_while_the_service_runs(storage: Closed) -> 
     kept = storage.issuer.jwks.read_text()
     new = Issuer(storage.issuer.jwks)
     try:
-        wait_until(lambda: _opens(storage, new.token("ann", "viewer")), "the new key", 15)
+        wait_until(lambda: _opens(storage, new.token("ann", "viewer")), "the new key", 60)
         assert not _opens(storage, storage.issuer.token("ann", "viewer"))
     finally:
         storage.issuer.jwks.write_text(kept)
-        wait_until(lambda: _opens(storage, storage.issuer.token("ann", "viewer")), "the old key", 15)
+        wait_until(lambda: _opens(storage, storage.issuer.token("ann", "viewer")), "the old key", 60)
 
 
 def _opens(storage: Closed, token: str) -> bool:
