@@ -15,8 +15,8 @@ def needed_bytes(ct: Geometry, grid: Geometry | None, *, organs: int, compressed
     at_work = 14 * ct.voxel_count
     packed = organs * ct.voxel_count // 4
     done = (organs + 2) * ct.voxel_count // 2
-    # Their masks, who sees the organ where, and what follows from it.
-    reading = (readers + 5 + organs) * ct.voxel_count if readers else 0
+    # Their masks, also in one box, who sees the organ where, and what follows from it; and where they disagree.
+    reading = (2 * readers + 8 + organs) * ct.voxel_count if readers else 0
     # Slabs of 32 slices and one more: those of up to 16 models, read and in order, and their sums.
     slabs = 34 * 33 * grid.shape[0] * grid.shape[1] if grid else 0
     # STAPLE keeps who sees the organ where on the models' grid.

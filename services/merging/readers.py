@@ -39,7 +39,7 @@ def agree(masks: Sequence[Boxed], rule: Readers) -> tuple[Boxed, Boxed]:
         return around, around
     seen = staple.patterns([_within(around, mask) for mask in masks])
     mask = CONSENSUS[rule](seen, len(masks))
-    seeing = staple.votes(len(masks))[seen].astype(np.uint8)
+    seeing = staple.votes(len(masks))[seen]
     against = np.where(mask != 0, np.uint8(len(masks)) - seeing, seeing)
     return crop(mask, around.corner), crop(against, around.corner)
 

@@ -29,9 +29,9 @@ def patterns(masks: Sequence[Mask] | Mask) -> Patterns:
     return result
 
 
-def votes(raters: int) -> npt.NDArray[np.int64]:
+def votes(raters: int) -> npt.NDArray[np.uint8]:
     """How many raters see the organ, per pattern; shape (2^raters,)."""
-    return np.array([pattern.bit_count() for pattern in range(1 << raters)])
+    return np.array([pattern.bit_count() for pattern in range(1 << raters)], np.uint8)
 
 
 def probabilities(seen: Patterns, raters: int) -> Table:
@@ -39,7 +39,10 @@ def probabilities(seen: Patterns, raters: int) -> Table:
 
     `seen` are the patterns (k, j, i) of the region in which the raters are judged, which is not empty.
     """
-    counts = np.bincount(seen.ravel(), minlength=1 << raters)
+    counts = np.zeros(1 << raters, np.int64)
+    # Plane by plane, because NumPy counts copies of eight bytes a voxel.
+    for plane in seen:
+        counts += np.bincount(plane.ravel(), minlength=1 << raters)
     occurring = np.flatnonzero(counts)
     voxels = counts[occurring].astype(np.float64)
     says = (occurring[:, None] >> np.arange(raters)) & 1 == 1
