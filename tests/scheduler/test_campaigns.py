@@ -370,7 +370,7 @@ def test_a_lease_that_ends_is_swept(scheduler: Scheduler, world: World, name: st
     scheduler.rpc.ClaimReview(request)
     with pytest.raises(AtlasError, match="ann holds this review"):
         _claim(scheduler, review, "bob")
-    wait_until(lambda: len(scheduler.rest(name, seen)) == 2, "the sweep", 10)
+    wait_until(lambda: len(scheduler.rest(name, seen)) == 2, "the sweep", 60)
     events = scheduler.rest(name, seen)
     assert [event.kind for event in events] == [Kind.KIND_REVIEW_CLAIMED, Kind.KIND_REVIEW_RELEASED]
     assert events[1].actor == "ann"
