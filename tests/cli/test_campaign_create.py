@@ -11,8 +11,7 @@ from abdomenatlas.scheduler.v1 import scheduler_pb2 as sched
 from abdomenatlas.type.v1.merge_pb2 import MergePolicy, ModelReliability, OrganSteps
 from services.cli.commands.campaigns import register
 from services.cli.connection import Connection
-from services.cli.merge_words import described, policy
-from services.core.errors import AtlasError
+from services.cli.merge_words import described
 from services.scheduler.campaigns import DEFAULT_SHARE
 
 
@@ -75,12 +74,3 @@ def test_a_policy_of_merging_in_words(asked: list[sched.CreateCampaignRequest]) 
 def test_without_words_the_policy_is_left_to_the_scheduler(asked: list[sched.CreateCampaignRequest]) -> None:
     atlas("create", "spring", "--volumes", "a")
     assert not asked[0].HasField("merge_policy")
-
-
-@pytest.mark.parametrize(
-    "word", ["clear", "overwrite=all", "fusion=", "dsc:unet=good", "dsc=1", "steps:liver=shine", "colour=red"]
-)
-def test_a_word_that_says_nothing_is_refused(word: str) -> None:
-    with pytest.raises(AtlasError) as caught:
-        policy([word])
-    assert caught.value.field == f"--merge {word}"
