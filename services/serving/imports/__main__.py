@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ from services.core.errors import AtlasError
 def main() -> int:
     """Run one command."""
     arguments = _parser().parse_args()
-    try:
-        answer, code = arguments.run(arguments)
-    except AtlasError as error:
-        answer, code = {"error": _error(error)}, 1
+    # What libraries have to say goes elsewhere: stdout is the answer's.
+    with redirect_stdout(sys.stderr):
+        try:
+            answer, code = arguments.run(arguments)
+        except AtlasError as error:
+            answer, code = {"error": _error(error)}, 1
     json.dump(answer, sys.stdout)
     return int(code)
 

@@ -1,11 +1,12 @@
 """A model folder written beside the others, proved, and only then put in its place."""
 
+import ctypes
 import errno
+import os
 import shutil
 import tempfile
 from pathlib import Path
 
-import structlog
 import torch
 from torch import Tensor, nn
 
@@ -17,7 +18,8 @@ from services.serving.networks import load_network
 from services.serving.repository import config_text
 from services.serving.runtime import on_cpu
 
-log = structlog.get_logger()
+_HERE, _EXCHANGE = -100, 2
+"""AT_FDCWD and RENAME_EXCHANGE of Linux."""
 _PROBABILITY_TOLERANCE = 1e-3
 _WEIGHTS_FILE = "1/weights.pt"
 _ENTRY = '''"""Triton's entry point; the card beside this folder says what is loaded."""
@@ -44,7 +46,7 @@ def install(network: nn.Module, card: Card, repository: Path, *, replace: bool) 
         written = _proved(network, card.model_copy(update={"weights": _write_weights(network, folder)}))
         _describe(folder, written)
         load_network(folder, written)
-        _put(folder, repository / card.name, scratch / "replaced")
+        _put(folder, repository / card.name)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise AtlasError(
@@ -114,18 +116,17 @@ def _by_openvino(network: nn.Module, card: Card, window: Tensor, expected: Tenso
     try:
         found = on_cpu(network, card, torch.get_num_threads())(window)
     except Exception:  # OpenVINO has a class of its own for every step that can fail
-        log.warning("openvino cannot compute the network", model=card.name, exc_info=True)
         return False
     return bool(torch.allclose(found.sigmoid(), expected.sigmoid(), atol=_PROBABILITY_TOLERANCE))
 
 
-def _put(folder: Path, place: Path, aside: Path) -> None:
-    """Move the folder to its place; what was there goes only when the new one stands."""
-    if place.exists():
-        place.rename(aside)
-    try:
+def _put(folder: Path, place: Path) -> None:
+    """Put the folder in its place. What was there comes to where the folder was: at no moment is there neither."""
+    if not place.exists():
         folder.rename(place)
-    except OSError:
-        if aside.exists():
-            aside.rename(place)
-        raise
+        return
+    paths = os.fsencode(folder), os.fsencode(place)
+    if ctypes.CDLL(None, use_errno=True).renameat2(_HERE, paths[0], _HERE, paths[1], _EXCHANGE):
+        # Some file systems, such as those of networks, cannot exchange.
+        place.rename(folder.with_name("replaced"))
+        folder.rename(place)

@@ -27,7 +27,7 @@ def draft(folder: Path, wishes: Wishes) -> Draft:
     name = _configuration_name(folder, plans)
     try:
         plan = _configuration(plans, name)
-        return Draft(_card(plans, plan, dataset, wishes), f"nnU-Net v2 {name}", weights, _notes(plans, wishes))
+        return Draft(_card(plans, plan, dataset, wishes), f"nnU-Net v2 {name}", weights, _notes(wishes))
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise AtlasError(
             Reason.FIELD_INVALID,
@@ -38,7 +38,7 @@ def draft(folder: Path, wishes: Wishes) -> Draft:
 
 
 def _card(plans: dict[str, Any], plan: dict[str, Any], dataset: dict[str, Any], wishes: Wishes) -> Card:
-    if len(dataset["channel_names"]) != 1 or plan.get("previous_stage"):
+    if len(dataset.get("channel_names") or dataset["modality"]) != 1 or plan.get("previous_stage"):
         raise AtlasError(
             Reason.FIELD_INVALID,
             "The network takes more than one CT: several channels, or what an earlier stage found.",
@@ -181,7 +181,7 @@ def _configuration(plans: dict[str, Any], name: str, seen: tuple[str, ...] = ())
     return _configuration(plans, parent, (*seen, name)) | own if parent else dict(own)
 
 
-def _notes(plans: dict[str, Any], wishes: Wishes) -> tuple[str, ...]:
+def _notes(wishes: Wishes) -> tuple[str, ...]:
     notes = ["Mirroring at inference, which nnU-Net does by default, is not done."]
     if wishes.axes:
         notes.append(f"The training files are taken to lie as --axes {wishes.axes} says.")
