@@ -30,7 +30,7 @@ class Training:
     actor: str
     state: State
     message: str
-    """What it waits for, why it failed, or the last lines that it printed."""
+    """What it waits for, why it failed (the last time), or the last lines that it printed."""
     create_time: datetime
     end_time: datetime | None
 

@@ -19,6 +19,8 @@ from services.scheduler.trainings import State, Training
 TEMPLATE = "job.yaml"
 """The template's key in the ConfigMap."""
 _PLAN, _ACTOR = "abdomenatlas/plan", "abdomenatlas/actor"
+_AT_WORK = ("Running", "Succeeded")
+"""Phases of a pod; that it succeeded, the Job knows a moment later."""
 _NAME_LETTERS, _ID_LETTERS = 42, 20
 """What a Job's name takes of the ConfigMap's, and its id: pods carry it as a label, which has 63 letters at most."""
 
@@ -96,10 +98,10 @@ def training(job: Manifest, pods: list[Manifest]) -> Training:
     elif "Failed" in held:
         state, ended = State.FAILED, held["Failed"]["lastTransitionTime"]
         message = _last_words(newest) or held["Failed"].get("message", "")
-    elif any(pod["status"].get("phase") == "Running" for pod in newest):
+    elif any(pod["status"].get("phase") in _AT_WORK for pod in newest):
         state, message = State.RUNNING, ""
     else:
-        state, message = State.WAITING, _hindrance(newest)
+        state, message = State.WAITING, _hindrance(newest) or _last_words(newest)
     annotations = metadata.get("annotations", {})
     return Training(
         id=metadata["name"].rpartition("-")[2],

@@ -47,6 +47,7 @@ def scaler(database: Database, api: Api, time: Time | None = None, executor: str
     """A scaler whose scheduler has just given a sign of life."""
     settings = Settings(
         executor_id=executor,
+        dead_seconds=3600,
         cluster_deployment=TRITON,
         cluster_max_pods=3,
         cluster_volumes_per_pod=2,
