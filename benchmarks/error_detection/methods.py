@@ -49,8 +49,8 @@ def marks(ensemble: Ensemble, organs: Sequence[str], ct: Hounsfield | None, seed
 
 def final_label(ensemble: Ensemble, organ: str) -> Boxed:
     """The ensemble's label: the largest component of where the mean is above one half."""
-    sums = ensemble.sums(organ).astype(np.int32)
-    return largest_component((2 * sums > 255 * len(ensemble.having(organ))).astype(np.uint8))
+    channels = [member.channel(organ) for member in ensemble.having(organ)]
+    return largest_component((2 * np.sum(channels, axis=0, dtype=np.int32) > 255 * len(channels)).astype(np.uint8))
 
 
 def whole(part: Boxed, ensemble: Ensemble) -> Array:

@@ -100,7 +100,7 @@ def plain(case: Case, source: str) -> tuple[LabelMap, npt.NDArray[np.bool_]]:
     labels = np.zeros(case.geometry.array_shape, np.uint8)
     clear = np.ones(labels.shape, np.bool_)
     for channel, organ in enumerate(ORGANS):
-        sums = case.ensemble(source).sums(organ).astype(np.float64)
+        sums = np.sum([member.channel(organ) for member in case.ensemble(source).members], axis=0, dtype=np.float64)
         # Beyond a voxel around what is not 0, everything is 0.
         box = [np.flatnonzero(sums.any(axis=tuple({0, 1, 2} - {axis})))[[0, -1]] + (-1, 1) for axis in range(3)]
         planes, rows, columns = (

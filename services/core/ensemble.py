@@ -13,7 +13,6 @@ from services.core.geometry import Geometry, require_same
 MAX_MODELS = 16
 
 Stack = npt.NDArray[np.uint8]
-Sums = npt.NDArray[np.uint16]
 
 
 @dataclass(frozen=True)
@@ -75,11 +74,3 @@ class Ensemble:
                     clean[number] = True
             if some:
                 yield start, np.ascontiguousarray(stack[:, : depth - start])
-
-    def sums(self, organ: str) -> Sums:
-        """The probabilities (k, j, i) of an organ added up over the models that have it: 255 a model for certainty."""
-        sums = np.zeros(self.geometry.array_shape, np.uint16)
-        for member in self.having(organ):
-            for start, slab in member.slabs(organ):
-                sums[start : start + len(slab)] += np.asarray(slab, np.uint8)
-        return sums

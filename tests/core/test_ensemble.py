@@ -47,11 +47,6 @@ def test_slabs_without_any_voxel_are_left_out() -> None:
     np.testing.assert_array_equal(found[64], np.stack([first, second])[:, 64:])
 
 
-def test_sums_over_the_models_that_have_the_organ() -> None:
-    np.testing.assert_array_equal(ENSEMBLE.sums("liver"), LIVER.sum(axis=0))
-    np.testing.assert_array_equal(ENSEMBLE.sums("spleen"), SPLEEN[1])
-
-
 def test_one_to_sixteen_models() -> None:
     for members in ((), (member(0, "liver"),) * 17):
         with pytest.raises(AtlasError) as caught:
