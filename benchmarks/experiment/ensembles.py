@@ -6,11 +6,10 @@ from typing import Any
 
 from torch import nn
 
+from benchmarks.error_detection.methods import final_label
 from benchmarks.experiment.cases import Patient
 from benchmarks.experiment.sizes import ORGANS
 from services.core import arrayfile, metrics
-from services.core.boxes import Boxed
-from services.core.components import largest_component
 from services.core.ensemble import Ensemble
 from services.serving.card import Card
 from services.serving.prediction import predict
@@ -52,13 +51,10 @@ def looked(ensemble: Ensemble, patient: Patient) -> Looked:
         "regions": sum(len(one.regions) for one in attention),
         "attention_mm3": sum(score.voxels for score in scores) * voxel,
         "expected_error_mm3": sum(score.expected_error_mm3 for score in scores),
-        "organs_mm3": {organ: _label(ensemble, organ).count * voxel for organ in ORGANS},
+        "organs_mm3": {organ: final_label(ensemble, organ).count * voxel for organ in ORGANS},
     }
     return Looked(tuple(score.organ for score in scores), profile.priority(scores), facts)
 
-
-def _label(ensemble: Ensemble, organ: str) -> Boxed:
-    return largest_component((2 * ensemble.sums(organ).astype("int32") > 255 * len(ensemble.members)).view("uint8"))
 
 
 def mean(scores: Mapping[str, Mapping[str, float]], repaired: Mapping[str, Collection[str]]) -> float:
