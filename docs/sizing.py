@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from services.core import scan
 from services.core.geometry import Geometry, network_grid
 from services.inference import preprocessing
 from services.merging import memory as merging
@@ -38,7 +39,7 @@ def _row(name: str, shape: tuple[int, int, int], spacing: tuple[float, float, fl
     grid = network_grid(ct, SPACING_MM)
     file_bytes = ct.voxel_count  # a .nii.gz takes about one byte a voxel
     needs = (
-        max(preprocessing.reading_bytes(file_bytes, ct, grid), preprocessing.predicting_bytes(grid, ORGANS)),
+        max(scan.reading_bytes(file_bytes, ct, grid), preprocessing.predicting_bytes(grid, ORGANS)),
         uncertainty.needed_bytes(grid, models=MODELS, organs=ORGANS, compressed_bytes=COMPRESSED_BYTES),
         merging.needed_bytes(ct, grid, organs=ORGANS, compressed_bytes=COMPRESSED_BYTES),
     )
