@@ -36,7 +36,7 @@ def predicted(networks: Sequence[nn.Module], cards: Sequence[Card], patient: Pat
 def dsc(ensemble: Ensemble, patient: Patient) -> dict[str, float]:
     """DSC by organ of the ensemble's label; NaN where neither the label nor the truth has the organ."""
     shape = patient.grid.array_shape
-    return {organ: metrics.dsc(_label(ensemble, organ).whole(shape), patient.truth(organ)) for organ in ORGANS}
+    return {organ: metrics.dsc(final_label(ensemble, organ).whole(shape), patient.truth(organ)) for organ in ORGANS}
 
 
 def looked(ensemble: Ensemble, patient: Patient) -> Looked:
@@ -54,7 +54,6 @@ def looked(ensemble: Ensemble, patient: Patient) -> Looked:
         "organs_mm3": {organ: final_label(ensemble, organ).count * voxel for organ in ORGANS},
     }
     return Looked(tuple(score.organ for score in scores), profile.priority(scores), facts)
-
 
 
 def mean(scores: Mapping[str, Mapping[str, float]], repaired: Mapping[str, Collection[str]]) -> float:
