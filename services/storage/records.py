@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 
 import numpy as np
 
@@ -101,7 +102,7 @@ class Records:
         if record.HasField("disagreement"):
             with self._array(record.disagreement, "label_version.disagreement", ct, f"volumes/{volume_id}"):
                 pass
-        rows = [*uses(record, lambda name: self.predictions.get(name).model.name)]
+        rows = [*uses(record, cache(lambda name: self.predictions.get(name).model.name))]
         return self.label_versions.add(volume_id, request.label_version_id, record, uses=rows)
 
     def _require_provenance(self, volume_id: str, organs: Sequence[pb.OrganLabel]) -> None:
