@@ -40,7 +40,8 @@ def _row(name: str, shape: tuple[int, int, int], spacing: tuple[float, float, fl
     file_bytes = ct.voxel_count  # a .nii.gz takes about one byte a voxel
     needs = (
         max(scan.reading_bytes(file_bytes, ct, grid), preprocessing.predicting_bytes(grid, ORGANS)),
-        uncertainty.needed_bytes(grid, models=MODELS, organs=ORGANS, compressed_bytes=COMPRESSED_BYTES),
+        uncertainty.needed_bytes(grid, models=MODELS, organs=ORGANS, compressed_bytes=COMPRESSED_BYTES)
+        + uncertainty.scan_bytes(file_bytes, ct, grid),
         merging.needed_bytes(ct, grid, organs=ORGANS, compressed_bytes=COMPRESSED_BYTES),
     )
     return f"| {name} | {' | '.join(f'{need / 2**20:.0f}' for need in needs)} |\n"
