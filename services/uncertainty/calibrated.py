@@ -9,12 +9,11 @@ All sums are whole numbers and no order of the models enters.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import floor, log
+from math import log
 
 import numpy as np
 
-from services.core.boxes import EMPTY, Boxed
-from services.core.components import labelled_runs
+from services.core.boxes import Boxed
 from services.core.ensemble import Ensemble, Stack
 from services.core.geometry import Geometry
 from services.uncertainty import bitplanes, calibration, doubt, label, samples, tissue
@@ -26,7 +25,8 @@ from services.uncertainty.priors import catalog
 from services.uncertainty.priors.anatomy import Anatomy
 from services.uncertainty.priors.check import check
 from services.uncertainty.priors.findings import Finding, Severity
-from services.uncertainty.regions import Around, Piece, crowd, measured, paint, set_aside
+from services.uncertainty.regions import Around, Piece, crowd, measured, set_aside
+from services.uncertainty.shown import Shown, heat, ruled
 from services.uncertainty.tissue import Hounsfield
 from services.uncertainty.trimmed import Box, Trimmed, first_of, grown, span
 
@@ -44,16 +44,6 @@ class _Label:
     voxels: int
     band_mm: float
     crowd: int
-
-
-@dataclass(frozen=True)
-class _Shown:
-    """A region that is shown, and the runs of component `number` that it is made of."""
-
-    region: Region
-    piece: Piece | None
-    number: int
-    finding: Boxed | None
 
 
 @dataclass(frozen=True)
@@ -115,11 +105,11 @@ def attend(
     for organ in organs:
         shown = [
             *_doubted(organ, _candidates(case, organ), ensemble.geometry, constants),
-            *_ruled(organ, case.named(organ), ensemble.geometry, constants),
+            *ruled(organ, case.named(organ), ensemble.geometry, constants),
         ]
-        heat = _heat(shown, ensemble.geometry, constants)
+        drawn = heat(shown, ensemble.geometry, constants)
         regions = tuple(sorted((one.region for one in shown), key=lambda region: -region.expected_mm3))
-        yield OrganAttention(heat, _score(organ, heat, regions, ensemble.geometry), regions)
+        yield OrganAttention(drawn, _score(organ, drawn, regions, ensemble.geometry), regions)
 
 
 def candidates(
@@ -251,7 +241,7 @@ def _weighed(pieces: Sequence[Piece], least_mm3: float, grid: Geometry, constant
         yield Candidate(piece, number, family, features, constants.probability(family, features))
 
 
-def _doubted(organ: str, candidates: Iterable[Candidate], grid: Geometry, constants: Calibration) -> Iterator[_Shown]:
+def _doubted(organ: str, candidates: Iterable[Candidate], grid: Geometry, constants: Calibration) -> Iterator[Shown]:
     for one in candidates:
         if one.probability >= constants.least_probability:
             sums, number = one.piece.sums, one.number
@@ -267,56 +257,7 @@ def _doubted(organ: str, candidates: Iterable[Candidate], grid: Geometry, consta
                 one.probability,
                 one.features["disagreement"],
             )
-            yield _Shown(region, one.piece, number, None)
-
-
-def _ruled(organ: str, findings: Sequence[Finding], grid: Geometry, constants: Calibration) -> Iterator[_Shown]:
-    for finding in findings:
-        probability = constants.findings.get(finding.rule, 0.0)
-        if probability >= constants.least_probability:
-            mask = finding.region
-            k, j, i = (float(axis.mean()) + c for axis, c in zip(np.nonzero(mask.voxels), mask.corner, strict=True))
-            region = Region(
-                organ,
-                Cause.PRIOR,
-                mask.corner,
-                (mask.voxels.shape[0], mask.voxels.shape[1], mask.voxels.shape[2]),
-                (k, j, i),
-                mask.count * grid.voxel_volume_mm3,
-                probability,
-                rule=finding.rule,
-                message=finding.message,
-            )
-            yield _Shown(region, None, 0, mask)
-
-
-def _heat(shown: Sequence[_Shown], grid: Geometry, constants: Calibration) -> Boxed:
-    """floor(255 P) of the most probable region at every voxel, each grown by a box; at least 1 where any is."""
-    if not shown:
-        return EMPTY
-    grow = radii(_spacing(grid), constants.grow_mm)
-    corners = np.array([one.region.corner for one in shown])
-    ends = corners + [one.region.size for one in shown]
-    low = np.maximum(corners.min(axis=0) - grow, 0)
-    high = np.minimum(ends.max(axis=0) + grow, grid.array_shape)
-    heat, corner = np.zeros(high - low, np.uint8), (int(low[0]), int(low[1]), int(low[2]))
-    for one in shown:
-        if one.finding is not None:
-            stored = np.array([_stored(one.region)], np.uint8)
-            runs = labelled_runs(one.finding.voxels)
-            paint(heat, corner, runs, one.finding.corner, np.repeat(stored, max(1, runs.count)), grow)
-    pieces = {id(one.piece): one.piece for one in shown if one.piece}
-    for key, piece in pieces.items():
-        by_component = np.zeros(piece.runs.count, np.uint8)
-        for one in shown:
-            if id(one.piece) == key:
-                by_component[one.number] = _stored(one.region)
-        paint(heat, corner, piece.runs, piece.corner, by_component, grow)
-    return Boxed(corner, heat)
-
-
-def _stored(region: Region) -> int:
-    return max(1, floor(255 * region.probability))
+            yield Shown(region, one.piece, number, None)
 
 
 def _score(organ: str, heat: Boxed, regions: Sequence[Region], grid: Geometry) -> OrganScore:
