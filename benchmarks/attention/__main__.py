@@ -76,6 +76,7 @@ def _table(case: Path) -> dict[str, Any]:
         print(
             f"{profile}, ns a voxel: " + ", ".join(f"{size} {v:.2f}" for size, v in zip(SIZES, per_voxel, strict=True))
         )
+        ratios[f"{profile} growth"] = per_voxel[-1] / per_voxel[-2]
         empty = run(profile, "padded")["cpu_seconds"] / found[profile, SMOOTH]["cpu_seconds"]
         ratios[f"{profile} empty"] = empty
         print(f"{profile}, in four times as many voxels that are empty: {empty:.2f} x the time")
