@@ -9,7 +9,7 @@ from charts.schema.triton import Gpu
 
 
 class Training(Pods):
-    """Trainings of networks, which the scheduler runs as Jobs; see docs/training.md."""
+    """Trainings of networks, which the scheduler runs as Jobs; docs/operate.md says how."""
 
     enabled: bool = False
     """Whether there may be any. The scheduler's account may then make Jobs in its namespace, and so run what it likes
