@@ -17,6 +17,7 @@ from services.core.ensemble import Ensemble, Stack
 from services.core.geometry import Geometry
 from services.uncertainty import bitplanes, heat, label, samples, signs
 from services.uncertainty.attention import OrganAttention, OrganScore, Profile, flagged_voxels
+from services.uncertainty.bitplanes import Words
 from services.uncertainty.morphology import opened
 from services.uncertainty.trimmed import Trimmed, first_of, span
 
@@ -88,21 +89,26 @@ def _read(ensemble: Ensemble, organ: str, spare: int) -> _Organ:
     flags = Trimmed.joined(parts, masks=3)
     majority, *flagged = flags.words
     inconsistent, uncertain = (opened(words) for words in flagged)
-    left, before = inconsistent | uncertain, flagged[0] | flagged[1]
+    before, left = Trimmed(flags.first, flagged[0] | flagged[1]), inconsistent | uncertain
     values = None
     if bitplanes.count(left) * len(ensemble.having(organ)) < spare:
         values = np.empty((len(ensemble.having(organ)), bitplanes.count(left)), np.uint8)
-        at = 0
-        for part, found in zip(parts, rough, strict=True):
-            first = part.first[0] - flags.first[0]
-            here = slice(first, first + part.words.shape[1])
-            kept = samples.moved(found, before[here], left[here])
-            values[:, at : at + kept.shape[1]] = kept
-            at += kept.shape[1]
+        _keep(parts, rough, before, left, values)
     mask = label.largest(Trimmed(flags.first, majority))
     return _Organ(
         Trimmed.packed(mask), Trimmed.of(inconsistent, flags.first), Trimmed.of(uncertain, flags.first), values
     )
+
+
+def _keep(parts: Sequence[Trimmed], rough: Sequence[Stack], before: Trimmed, left: Words, values: Stack) -> None:
+    """Put what was gathered slab by slab for the bits of `before` into `values`, for those that are left."""
+    at = 0
+    for part, found in zip(parts, rough, strict=True):
+        first = part.first[0] - before.first[0]
+        here = slice(first, first + part.words.shape[1])
+        kept = samples.moved(found, before.words[here], left[here])
+        values[:, at : at + kept.shape[1]] = kept
+        at += kept.shape[1]
 
 
 def _attention(ensemble: Ensemble, organ: str, organs: Mapping[str, _Organ]) -> OrganAttention:
@@ -114,13 +120,11 @@ def _attention(ensemble: Ensemble, organ: str, organs: Mapping[str, _Organ]) -> 
         common = own.mask.common(organs[other].mask)
         if common:
             common.add_to(overlap, box)
-    signs_of_its_own = inconsistent | uncertain
-    flagged = Trimmed(first_of(box), signs_of_its_own | overlap)
-    values = (
-        own.values if own.values is not None else _read_again(ensemble, organ, Trimmed(flagged.first, signs_of_its_own))
-    )
+    own_signs = Trimmed(first_of(box), inconsistent | uncertain)
+    flagged = Trimmed(own_signs.first, own_signs.words | overlap)
+    values = own.values if own.values is not None else _read_again(ensemble, organ, own_signs)
     if overlap.any():
-        values = samples.moved(values, signs_of_its_own, flagged.words)
+        values = samples.moved(values, own_signs.words, flagged.words)
     stored = heat.stored(values, inconsistent, uncertain, overlap)
     score = OrganScore(
         organ=organ,
