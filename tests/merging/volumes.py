@@ -7,7 +7,7 @@ import numpy.typing as npt
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from services.core.boxes import Boxed, crop
+from services.core.boxes import crop
 from services.core.geometry import Geometry
 from services.merging.layers import NOTHING, Layer, Layers, Packed
 from services.merging.precedence import Origin
@@ -75,9 +75,3 @@ def turned_layers(layers: Layers, axes: tuple[int, ...], steps: tuple[int, ...])
         )
         for organ, layer in layers.items()
     }
-
-
-def box(shape: tuple[int, ...], *where: slice) -> Boxed:
-    voxels = np.zeros(shape, np.uint8)
-    voxels[where] = 1
-    return crop(voxels)
