@@ -25,13 +25,13 @@ def needed_bytes(grid: Geometry, *, models: int, organs: int, compressed_bytes: 
     return int(2 * compressed_bytes + held + organ + slabs)
 
 
-def scan_bytes(file_bytes: int, ct: Geometry, grid: Geometry) -> int:
-    """What the CT adds for a profile that reads it: its file and itself, then its HU on the grid thrice.
+def with_scan_bytes(needed: int, file_bytes: int, ct: Geometry, grid: Geometry) -> int:
+    """The same for a profile that reads the CT, whose file and own voxels are let go before the predictions come.
 
-    Those are as they were sampled, averaged, and of one organ's box. The regions that it points at are two more planes
-    of bits, and their probabilities one more byte a voxel a model.
+    What stays is its HU thrice: on the grid, averaged, and in one organ's box. The regions that it points at are two
+    more planes of bits, and their probabilities one more byte a voxel a model.
     """
-    return reading_bytes(file_bytes, ct, grid) + (3 * INT16_BYTES + 16) * grid.voxel_count
+    return max(reading_bytes(file_bytes, ct, grid), needed + (3 * INT16_BYTES + 16) * grid.voxel_count)
 
 
 def needed_to_check_bytes(grid: Geometry, *, organs: int, compressed_bytes: int) -> int:

@@ -17,7 +17,7 @@ from services.core.storage import Storage, found
 from services.core.turns import Turns
 from services.uncertainty import profiles
 from services.uncertainty.attention import Cause, OrganScore, Profile, Region, attention_size, listed, ranked
-from services.uncertainty.memory import needed_bytes, scan_bytes
+from services.uncertainty.memory import needed_bytes, with_scan_bytes
 from services.uncertainty.tissue import Hounsfield
 
 
@@ -48,7 +48,7 @@ def score(storage: Storage, gate: MemoryGate, turns: Turns, request: ScoreReques
         )
         scanned = geometry_from_proto(volume.geometry, "volume.geometry")
         if profile.reads_ct:
-            needed += scan_bytes(volume.ct.size_bytes, scanned, inputs.geometry)
+            needed = with_scan_bytes(needed, volume.ct.size_bytes, scanned, inputs.geometry)
         with gate.hold(needed, what=volume.name):
             report("reading", 0.05)
             ct = None
