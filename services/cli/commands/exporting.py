@@ -40,8 +40,9 @@ def run(
     own grid, and `provenance.json`, which tells organ by organ what it was made of. An organ that nobody looked for has
     no file; one that is absent has a file without voxels. The folder appears only when it is whole.
 
-    `metadata.csv` has a row for each case: its source, licence, grid, volumes of organs, and whether it is for training
-    or testing.
+    `sources.nii.gz` tells where each voxel comes from. `metadata.csv` has a row for each case: its source, licence,
+    grid, volumes of organs, and whether it is for training or testing; `datalist.json` lists them for MONAI,
+    `README.md` is the dataset card, `LICENSE.md` tells the licences of the sources. docs/release.md tells all of it.
 
     Examples: `atlas export first --to releases/first` · `atlas export first --to first --tar first.tar`
     """
