@@ -1,5 +1,6 @@
 """Trainings of models: started, followed to their end, and their versions promoted."""
 
+import time
 from collections.abc import Callable
 
 from abdomenatlas.inference.v1 import inference_pb2 as inf
@@ -10,6 +11,7 @@ from abdomenatlas.scheduler.v1.scheduler_pb2_grpc import SchedulerServiceStub
 from services.cli.paging import every
 from services.core.errors import AtlasError, Reason
 
+_LOOK_SECONDS = 2.0
 _ENDED = (pb.Training.STATE_DONE, pb.Training.STATE_FAILED)
 
 
@@ -40,15 +42,17 @@ def followed(
         # An earlier one, of other labels perhaps. What it kept on disk is found again.
         scheduler.CancelTraining(pb.CancelTrainingRequest(name=training.name))
         training = scheduler.StartTraining(request).training
+    said = ""
     while training.state not in _ENDED:
+        time.sleep(_LOOK_SECONDS)
         try:
-            for update in scheduler.WatchTraining(pb.WatchTrainingRequest(name=training.name)):
-                training = update.training
-                if training.message and training.state not in _ENDED:
-                    tell(training.message)
+            training = scheduler.GetTraining(pb.GetTrainingRequest(name=training.name)).training
         except AtlasError as error:
             if not error.is_passing:
                 raise
+        if training.message != said and training.state not in _ENDED:
+            said = training.message
+            tell(said)
     if training.state == pb.Training.STATE_FAILED:
         raise AtlasError(
             Reason.TRAINING_FAILED,

@@ -1,0 +1,75 @@
+"""`atlas campaign tune`: what it trains on, and that it follows a training to its end."""
+
+from typing import Any
+
+import pytest
+
+from abdomenatlas.scheduler.v1 import scheduler_pb2 as sched
+from abdomenatlas.scheduler.v1 import training_pb2 as pb
+from services.cli import trainings
+from services.core.errors import AtlasError, Reason
+
+PLAN = pb.TrainingPlan(epochs=1)
+NAME = "trainings/t"
+
+
+class Scheduler:
+    """Answers with these reviews, and with one state of the training after the other."""
+
+    def __init__(self, *states: pb.Training, reviews: tuple[sched.Review, ...] = ()) -> None:
+        self.states, self.reviews, self.cancelled = list(states), reviews, 0
+
+    def ListReviews(self, request: sched.ListReviewsRequest) -> sched.ListReviewsResponse:  # noqa: N802
+        return sched.ListReviewsResponse(reviews=self.reviews)
+
+    def StartTraining(self, request: pb.StartTrainingRequest) -> pb.StartTrainingResponse:  # noqa: N802
+        return pb.StartTrainingResponse(training=self.states.pop(0))
+
+    def GetTraining(self, request: pb.GetTrainingRequest) -> pb.GetTrainingResponse:  # noqa: N802
+        return pb.GetTrainingResponse(training=self.states.pop(0))
+
+    def CancelTraining(self, request: pb.CancelTrainingRequest) -> pb.CancelTrainingResponse:  # noqa: N802
+        self.cancelled += 1
+        return pb.CancelTrainingResponse()
+
+
+def state(number: int, message: str = "", version: int = 0) -> pb.Training:
+    result = pb.TrainingResult(version=version) if version else None
+    return pb.Training(name=NAME, state=pb.Training.State.ValueType(number), message=message, result=result)
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainings, "_LOOK_SECONDS", 0.0)
+
+
+def test_it_trains_on_what_was_revised() -> None:
+    """Each volume once; those whose labels were accepted as they are not."""
+    decisions = {"b": sched.Review.DECISION_REVISED, "a": sched.Review.DECISION_REVISED}
+    reviews = [sched.Review(volume=f"volumes/{volume}", decision=how) for volume, how in decisions.items()]
+    reviews += [sched.Review(volume="volumes/c", decision=sched.Review.DECISION_ACCEPTED), reviews[0]]
+    scheduler: Any = Scheduler(reviews=tuple(reviews))
+    assert trainings.revised_volumes(scheduler, "campaigns/spring") == ["volumes/a", "volumes/b"]
+    nothing: Any = Scheduler(reviews=(reviews[2],))
+    with pytest.raises(AtlasError, match="No organ has been revised") as refused:
+        trainings.revised_volumes(nothing, "campaigns/spring")
+    assert refused.value.reason == Reason.TRAINING_DATA
+
+
+def test_a_training_is_followed_to_its_end() -> None:
+    """What it says is told once."""
+    done = state(pb.Training.STATE_DONE, version=2)
+    running = state(pb.Training.STATE_RUNNING, "epoch 1")
+    scheduler: Any = Scheduler(state(pb.Training.STATE_WAITING), running, running, done)
+    said: list[str] = []
+    assert trainings.followed(scheduler, "models/unet", PLAN, said.append).result.version == 2
+    assert (said, scheduler.cancelled) == (["epoch 1"], 0)
+
+
+def test_an_earlier_training_of_the_same_plan_is_begun_anew() -> None:
+    """Labels may have changed since; and a failure is told with its last words."""
+    failed = state(pb.Training.STATE_FAILED, "TRAINING_FAILED: The loss is nan.")
+    scheduler: Any = Scheduler(state(pb.Training.STATE_DONE, version=2), state(pb.Training.STATE_RUNNING), failed)
+    with pytest.raises(AtlasError, match="The loss is nan") as raised:
+        trainings.followed(scheduler, "models/unet", PLAN, lambda line: None)
+    assert (raised.value.reason, scheduler.cancelled) == (Reason.TRAINING_FAILED, 1)
