@@ -38,10 +38,10 @@ def _row(name: str, shape: tuple[int, int, int], spacing: tuple[float, float, fl
     ct = Geometry.from_matrix(shape, np.diag([*spacing, 1.0]))
     grid = network_grid(ct, SPACING_MM)
     file_bytes = ct.voxel_count  # a .nii.gz takes about one byte a voxel
+    scored = uncertainty.needed_bytes(grid, models=MODELS, organs=ORGANS, compressed_bytes=COMPRESSED_BYTES)
     needs = (
         max(scan.reading_bytes(file_bytes, ct, grid), preprocessing.predicting_bytes(grid, ORGANS)),
-        uncertainty.needed_bytes(grid, models=MODELS, organs=ORGANS, compressed_bytes=COMPRESSED_BYTES)
-        + uncertainty.scan_bytes(file_bytes, ct, grid),
+        uncertainty.with_scan_bytes(scored, file_bytes, ct, grid),
         merging.needed_bytes(ct, grid, organs=ORGANS, compressed_bytes=COMPRESSED_BYTES),
     )
     return f"| {name} | {' | '.join(f'{need / 2**20:.0f}' for need in needs)} |\n"
