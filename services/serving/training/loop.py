@@ -65,11 +65,14 @@ def train(run: Run, sampler: Sampler, measure: Measure, budget: Budget, folder: 
             losses.append(run.step(crop, progress))
             rate = run.optimiser.param_groups[0]["lr"]
         seconds += time.monotonic() - began
+        if not losses:
+            break
         epoch += 1
         if curves:
-            checkpoints.save(folder / CHECKPOINT, {"run": run.state(), "epoch": epoch, "seconds": seconds})
             point = Point(epoch, run.steps, round(seconds, 1), float(np.mean(losses)), rate, dict(measure(run.average)))
             curves.add(point)
+            # Last, so that no epoch of a checkpoint is missing in the curves.
+            checkpoints.save(folder / CHECKPOINT, {"run": run.state(), "epoch": epoch, "seconds": seconds})
             _tell(point)
     if curves:
         curves.close()
