@@ -86,7 +86,7 @@ bench-detection: $(READY) ## how well attention finds errors; CASES=<folder of l
 bench-serving: $(READY) ## what serving costs against MONAI's sliding window and patches (20 minutes)
 	@PYTHONPATH=.:gen $(BIN)/python -m benchmarks.serving
 
-experiment: $(READY) ## the loop, proven: what each acquisition function gains over drawing by lot (40 minutes; goes on where it was cut off)
+experiment: $(READY) ## the loop, proven: what each acquisition function gains over drawing by lot (half an hour; goes on where it was cut off)
 	@PYTHONPATH=.:gen $(BIN)/python -m benchmarks.experiment
 
 clean: ## remove what is built, the environment and the demonstration's output
