@@ -121,12 +121,25 @@ def _by_openvino(network: nn.Module, card: Card, window: Tensor, expected: Tenso
 
 
 def _put(folder: Path, place: Path) -> None:
-    """Put the folder in its place. What was there comes to where the folder was: at no moment is there neither."""
+    """Put the folder in its place. What was there comes to where the folder was: at no moment is there neither, where
+    the file system can exchange two folders."""
     if not place.exists():
         folder.rename(place)
         return
     paths = os.fsencode(folder), os.fsencode(place)
     if ctypes.CDLL(None, use_errno=True).renameat2(_HERE, paths[0], _HERE, paths[1], _EXCHANGE):
         # Some file systems, such as those of networks, cannot exchange.
-        place.rename(folder.with_name("replaced"))
+        _replace(folder, place)
+
+
+def _replace(folder: Path, place: Path) -> None:
+    """Put the folder in the place of another, which comes back if that fails, and is deleted only afterwards."""
+    # Not in the scratch folder, which goes whatever happens.
+    kept = Path(tempfile.mkdtemp(prefix=".replaced-", dir=place.parent)) / place.name
+    try:
+        place.rename(kept)
         folder.rename(place)
+    finally:
+        if not place.exists():
+            kept.rename(place)
+        shutil.rmtree(kept.parent, ignore_errors=True)

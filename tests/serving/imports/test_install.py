@@ -1,5 +1,7 @@
 """How a model's folder takes its place, and what computes it there."""
 
+import errno
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +11,7 @@ import torch
 
 from services.core.errors import AtlasError, Reason
 from services.serving.card import Card, load_card
+from services.serving.digest import folder_digest
 from services.serving.imports import install as installing
 from services.serving.imports.install import install
 from services.serving.networks import build_network
@@ -49,6 +52,30 @@ def test_a_model_is_replaced_whatever_the_file_system_can(
     assert installed(tmp_path, card, replace=True) == load_card(tmp_path / "small")
     assert not (tmp_path / "small" / "old").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["small"]
+
+
+@pytest.mark.parametrize("comes_back", [True, False])
+def test_a_model_outlives_a_replacement_that_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, comes_back: bool
+) -> None:
+    """Where folders cannot be exchanged and the new one does not get its place, the old one is there still."""
+    installed(tmp_path)
+    served, place, rename = folder_digest(tmp_path / "small"), tmp_path / "small", Path.rename
+
+    def refuse(self: Path, target: Path) -> Path:
+        if target == place and (not comes_back or self.parent.name.startswith(".import-")):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(self), None, str(target))
+        return rename(self, target)
+
+    monkeypatch.setattr("ctypes.CDLL", lambda *_, **__: SimpleNamespace(renameat2=lambda *_: -1))
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(OSError, match="Input/output error") as caught:
+        installed(tmp_path, small_card(label="2"), replace=True)
+    if comes_back:
+        assert folder_digest(place) == served
+        assert list(tmp_path.iterdir()) == [place]
+    else:
+        assert folder_digest(Path(caught.value.filename)) == served
 
 
 def test_a_window_that_the_network_cannot_take(tmp_path: Path) -> None:
