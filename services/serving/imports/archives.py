@@ -17,7 +17,6 @@ from services.core.errors import AtlasError, Reason
 from services.serving.imports import torchscript
 
 MAX_BYTES = 8 * 2**30
-MAX_ENTRIES = 100_000
 _DEPTH = 3
 _ZIP = b"PK\x03\x04"
 _HARMLESS: list[Any] = [
@@ -50,7 +49,7 @@ def read_tensors(path: Path) -> dict[str, Mapping[str, Tensor]]:
             if file.read(len(_ZIP)) == _ZIP:
                 raise _truncated(path)
         contents = _checkpoint(path, is_zip=False)
-    tables = dict(_tables(contents, "", _DEPTH))
+    tables = _tables(path, contents)
     if not tables:
         raise AtlasError(
             Reason.FIELD_INVALID, "No tensor with a name is in it.", field=path.name, remedy="Name a file of weights."
@@ -64,7 +63,7 @@ def _from_zip(path: Path, size: int) -> object:
             has_code = torchscript.is_torchscript(archive)
             # Code may be compressed; it is not read.
             entries = [entry for entry in archive.infolist() if not (has_code and torchscript.is_code(entry))]
-            if len(entries) > MAX_ENTRIES or sum(entry.file_size for entry in entries) > size:
+            if len(entries) > torchscript.MAX_ENTRIES or sum(entry.file_size for entry in entries) > size:
                 raise _unsafe(path, "it unpacks to more than it is")
             if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
                 raise _unsafe(path, "its entries are compressed, which torch never does")
@@ -101,15 +100,23 @@ def _checkpoint(path: Path, *, is_zip: bool) -> object:
         ) from error
 
 
-def _tables(contents: object, place: str, depth: int) -> list[tuple[str, Mapping[str, Tensor]]]:
+def _tables(path: Path, contents: object) -> dict[str, Mapping[str, Tensor]]:
     """Every mapping from names to tensors, the outer ones first."""
-    if not isinstance(contents, Mapping) or not depth:
-        return []
-    named = {name: value for name, value in contents.items() if isinstance(name, str)}
-    tensors = {name: value for name, value in named.items() if isinstance(value, Tensor) and _is_plain(value)}
-    found: list[tuple[str, Mapping[str, Tensor]]] = [(place, tensors)] if tensors else []
-    for name, value in named.items():
-        found += _tables(value, f"{place}.{name}" if place else name, depth - 1)
+    found: dict[str, Mapping[str, Tensor]] = {}
+    waiting, met = [("", contents, 0)], 0
+    while waiting:
+        place, table, depth = waiting.pop()
+        if not isinstance(table, Mapping) or depth == _DEPTH:
+            continue
+        met += len(table)
+        if met > torchscript.MAX_ENTRIES:
+            raise _unsafe(path, "it holds the same tables in too many places")
+        named = {name: value for name, value in table.items() if isinstance(name, str)}
+        tensors = {name: value for name, value in named.items() if isinstance(value, Tensor) and _is_plain(value)}
+        if tensors:
+            found[place] = tensors
+        inner = [(f"{place}.{name}" if place else name, value, depth + 1) for name, value in named.items()]
+        waiting += reversed(inner)
     return found
 
 

@@ -9,7 +9,7 @@ import pickle
 import re
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -28,6 +28,7 @@ _STORAGES = {
     "BoolStorage": torch.bool,
 }
 _LISTS = ("build_intlist", "build_tensorlist", "build_doublelist", "build_boollist", "restore_type_tag")
+MAX_ENTRIES = 100_000
 _DEPTH = 64
 
 
@@ -51,7 +52,7 @@ def read(archive: zipfile.ZipFile) -> dict[str, Tensor]:
     root = place.removesuffix("data.pkl")
     with archive.open(f"{root}data.pkl") as file:
         module = _Reader(file, archive, root).load()
-    return dict(_named(module, "", _DEPTH))
+    return _named(module)
 
 
 class _Part:
@@ -99,12 +100,18 @@ def _tensor(storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[i
     return storage.as_strided(size, stride, offset)
 
 
-def _named(part: Any, name: str, depth: int) -> Iterator[tuple[str, Tensor]]:
-    if not depth:
-        raise ValueError("its modules hold each other")
-    for attribute, value in part.attributes.items():
-        place = f"{name}.{attribute}" if name else attribute
-        if isinstance(value, Tensor):
-            yield place, value
-        elif isinstance(value, _Part) and hasattr(value, "attributes"):
-            yield from _named(value, place, depth - 1)
+def _named(module: Any) -> dict[str, Tensor]:
+    """The tensors of a module and its parts. A part may be held twice and then has two names, so that a small file can
+    hold more names than anyone can walk: ValueError."""
+    named: dict[str, Tensor] = {}
+    waiting, met = [("", module, 0)], 0
+    while waiting:
+        name, part, depth = waiting.pop()
+        met += len(part.attributes)
+        if met > MAX_ENTRIES or depth > _DEPTH:
+            raise ValueError("its modules hold each other")
+        places = {f"{name}.{attribute}" if name else attribute: value for attribute, value in part.attributes.items()}
+        named |= {place: value for place, value in places.items() if isinstance(value, Tensor)}
+        parts = [(place, value, depth + 1) for place, value in places.items() if isinstance(value, _Part)]
+        waiting += reversed([found for found in parts if hasattr(found[1], "attributes")])
+    return named

@@ -3,9 +3,11 @@
 import json
 import os
 import pickle
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -127,6 +129,33 @@ def test_an_archive_that_unpacks_to_more(repository: Path, good: Path, card: str
             new.writestr(entry.filename, old.read(entry))
         new.writestr("good/data/99", bytes(10_000_000))
     assert "unpacks to more" in refused(Reason.WEIGHTS_UNSAFE, repository, path, card=card).message
+
+
+def test_parts_that_hold_the_next_one_twice(
+    repository: Path, card: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twenty-two parts of a few bytes, to the last of which four million names lead."""
+    kind = type("Part", (), {"__module__": "__torch__"})
+    monkeypatch.setitem(sys.modules, "__torch__", SimpleNamespace(Part=kind))
+    part = kind()
+    for _ in range(22):
+        outer = kind()
+        vars(outer).update(left=part, right=part)
+        part = outer
+    with zipfile.ZipFile(tmp_path / "wide.ts", "w") as archive:
+        archive.writestr("wide/constants.pkl", b"")
+        archive.writestr("wide/data.pkl", pickle.dumps(part, protocol=2))
+    error = refused(Reason.FIELD_INVALID, repository, tmp_path / "wide.ts", card=card)
+    assert "cannot be read" in error.message
+
+
+def test_a_table_that_is_held_in_too_many_places(repository: Path, card: str, tmp_path: Path) -> None:
+    table: dict[str, Any] = {"weight": torch.ones(1)}
+    for _ in range(2):
+        table = {str(place): table for place in range(500)}
+    torch.save(table, tmp_path / "wide.pth")
+    error = refused(Reason.WEIGHTS_UNSAFE, repository, tmp_path / "wide.pth", card=card)
+    assert "too many places" in error.message
 
 
 @pytest.mark.parametrize("share", [0.3, 0.9])
