@@ -2,6 +2,7 @@
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import kubernetes_validate
 import pytest
@@ -13,15 +14,17 @@ from tests.charts.test_profiles import VERSIONS
 ENABLED = {"training": {"enabled": True}}
 
 
-def _job(name: str) -> Manifest:
-    found = one(manifests(merged(profile(name), ENABLED)), "ConfigMap", "-training")
+def _job(name: str, **training: Any) -> Manifest:
+    values = {"training": ENABLED["training"] | training}
+    found = one(manifests(merged(profile(name), values)), "ConfigMap", "-training")
     job: Manifest = yaml.safe_load(found["data"]["job.yaml"])
     return job
 
 
+@pytest.mark.parametrize("count", [1, 4])
 @pytest.mark.parametrize("name", PROFILES)
-def test_every_supported_kubernetes_takes_it(name: str) -> None:
-    job = _job(name)
+def test_every_supported_kubernetes_takes_it(name: str, count: int) -> None:
+    job = _job(name, gpu={"count": count})
     job["metadata"]["name"] = "training"
     for version in VERSIONS:
         kubernetes_validate.validate(job, version, strict=True)
@@ -81,17 +84,34 @@ def test_trainings_reach_storage_and_nothing_else() -> None:
     assert "training" in callers
 
 
-@pytest.mark.parametrize(("code", "left"), [(0, '{"version": 2}\n{"sha256": "ab"}\n'), (3, None)])
-def test_its_command_leaves_what_came_of_training_and_storing(code: int, left: str | None, tmp_path: Path) -> None:
-    """Run with a stand-in for Python: the message is what the scheduler reads; a failure is not hidden by the pipe."""
-    (container,) = _job("production")["spec"]["template"]["spec"]["containers"]
+TORCHRUN = "-m torch.distributed.run --standalone --local-addr=localhost --nproc-per-node=4 "
+
+
+@pytest.mark.parametrize(
+    ("gpu", "start", "code", "left"),
+    [
+        ({}, "", 0, '{"version": 2}\n{"sha256": "ab"}\n'),
+        ({}, "", 3, None),
+        ({"count": 4}, TORCHRUN, 0, '{"version": 2}\n{"sha256": "ab"}\n'),
+        ({"count": 4}, TORCHRUN, 3, None),
+        ({"count": 4, "enabled": False}, "", 0, '{"version": 2}\n{"sha256": "ab"}\n'),
+    ],
+)
+def test_its_command_leaves_what_came_of_training_and_storing(
+    gpu: dict[str, Any], start: str, code: int, left: str | None, tmp_path: Path
+) -> None:
+    """Run with a stand-in for Python: it starts a process on each GPU that it asks for; the message is what the
+    scheduler reads; a failure is not hidden by the pipe."""
+    (container,) = _job("production", gpu=gpu)["spec"]["template"]["spec"]["containers"]
+    asked = container["resources"]["limits"].get("nvidia.com/gpu", "0")
+    assert asked == ("0" if gpu.get("enabled") is False else str(gpu.get("count", 1)))
     python = tmp_path / "python3"
     python.write_text(
         f"""#!/bin/sh
 echo "$@" >> {tmp_path}/calls
-case "$2" in
-*training) echo "epoch 1"; echo \'{{"version": 2}}\'; exit {code};;
-*store) echo \'{{"sha256": "ab"}}\';;
+case "$*" in
+*services.serving.training*) echo "epoch 1"; echo \'{{"version": 2}}\'; exit {code};;
+*services.serving.store*) echo \'{{"sha256": "ab"}}\';;
 esac
 """
     )
@@ -105,6 +125,7 @@ esac
     done = subprocess.run([*command, "tune", "/repository/unet"], env=environment, capture_output=True, check=False)
     assert done.returncode == code
     calls = (tmp_path / "calls").read_text().splitlines()
-    assert calls[0] == "-m services.serving.training tune /repository/unet --promote --cache /cache --cache-gib 80"
+    options = "--promote --cache /cache --cache-gib 80"
+    assert calls[0] == f"{start}-m services.serving.training tune /repository/unet {options}"
     assert calls[1:] == ([] if code else ["-m services.serving.store /repository/unet"])
     assert (message.read_text() if message.exists() else None) == left

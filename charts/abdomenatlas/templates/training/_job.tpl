@@ -1,6 +1,9 @@
 {{- define "abdomenatlas.training.job" -}}
 {{- $training := .root.Values.training -}}
 {{- $encrypted := ne .root.Values.tls.mode "none" -}}
+{{- $together := and $training.gpu.enabled (gt (int $training.gpu.count) 1) -}}
+{{- /* torchrun, one process a GPU, which find each other on this pod's own loopback. */ -}}
+{{- $torchrun := $together | ternary (printf "-m torch.distributed.run --standalone --local-addr=localhost --nproc-per-node=%d " (int $training.gpu.count)) "" -}}
 apiVersion: batch/v1
 kind: Job
 metadata:
@@ -40,7 +43,7 @@ spec:
             - pipefail
             - -c
             - |
-              python3 -m services.serving.training "$@" --promote --cache /cache --cache-gib {{ $training.cacheGiB }} | tee /tmp/training.log
+              python3 {{ $torchrun }}-m services.serving.training "$@" --promote --cache /cache --cache-gib {{ $training.cacheGiB }} | tee /tmp/training.log
               { tail -n 1 /tmp/training.log; python3 -m services.serving.store "$2"; } > /dev/termination-log
             - training
           terminationMessagePolicy: FallbackToLogsOnError
@@ -62,12 +65,19 @@ spec:
             - {name: repository, mountPath: /repository}
             - {name: cache, mountPath: /cache}
             - {name: tmp, mountPath: /tmp}
+            {{- if $together }}
+            - {name: shm, mountPath: /dev/shm}
+            {{- end }}
             {{- if $encrypted }}
             - {name: tls, mountPath: /etc/atlas/tls, readOnly: true}
             {{- end }}
       volumes:
         - {name: repository, emptyDir: {sizeLimit: {{ .root.Values.triton.models.size }}}}
         - {name: tmp, emptyDir: {}}
+        {{- if $together }}
+        # NCCL passes gradients through it, more than the 64 MiB that a container has.
+        - {name: shm, emptyDir: {medium: Memory, sizeLimit: 1Gi}}
+        {{- end }}
         - {name: cache, persistentVolumeClaim: {claimName: {{ $training.cache.existingClaim | default (include "abdomenatlas.name" .) }}}}
         {{- if $encrypted }}
         # It calls storage as inference, whose models these are.
