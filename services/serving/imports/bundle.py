@@ -7,18 +7,15 @@ A bundle's configuration is a program: texts that begin with "$" are Python. Non
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from services.core.errors import AtlasError, Reason
 from services.serving.card import Card, Network, Outputs
-from services.serving.imports.draft import Draft, Wishes, below, read_json, reason
+from services.serving.imports.draft import Draft, Wishes, below, read_json, read_yaml, reason
 from services.serving.imports.grid import placed, window_of
 from services.serving.imports.naming import channels_by_organ, require_organs
 
 MARK = "configs/metadata.json"
 _INFERENCE = ("configs/inference.json", "configs/inference.yaml", "configs/evaluate.json", "configs/train.json")
 _WEIGHTS = ("models/model.pt", "models/model.ts")
-_MAX_BYTES = 2**20
 _ARCHITECTURES = {"SwinUNETR": "swinunetr", "UNETR": "unetr", "UNet": "unet", "SegResNet": "segresnet"}
 _RENAMED = {"pos_embed": "proj_type"}
 """Arguments that MONAI called otherwise in earlier versions."""
@@ -136,18 +133,9 @@ def _intensities(config: _Config, before: dict[str, dict[str, Any]]) -> tuple[fl
 
 
 def _inference(folder: Path) -> dict[str, Any]:
-    path = next((folder / name for name in _INFERENCE if (folder / name).is_file()), folder / _INFERENCE[0])
-    if path.suffix == ".json":
-        return read_json(below(folder, path.relative_to(folder).as_posix()))
-    if path.stat().st_size > _MAX_BYTES:
-        raise AtlasError(Reason.FILE_TOO_LARGE, "It is too large for a configuration.", field=path.name)
-    try:
-        data = yaml.safe_load(path.read_text())
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise AtlasError(Reason.FIELD_INVALID, "It is not YAML.", field=path.name) from error
-    if not isinstance(data, dict):
-        raise AtlasError(Reason.FIELD_INVALID, "It is no table of settings.", field=path.name)
-    return data
+    name = next((name for name in _INFERENCE if (folder / name).is_file()), _INFERENCE[0])
+    path = below(folder, name)
+    return read_yaml(path) if name.endswith(".yaml") else read_json(path)
 
 
 def _unclear(why: str) -> AtlasError:

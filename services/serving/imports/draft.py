@@ -1,16 +1,21 @@
 """What is known of foreign weights before they are read: the card to be, and where the tensors are."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import ValidationError
 
 from services.core.errors import AtlasError, Reason
 from services.serving.card import Card
 
 _MAX_JSON_BYTES = 16 * 2**20
+_MAX_YAML_BYTES = 2**20
+"""YAML is read slowly."""
 
 
 @dataclass(frozen=True)
@@ -51,14 +56,47 @@ def reason(error: Exception) -> str:
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object. Raises FILE_TOO_LARGE or FIELD_INVALID."""
+    return _read(path, json.loads, "JSON", _MAX_JSON_BYTES)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A table in YAML, without aliases. Raises FILE_TOO_LARGE or FIELD_INVALID."""
+    return _read(path, partial(yaml.load, Loader=_WithoutAliases), "YAML", _MAX_YAML_BYTES)
+
+
+class _WithoutAliases(yaml.SafeLoader):
+    """With aliases, a few lines can stand for more than fits into memory, or hold themselves."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases are not followed")
+        return super().compose_node(parent, index)
+
+
+def _read(path: Path, parse: Callable[[str], Any], language: str, most_bytes: int) -> dict[str, Any]:
     try:
-        if path.stat().st_size > _MAX_JSON_BYTES:
-            raise AtlasError(Reason.FILE_TOO_LARGE, "It is too large for what it should hold.", field=path.name)
-        data = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError) as error:
-        raise AtlasError(Reason.FIELD_INVALID, "It cannot be read as JSON.", field=path.name) from error
+        if path.stat().st_size > most_bytes:
+            raise AtlasError(
+                Reason.FILE_TOO_LARGE,
+                f"It has more than {most_bytes >> 20} MiB, too much for what it should hold.",
+                field=path.name,
+                remedy="Fetch it again, or take it from where its author published it.",
+            )
+        data = parse(path.read_text())
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise AtlasError(
+            Reason.FIELD_INVALID,
+            f"It cannot be read as {language}: {reason(error)}.",
+            field=path.name,
+            remedy=f"Mend it: plain {language} is read, nested a few levels deep, without aliases.",
+        ) from error
     if not isinstance(data, dict):
-        raise AtlasError(Reason.FIELD_INVALID, "It is no JSON object.", field=path.name)
+        raise AtlasError(
+            Reason.FIELD_INVALID,
+            f"It is no table in {language}, of names and values.",
+            field=path.name,
+            remedy="Is it the file that its name says?",
+        )
     return data
 
 

@@ -222,6 +222,45 @@ def test_a_bundle_s_python_is_not_run(repository: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.parametrize("name", ["inference.json", "inference.yaml"])
+@pytest.mark.parametrize(
+    ("contents", "reason"),
+    [
+        ('{"a": ' + "[" * 5000 + "]" * 5000 + "}", Reason.FIELD_INVALID),
+        ('{"a": [', Reason.FIELD_INVALID),
+        ('["a"]', Reason.FIELD_INVALID),
+        ('"' + "a" * 2**24 + '"', Reason.FILE_TOO_LARGE),
+    ],
+    ids=["deep", "cut", "list", "large"],
+)
+def test_a_configuration_that_is_none(
+    repository: Path, tmp_path: Path, name: str, contents: str, reason: Reason
+) -> None:
+    """In either language it is refused alike, with what to do."""
+    folder, _ = published.bundle_folder(tmp_path / "bundle", ["background", "liver"])
+    (folder / "configs" / "inference.json").unlink()
+    (folder / "configs" / name).write_text(contents)
+    error = refused(reason, repository, folder)
+    assert error.field == name
+    assert error.remedy
+
+
+@pytest.mark.parametrize("contents", ["a: &a [*a]", "a: &a {b: 1}\nc: {<<: [*a, *a]}"])
+def test_a_configuration_that_stands_for_more_than_it_is(repository: Path, tmp_path: Path, contents: str) -> None:
+    folder, _ = published.bundle_folder(tmp_path / "bundle", ["background", "liver"])
+    (folder / "configs" / "inference.json").unlink()
+    (folder / "configs" / "inference.yaml").write_text(contents)
+    assert "aliases" in refused(Reason.FIELD_INVALID, repository, folder).message
+
+
+@pytest.mark.parametrize("suffix", ["json", "yaml"])
+def test_a_configuration_that_lies_outside(repository: Path, tmp_path: Path, suffix: str) -> None:
+    folder, _ = published.bundle_folder(tmp_path / "bundle", ["background", "liver"])
+    (folder / "configs" / "inference.json").rename(tmp_path / "other")
+    (folder / "configs" / f"inference.{suffix}").symlink_to(tmp_path / "other")
+    refused(Reason.RESOURCE_NOT_FOUND, repository, folder)
+
+
 def test_spacing_that_no_ct_has(repository: Path, tmp_path: Path) -> None:
     folder, _ = published.bundle_folder(tmp_path / "bundle", ["background", "liver"], spacing=[1.5, 1.5, 20.0])
     assert "1.5 x 1.5 x 20" in refused(Reason.GRID_MISMATCH, repository, folder).message
