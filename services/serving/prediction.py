@@ -14,32 +14,20 @@ from services.core.arrayfile import SLAB
 from services.core.geometry import Geometry
 from services.serving.card import Card
 from services.serving.sliding import Run, logit_slabs
-from services.serving.spacing import Factors, to_grid, to_working
+from services.serving.spacing import Factors, on_working_grid, to_grid
 
 _LEAST = 0.99 / 255
 """A probability below it is stored as 0, whatever rounding does."""
 
 
 def working_image(ct: NDArray[np.int16], card: Card) -> Tensor:
-    """HU (z, y, x) on the network grid -> float32 (z, y, x) in [0, 1], averaged over blocks, whose last ones the edge
-    fills, or interpolated to the network's own spacing."""
+    """HU (z, y, x) on the network grid -> float32 (z, y, x) in [0, 1] on the network's working grid."""
     low, high = card.hu_window
 
     def windowed(hu: Tensor) -> Tensor:
         return hu.float().sub_(low).div_(high - low).clamp_(0, 1)
 
-    if card.working_spacing_mm:
-        return to_working(ct, card.working_factors, windowed)
-    factor = card.working_factor
-    z, y, x = (math.ceil(n / factor) for n in ct.shape)
-    image = torch.empty((z, y, x))
-    step = max(SLAB // factor, 1)
-    for first in range(0, z, step):
-        slab = windowed(torch.from_numpy(ct[first * factor : (first + step) * factor]))
-        missing = [-n % factor for n in slab.shape]
-        slab = F.pad(slab[None, None], (0, missing[2], 0, missing[1], 0, missing[0]), mode="replicate")
-        image[first : first + step] = F.avg_pool3d(slab, factor)[0, 0]
-    return image
+    return on_working_grid(ct, card, windowed)
 
 
 @torch.inference_mode()

@@ -1,14 +1,17 @@
-"""Between the network grid and voxels of any edges, for networks that were trained on such: linear, slab after slab."""
+"""Between the network grid and the voxels that a network computes with, slab after slab: blocks of the grid's, or any
+edges, linearly, for networks that were trained on such."""
 
 import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812 - what every torch program calls it
 from numpy.typing import NDArray
 from torch import Tensor
 
 from services.core.arrayfile import SLAB
+from services.serving.card import Card
 
 Factors = tuple[float, float, float]
 """The network's voxel edges in voxels of the grid, (z, y, x)."""
@@ -18,6 +21,26 @@ def working_shape(shape: tuple[int, ...], factors: Factors) -> tuple[int, int, i
     """How many of the network's voxels (z, y, x) cover a grid of `shape`."""
     z, y, x = (math.ceil(round(n / factor, 4)) for n, factor in zip(shape, factors, strict=True))
     return z, y, x
+
+
+def on_working_grid(voxels: NDArray[np.int16], card: Card, prepared: Callable[[Tensor], Tensor]) -> Tensor:
+    """Voxels (z, y, x) on the network grid, as `prepared` makes float32 of them, as the card's network sees them: means
+    of blocks, whose last ones the edge fills, or interpolated to the network's own spacing.
+
+    Serving and training both come here: a network must see in use what it saw when it learned.
+    """
+    if card.working_spacing_mm:
+        return to_working(voxels, card.working_factors, prepared)
+    factor = card.working_factor
+    z, y, x = (math.ceil(n / factor) for n in voxels.shape)
+    image = torch.empty((z, y, x))
+    step = max(SLAB // factor, 1)
+    for first in range(0, z, step):
+        slab = prepared(torch.from_numpy(voxels[first * factor : (first + step) * factor]))
+        missing = [-n % factor for n in slab.shape]
+        slab = F.pad(slab[None, None], (0, missing[2], 0, missing[1], 0, missing[0]), mode="replicate")
+        image[first : first + step] = F.avg_pool3d(slab, factor)[0, 0]
+    return image
 
 
 def to_working(voxels: NDArray[np.int16], factors: Factors, prepared: Callable[[Tensor], Tensor]) -> Tensor:

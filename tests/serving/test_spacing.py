@@ -1,6 +1,7 @@
 """A network on voxels of its own edges sees the CT there, and its answer comes back to the grid."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,6 +69,21 @@ def test_a_training_case_lies_on_the_network_s_voxels(small_card: Card) -> None:
     case = working_case("one", ct, grid, {"liver": liver}, card)
     assert case.ct.shape == (15, 24, 20)
     assert np.array_equal(case.mask("liver"), liver[::2])
+
+
+@pytest.mark.parametrize(
+    "changes", [{"working_factor": 1}, {"working_factor": 2}, {"working_factor": 3}, {"working_spacing_mm": (3, 2, 2)}]
+)
+def test_training_sees_what_serving_does(small_card: Card, changes: dict[str, Any]) -> None:
+    """Of sides that no block divides, over several slabs; training's whole HU round by half a unit."""
+    card = Card.model_validate(small_card.model_dump() | {"working_factor": 1} | changes)
+    grid = Geometry.from_matrix((23, 25, 70), np.diag([1.5, 1.5, 1.5, 1.0]))
+    low, high = card.hu_window
+    ct = np.random.default_rng(2).integers(low, high, grid.array_shape).astype(np.int16)
+    case = working_case("one", ct, grid, {"liver": ct > 0}, card)
+    image = working_image(ct, card).numpy()
+    assert case.ct.shape == image.shape
+    assert np.abs((case.ct - low) / (high - low) - image).max() <= 0.501 / (high - low)
 
 
 def test_one_slice_is_enough(small_card: Card) -> None:

@@ -4,14 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-import torch.nn.functional as F  # noqa: N812 - what every torch program calls it
 from numpy.typing import NDArray
+from torch import Tensor
 
 from services.core.geometry import Geometry, network_grid
 from services.core.resample import to_grid
 from services.serving.card import Card
-from services.serving.spacing import to_working
+from services.serving.spacing import on_working_grid
 
 MAX_ORGANS = 32
 _CENTRES = 2048
@@ -70,14 +69,5 @@ def working_case(
 
 
 def _averaged(voxels: NDArray[np.int16], card: Card) -> NDArray[np.float32]:
-    """Means of blocks of `working_factor`^3 voxels, whose last ones the edge fills, or on `working_spacing_mm`: as in
-    serving."""
-    if card.working_spacing_mm:
-        spaced: NDArray[np.float32] = to_working(voxels, card.working_factors, torch.Tensor.float).numpy()
-        return spaced
-    factor = card.working_factor
-    missing = [-n % factor for n in voxels.shape]
-    values = torch.from_numpy(voxels).float()[None, None]
-    values = F.pad(values, (0, missing[2], 0, missing[1], 0, missing[0]), mode="replicate")
-    averaged: NDArray[np.float32] = F.avg_pool3d(values, factor)[0, 0].numpy()
+    averaged: NDArray[np.float32] = on_working_grid(voxels, card, Tensor.float).numpy()
     return averaged
