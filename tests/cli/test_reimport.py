@@ -18,6 +18,7 @@ from services.cli.reimport.folder import ReleasedCase, is_release, released_case
 from services.cli.release.contents import read_contents
 from services.cli.release.present import CHECKSUMS, sha256
 from services.cli.release.writer import write_release
+from services.core.errors import Reason
 from services.core.storage import Storage
 from tests.cli.archive import CAMPAIGN, Archive
 
@@ -169,6 +170,27 @@ def test_a_volume_that_is_something_else_here_is_not_touched(release: Path, fres
     assert path.is_file()
 
 
+@pytest.mark.parametrize("field", ["author", "class_map", "origin", "organs"])
+def test_a_label_version_that_is_something_else_here_is_refused(release: Path, fresh: Storage, field: str) -> None:
+    bring(fresh, release)
+    path = release / REVISED / "provenance.json"
+    before, told = sha256(path), json.loads(path.read_text())
+    labels = told["records"][-1]
+    changed = {
+        "author": "somebody",
+        "class_map": "other-1.0",
+        "origin": "ORIGIN_SOURCE",
+        "organs": labels["organs"][1:],
+    }
+    assert labels[field] != changed[field]
+    labels[field] = changed[field]
+    path.write_text(json.dumps(told))
+    (release / CHECKSUMS).write_text((release / CHECKSUMS).read_text().replace(before, sha256(path)))
+    (refusal,) = (r for entry in bring(fresh, release) if isinstance(entry, Imported) for r in entry.refusals)
+    assert refusal.error.reason == Reason.RESOURCE_CONFLICT
+    assert refusal.error.field == labels["name"]
+
+
 def test_the_command_knows_a_release(release: Path, storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ATLAS_STORAGE", storage)
     assert is_release(release)
@@ -178,6 +200,21 @@ def test_the_command_knows_a_release(release: Path, storage: str, monkeypatch: p
     assert {entry["volume"] for entry in json.loads(shown.stdout)} == {"volumes/case-a", "volumes/case-b"}
     refused = CliRunner().invoke(app, ["import", str(release), "--dataset", "amos22"])
     assert "tells by itself" in str(refused.exception)
+
+
+def test_a_case_is_found_from_inside_its_folder(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(release / REVISED)
+    assert is_release(Path())
+    (entry,) = released_cases(Path())
+    assert isinstance(entry, ReleasedCase)
+    assert entry.name == REVISED
+
+
+def test_a_folder_of_a_release_that_is_no_case_of_it_is_refused(release: Path) -> None:
+    (release / "notes").mkdir()
+    (entry,) = released_cases(release / "notes")
+    assert isinstance(entry, Refusal)
+    assert "no case" in entry.error.message
 
 
 def test_a_release_without_its_checksums_is_refused(release: Path, fresh: Storage) -> None:

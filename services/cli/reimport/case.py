@@ -82,6 +82,25 @@ def _volume(
     return created.volume, created.duplicates
 
 
+def _require_told(stored: pb.LabelVersion, told: pb.LabelVersion) -> None:
+    """Raises RESOURCE_CONFLICT if a version in storage is another than the one told of.
+
+    Predictions, readers and models may differ: the archive that released it knows more of them than the release.
+    """
+    if _identity(stored) != _identity(told):
+        raise AtlasError(
+            Reason.RESOURCE_CONFLICT,
+            "Storage has a label version of that name with other organs, or of another origin or author.",
+            field=told.name,
+            remedy="Import the release into the archive that it is from, or into one without this version.",
+        )
+
+
+def _identity(version: pb.LabelVersion) -> tuple[object, ...]:
+    organs = [(organ.organ, organ.origin, organ.voxels) for organ in version.organs]
+    return version.origin, version.author, version.class_map, organs
+
+
 class _Labels:
     """The label versions of one case, whose masks lie in its folder."""
 
@@ -118,6 +137,7 @@ class _Labels:
     def _create(self, version: pb.LabelVersion, maps: Sequence[str] = ()) -> pb.LabelVersion:
         rpc, name = self._storage.rpc, version.name
         if stored := found(lambda: rpc.GetLabelVersion(pb.GetLabelVersionRequest(name=name)).label_version):
+            _require_told(stored, version)
             return stored
         version.masks.CopyFrom(self._array([organ.organ for organ in version.organs], self._mask))
         if maps:

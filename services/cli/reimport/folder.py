@@ -22,16 +22,17 @@ class ReleasedCase(Case):
 
 def is_release(path: Path) -> bool:
     """Whether the folder is a release of ours, or a case of one."""
-    return path.is_dir() and (release_id(path) or release_id(path.absolute().parent)) is not None
+    return path.is_dir() and (release_id(path) or release_id(path.resolve().parent)) is not None
 
 
 def released_cases(path: Path) -> Iterator[ReleasedCase | Refusal]:
     """The cases of a release, or the one case of it that `path` names, in their order.
 
-    One with a file that is missing or was added is refused as a whole. Whether a file is still the one that was
-    released shows when it is read.
+    One with a file that is missing or was added is refused as a whole, and so is a folder that is no case. Whether a
+    file is still the one that was released shows when it is read.
     """
-    root = path if release_id(path) is not None else path.absolute().parent
+    path = path.resolve()
+    root = path if release_id(path) is not None else path.parent
     sums = listed(root)
     record = json.loads((root / RECORD).read_text())
     if record.get("format") != FORMAT or not sums:
@@ -39,9 +40,12 @@ def released_cases(path: Path) -> Iterator[ReleasedCase | Refusal]:
         yield Refusal(root, AtlasError(Reason.FIELD_INVALID, message, remedy=REMEDY))
         return
     foreign = foreign_files(root)
-    for folder in sorted({name.split("/")[0] for name in (*sums, *foreign) if "/" in name}):
-        if root == path or folder == path.name:
-            yield from _case(root, folder, sums, [name for name in foreign if name.startswith(f"{folder}/")])
+    folders = sorted({name.split("/")[0] for name in (*sums, *foreign) if "/" in name})
+    chosen = folders if root == path else [folder for folder in folders if folder == path.name]
+    if not chosen:
+        yield Refusal(path, AtlasError(Reason.FIELD_INVALID, "The release has no case here.", remedy=REMEDY))
+    for folder in chosen:
+        yield from _case(root, folder, sums, [name for name in foreign if name.startswith(f"{folder}/")])
 
 
 def _case(root: Path, folder: str, sums: dict[str, str], foreign: list[str]) -> Iterator[ReleasedCase | Refusal]:
