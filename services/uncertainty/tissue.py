@@ -7,6 +7,7 @@ is around it, or its contents like anything, there is no evidence.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -47,8 +48,7 @@ class Tissue:
     """Thick parts of the label that do not."""
 
 
-@dataclass(frozen=True)
-class TissueSums:
+class TissueSums(NamedTuple):
     """Whole numbers by region: of its voxels, and of those two averaging boxes away along the axes."""
 
     evidence: Table
@@ -120,10 +120,10 @@ def sums(
     constants: TissueConstants,
 ) -> TissueSums:
     """The sums over every component of `runs`, which are those of `own`."""
-    result = TissueSums(*(np.zeros(runs.count, np.int64) for _ in range(6)))
+    result = TissueSums(*(np.zeros(runs.count, np.int64) for _ in TissueSums._fields))
     step = np.array([max(1, 2 * r) for r in radii(spacing_mm, constants.average_mm)])
     of = (runs.height, runs.rows, runs.begin, runs.end, runs.component)
-    _sums(*of, own, label, tissue.hu, tissue.evidence, step, *vars(result).values())
+    _sums(of, own, label, tissue.hu, tissue.evidence, step, result)
     return result
 
 
@@ -211,19 +211,17 @@ def _add(total, values, times):  # type: ignore[no-untyped-def]
         total[v] += np.int32(times) * np.int32(values[v])
 
 
-# fmt: off
 @njit(nogil=True, cache=True)
-def _sums(height, rows, begin, end, component, own, label, hu, table, step,  # type: ignore[no-untyped-def]
-          evidence, total, label_hu, label_count, outer_hu, outer_count):
-# fmt: on
+def _sums(runs, own, label, hu, table, step, into):  # type: ignore[no-untyped-def]
+    height, rows, begin, end, component = runs
     shape = hu.shape
     for row in range(len(rows) - 1):
         k, j = row // height, row % height
         for run in range(rows[row], rows[row + 1]):
             c = component[run]
             for i in range(begin[run], end[run]):
-                evidence[c] += table[_bin(hu[k, j, i])]
-                total[c] += hu[k, j, i]
+                into.evidence[c] += table[_bin(hu[k, j, i])]
+                into.hu[c] += hu[k, j, i]
                 for axis in range(3):
                     for sign in (-1, 1):
                         by = sign * step[axis]
@@ -234,8 +232,8 @@ def _sums(height, rows, begin, end, component, own, label, hu, table, step,  # t
                         if own[z, y, word] & bit:
                             continue
                         if label[z, y, word] & bit:
-                            label_hu[c] += hu[z, y, x]
-                            label_count[c] += 1
+                            into.label_hu[c] += hu[z, y, x]
+                            into.label_count[c] += 1
                         else:
-                            outer_hu[c] += hu[z, y, x]
-                            outer_count[c] += 1
+                            into.outer_hu[c] += hu[z, y, x]
+                            into.outer_count[c] += 1
