@@ -207,7 +207,7 @@ def test_a_case_is_found_from_inside_its_folder(release: Path, monkeypatch: pyte
     assert is_release(Path())
     (entry,) = released_cases(Path())
     assert isinstance(entry, ReleasedCase)
-    assert entry.name == REVISED
+    assert entry.volume_id == REVISED
 
 
 def test_a_folder_of_a_release_that_is_no_case_of_it_is_refused(release: Path) -> None:

@@ -1,6 +1,7 @@
 """What `atlas validate` says of releases: ours, and such as others have made."""
 
 import gzip
+import io
 import json
 import os
 import shutil
@@ -258,6 +259,59 @@ def test_a_tar_file_leads_nowhere_else(release: Path, tmp_path: Path) -> None:
         ("BDMAP_00000001/segmentations/pancreas.nii.gz", "FILE_UNEXPECTED"),
         ("BDMAP_00000001/../../../outside.nii.gz", "FILE_UNEXPECTED"),
     ]
+
+
+def test_members_that_cannot_be_unpacked_are_named_and_the_rest_is_read(release: Path, tmp_path: Path) -> None:
+    """A file where a folder should be, one named as the root, a name that is too long."""
+    others(release)
+    tar = pack(release, tmp_path / "r.tar")
+    odd = ["BDMAP_00000001/segmentations", ".", f"BDMAP_00000001/{'x' * 256}"]
+    with tarfile.open(tar, "a") as archive:
+        for name in odd:
+            archive.addfile(tarfile.TarInfo("release" if name == "." else f"release/{name}"))
+    told = [(fault.file, fault.kind) for fault in found(tar) if fault.grave]
+    assert told == [(name, "FILE_UNEXPECTED") for name in odd]
+
+
+@pytest.mark.parametrize("bound", ["_MAX_FILES", "_MAX_BYTES"])
+def test_of_a_case_in_a_tar_file_no_more_is_unpacked_than_the_bound(
+    release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    others(release)
+    tar = pack(release, tmp_path / "r.tar")
+    monkeypatch.setattr(f"services.cli.validation.tree.{bound}", 2 if bound == "_MAX_FILES" else 100_000)
+    with tarfile.open(tar, "a") as archive:
+        for number in range(3):
+            entry = tarfile.TarInfo(f"release/BDMAP_00000003/segmentations/{number}.nii.gz")
+            entry.size = 50_000
+            archive.addfile(entry, io.BytesIO(bytes(entry.size)))
+    with opened(tar) as tree, tree.case("BDMAP_00000003") as folder:
+        assert sorted(path.name for path in folder.rglob("*.nii.gz")) == ["0.nii.gz", "1.nii.gz"]
+        assert "BDMAP_00000003/segmentations/2.nii.gz" in tree.refused
+
+
+def _be_a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def _lead_nowhere(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("nowhere.nii.gz")
+
+
+@pytest.mark.parametrize("change", [_be_a_folder, _lead_nowhere])
+def test_what_the_system_cannot_read_is_a_fault_and_the_rest_is_read(release: Path, change: Change) -> None:
+    change(others(release) / LIVER)
+    rewrite(release / "BDMAP_00000001/segmentations/spleen.nii.gz", moved_origin)
+    grave = [(fault.file, fault.kind) for fault in found(release) if fault.grave]
+    assert (LIVER, "FIELD_INVALID") in grave
+    assert ("BDMAP_00000001/segmentations/spleen.nii.gz", "GRID_DIFFERS") in grave
+
+
+def test_a_listed_file_that_the_system_cannot_read_is_a_fault(release: Path) -> None:
+    _lead_nowhere(release / "LICENSE.md")
+    assert ("LICENSE.md", "FIELD_INVALID") in {(fault.file, fault.kind) for fault in found(release)}
 
 
 def test_a_tar_file_that_is_cut_off_is_refused(release: Path, tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def look(folder: Path, class_map: ClassMap | None, gate: MemoryGate) -> Seen:
     try:
         with gate.hold(case.needed_bytes(), what=folder.name):
             found = list(case.faults())
-    except AtlasError as error:
+    except (AtlasError, OSError) as error:
         found = [refused(folder.name, error)]
     return Seen(folder.name, found, frozenset(case.organs), _unknown(folder / _PROVENANCE), case.scan)
 
@@ -128,7 +128,7 @@ class _Case:
             return
         try:
             ct = read_ct(path)
-        except AtlasError as error:
+        except (AtlasError, OSError) as error:
             yield refused(self._name(path), error)
             return
         yield from self._notes(path, ct.header.notes)
@@ -142,7 +142,7 @@ class _Case:
             return None
         try:
             labels = read_labels(path)
-        except AtlasError as error:
+        except (AtlasError, OSError) as error:
             yield refused(self._name(path), error)
             return None
         yield from self._notes(path, labels.notes)
@@ -162,7 +162,7 @@ class _Case:
             yield self._fault(path, Kind.ORGAN_UNKNOWN, message, "Name masks as the class map does.", False)
         try:
             mask = read_mask(path)
-        except AtlasError as error:
+        except (AtlasError, OSError) as error:
             yield refused(self._name(path), error)
             return
         self._dtypes[organ] = str(mask.header.dtype.newbyteorder("="))

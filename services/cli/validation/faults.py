@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from services.cli.ingest.discover import unreadable
 from services.core.errors import AtlasError
 
 
@@ -40,6 +41,7 @@ class Fault:
     grave: bool = True
 
 
-def refused(file: str, error: AtlasError) -> Fault:
-    """The fault of a file that cannot be read."""
+def refused(file: str, why: AtlasError | OSError) -> Fault:
+    """The fault of a file that cannot be read, by a reader of ours or by the system."""
+    error = why if isinstance(why, AtlasError) else unreadable(why)
     return Fault(file, str(error.reason), error.message, error.remedy)

@@ -27,7 +27,8 @@ def faults(tree: Tree, cases: Sequence[str], on_case: Callable[[str], None] = la
     sums = checksums(tree.text(CHECKSUMS) or "")
     told += _listed(tree, sums or {}, set(cases))
     told += [
-        Fault(name, Kind.FILE_UNEXPECTED, "A link or a path that leads out.", "Pack files.") for name in tree.refused
+        Fault(name, Kind.FILE_UNEXPECTED, "A link, a path that leads out, or one too many.", "Pack files.")
+        for name in tree.refused
     ]
     seen: list[Seen] = []
     gate = MemoryGate(total_bytes() // 2)
@@ -61,8 +62,8 @@ def _look(folder: Path, class_map: ClassMap | None, sums: dict[str, str], gate: 
     seen = look(folder, class_map, gate)
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder.parent).as_posix()
-        if name in sums and sha256(path) != sums[name]:
-            seen.faults.append(_altered(name))
+        if name in sums:
+            seen.faults.extend(_altered(name, sums[name], lambda name: sha256(folder.parent / name)))
     return seen
 
 
@@ -76,12 +77,16 @@ def _listed(tree: Tree, sums: dict[str, str], cases: set[str]) -> Iterator[Fault
     for name in sorted(there - set(sums) - {CHECKSUMS}):
         yield Fault(name, Kind.FILE_UNLISTED, f"{CHECKSUMS} does not list it.", _RESTORE)
     for name in sorted(name for name in set(sums) & there if name.split("/")[0] not in cases):
-        if tree.digest(name) != sums[name]:
-            yield _altered(name)
+        yield from _altered(name, sums[name], tree.digest)
 
 
-def _altered(name: str) -> Fault:
-    return Fault(name, Kind.FILE_ALTERED, f"It is not the file that {CHECKSUMS} lists.", _RESTORE)
+def _altered(name: str, wanted: str, digest: Callable[[str], str]) -> Iterator[Fault]:
+    """Whether a file is another than the listed one, or cannot be read."""
+    try:
+        if digest(name) != wanted:
+            yield Fault(name, Kind.FILE_ALTERED, f"It is not the file that {CHECKSUMS} lists.", _RESTORE)
+    except OSError as error:
+        yield refused(name, error)
 
 
 def _class_map(tree: Tree) -> tuple[ClassMap | None, list[Fault]]:

@@ -21,6 +21,11 @@ CT = "ct.nii.gz"
 MASKS = "segmentations"
 _MAX_TEXT = 256 * 2**20
 """What is larger than this is no list of files and no table of cases."""
+_MAX_FILES = 10_000
+_MAX_BYTES = 64 * 2**30
+"""Of one case in a tar file: so much is unpacked at once into the folder for temporary files."""
+_MAX_NAME = 255
+"""Bytes of one part of a name that file systems take."""
 
 
 class Tree(Protocol):
@@ -32,7 +37,7 @@ class Tree(Protocol):
 
     @property
     def refused(self) -> tuple[str, ...]:
-        """What lies there and is not read: links and names that lead out, in a tar file."""
+        """What lies in a tar file and is not read: what is no file, leads out, cannot lie there, or is too much."""
 
     def text(self, name: str) -> str | None:
         """The text of a file, or None if there is none of that name."""
@@ -112,10 +117,15 @@ def _tar(path: Path) -> Iterator[Tree]:
             raise _no_case(path)
         root = roots.most_common(1)[0][0]
         tree = _Tar(path, archive)
-        for member in members:
-            name = PurePosixPath(member.name)
-            if name.is_relative_to(root) and not member.isdir():
-                tree.take(name.relative_to(root), member)
+        # Of members of one name the last is what others unpack.
+        below = {
+            name.relative_to(root): member
+            for member in members
+            if (name := PurePosixPath(member.name)).is_relative_to(root) and not member.isdir()
+        }
+        folders = {parent for name in below for parent in name.parents}
+        for name, member in below.items():
+            tree.take(name, member, name in folders)
         yield tree
 
 
@@ -135,14 +145,23 @@ class _Tar:
     archive: tarfile.TarFile
     members: dict[str, tarfile.TarInfo] = field(default_factory=dict)
     by_folder: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    bytes_in: Counter[str] = field(default_factory=Counter)
     odd: list[str] = field(default_factory=list)
 
-    def take(self, name: PurePosixPath, member: tarfile.TarInfo) -> None:
-        if member.isfile() and ".." not in name.parts and not name.is_absolute():
-            self.members[name.as_posix()] = member
-            self.by_folder[name.parts[0]].append(name.as_posix())
-        else:
-            self.odd.append(name.as_posix())
+    def take(self, name: PurePosixPath, member: tarfile.TarInfo, is_folder: bool) -> None:
+        """Count a member in, or among the odd; `is_folder` if others lie below it."""
+        file = name.as_posix()
+        if not member.isfile() or is_folder or not _can_be_unpacked(name):
+            self.odd.append(file)
+            return
+        folder = name.parts[0]
+        files, size = self.by_folder[folder], self.bytes_in[folder] + member.size
+        if len(files) >= _MAX_FILES or size > _MAX_BYTES:
+            self.odd.append(file)
+            return
+        self.members[file] = member
+        files.append(file)
+        self.bytes_in[folder] = size
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -175,6 +194,13 @@ class _Tar:
         file = self.archive.extractfile(self.members[name])
         assert file is not None
         return file
+
+
+def _can_be_unpacked(name: PurePosixPath) -> bool:
+    parts = name.parts
+    if not parts or name.is_absolute() or ".." in parts:
+        return False
+    return all("\0" not in part and len(part.encode(errors="surrogateescape")) <= _MAX_NAME for part in parts)
 
 
 def _text(file: IO[bytes]) -> str:
