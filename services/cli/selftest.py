@@ -16,6 +16,8 @@ from services.core.storage import Storage
 
 VOLUME = "selftest"
 """Id of the volume; it has the same bytes every time, so a repetition adds nothing to the catalog."""
+DATASET = "selftest"
+"""What the volume belongs to, so that nobody takes it for a patient's."""
 SHAPE, SPACING_MM = (48, 40, 32), 3.0
 AIR_HU, BODY_HU, LIVER_HU = -1000, 40, 110
 
@@ -37,7 +39,8 @@ def selftest(storage: Storage, inference: InferenceServiceStub, folder: Path, mo
     path = folder / "ct.nii.gz"
     write_ct(path, phantom(geometry), geometry)
     ref = storage.put_file(path)
-    volume = storage.rpc.CreateVolume(pb.CreateVolumeRequest(volume_id=VOLUME, object=ref.name), timeout=120).volume
+    creation = pb.CreateVolumeRequest(volume_id=VOLUME, object=ref.name, dataset=DATASET, source_id=VOLUME)
+    volume = storage.rpc.CreateVolume(creation, timeout=120).volume
     yield Step("storage takes a CT", volume.name)
 
     ready = [m for m in inference.ListModels(inf.ListModelsRequest()).models if m.ready and model in ("", m.name)]

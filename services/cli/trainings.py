@@ -12,6 +12,7 @@ from services.cli.paging import every
 from services.core.errors import AtlasError, Reason
 
 _LOOK_SECONDS = 2.0
+_WAIT_SECONDS = 120.0
 _ENDED = (pb.Training.STATE_DONE, pb.Training.STATE_FAILED)
 
 
@@ -64,6 +65,16 @@ def followed(
 
 
 def promote(inference: InferenceServiceStub, model: str, version: int) -> inf.Model:
-    """Have a version served. Raises MODEL_VERSION_REFUSED, MODEL_NOT_FOUND or MODEL_CARD_INVALID."""
+    """Have a version served; waits while Triton begins again.
+
+    Raises MODEL_VERSION_REFUSED, MODEL_NOT_FOUND or MODEL_CARD_INVALID, and DEPENDENCY_UNAVAILABLE after two minutes.
+    """
     request = inf.PromoteModelRequest(name=f"{model}/versions/{version}")
-    return inference.PromoteModel(request).model
+    deadline = time.monotonic() + _WAIT_SECONDS
+    while True:
+        try:
+            return inference.PromoteModel(request).model
+        except AtlasError as error:
+            if not error.is_passing or time.monotonic() > deadline:
+                raise
+        time.sleep(_LOOK_SECONDS)

@@ -14,14 +14,27 @@ from services.scheduler.ensembles import Card, Ensemble
 def merge_policy(asked: MergePolicy, ensemble: Ensemble) -> dict[str, Any]:
     """The policy as protobuf JSON, with every default, and with what weighs the ensemble's models if it weighs them.
 
-    Raises FIELD_INVALID, FIELD_REQUIRED, NAME_INVALID or ORGAN_UNKNOWN.
+    Raises FIELD_INVALID, FIELD_REQUIRED, NAME_INVALID, MODEL_NOT_FOUND or ORGAN_UNKNOWN.
     """
     policy = resolved(asked, classmaps.load(ensemble.class_map), "merge_policy")
+    _require_members(policy, ensemble)
     if policy.fusion == MergePolicy.FUSION_WEIGHTED:
         given = {(entry.model, entry.organ) for entry in policy.reliabilities}
         for card in ensemble.cards:
             policy.reliabilities.extend(_of_card(card, given))
     return json_format.MessageToDict(policy)
+
+
+def _require_members(policy: MergePolicy, ensemble: Ensemble) -> None:
+    members = {part for name in ensemble.models for part in (name, name.partition("/versions/")[0])}
+    for entry in policy.reliabilities:
+        if entry.model not in members:
+            raise AtlasError(
+                Reason.MODEL_NOT_FOUND,
+                f"{entry.model} is given a DSC, but does not take part.",
+                field="merge_policy.reliabilities",
+                remedy=f"These take part: {', '.join(ensemble.models)}.",
+            )
 
 
 def _of_card(card: Card, given: set[tuple[str, str]]) -> list[ModelReliability]:

@@ -50,8 +50,21 @@ def test_a_release_is_asked_by_itself(release: Path) -> None:
     organ = found[0]["organ"]
     some = provenance("unet", "--organ", organ, "--release", str(release))
     assert some == [use for use in found if use["organ"] == organ]
-    for words in (("nobody",), ("models/unet/versions/99",), ("unet", "--dataset", "elsewhere")):
-        assert provenance(*words, "--release", str(release)) == []
+    assert provenance("unet", "--dataset", "elsewhere", "--release", str(release)) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["nobody"], Reason.MODEL_NOT_FOUND),
+        (["models/unet/versions/99"], Reason.MODEL_NOT_FOUND),
+        (["unet", "--organ", "lever"], Reason.ORGAN_UNKNOWN),
+    ],
+)
+def test_a_misspelt_name_does_not_read_as_nothing_to_recall(release: Path, words: list[str], reason: Reason) -> None:
+    with pytest.raises(AtlasError) as caught:
+        provenance(*words, "--release", str(release))
+    assert caught.value.reason == reason
 
 
 def test_storage_is_asked_for_the_newest_or_for_those_of_a_campaign(monkeypatch: pytest.MonkeyPatch) -> None:

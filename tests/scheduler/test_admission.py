@@ -181,6 +181,14 @@ def test_models_weigh_what_their_cards_tell_unless_it_is_given(asked: Workers, w
     }
 
 
+def test_a_dsc_of_a_model_that_takes_no_part_is_refused(asked: Workers) -> None:
+    policy = MergePolicy(fusion=MergePolicy.FUSION_WEIGHTED)
+    policy.reliabilities.add(model="models/misspelt", dsc=0.9)
+    with pytest.raises(AtlasError, match="models/misspelt is given a DSC, but does not take part") as caught:
+        admission.plan(request(merge_policy=policy), asked)
+    assert (caught.value.reason, caught.value.field) == (Reason.MODEL_NOT_FOUND, "merge_policy.reliabilities")
+
+
 def test_a_model_that_nobody_measured_is_not_weighed(asked: Workers, workers: Server) -> None:
     with pytest.raises(AtlasError, match="does not tell how good it is at: liver, spleen, pancreas") as caught:
         admission.plan(request(merge_policy=WEIGHTED), asked)

@@ -7,7 +7,7 @@ import typer
 
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as sched
 from abdomenatlas.storage.v1 import storage_pb2 as pb
-from services.cli import merge_words
+from services.cli import merge_words, selftest
 from services.cli.campaign_display import show_progress, state_name, summary
 from services.cli.campaign_report import STRATEGIES, report_lines
 from services.cli.commands.options import STATE, Campaign, Json, State, campaign_name, volume_name
@@ -32,7 +32,9 @@ def create(
     campaign: Campaign,
     volumes: Annotated[list[str] | None, typer.Option(help="A volume; may be given many times.")] = None,
     dataset: Annotated[str, typer.Option(help="All volumes of this dataset.")] = "",
-    everything: Annotated[bool, typer.Option("--all", help="All volumes in storage.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="All volumes in storage but that of the self-test.")
+    ] = False,
     models: Annotated[
         list[str] | None,
         typer.Option(help='A model such as "unet" or "models/unet/versions/1"; default: every one that is ready.'),
@@ -209,7 +211,7 @@ def _chosen(connection: Connection, volumes: list[str], dataset: str, everything
     if volumes:
         return [volume_name(volume) for volume in volumes]
     found = every(connection.storage.rpc.ListVolumes, pb.ListVolumesRequest(dataset=dataset), "volumes")
-    names = [volume.name for volume in found]
+    names = [volume.name for volume in found if dataset or volume.dataset != selftest.DATASET]
     if not names:
         raise AtlasError(
             Reason.FIELD_INVALID,

@@ -203,7 +203,7 @@ def _show(done: list[Imported | Refusal], json: bool) -> None:
     if json:
         print_json([_data(entry) for entry in done])
         return
-    summary = table("Volume", "Voxels", "Source labels", "Ignored", "Refused", right=("Refused",))
+    summary = table("Volume", "Voxels", "Labels", "Ignored", "Refused", right=("Refused",))
     for entry in done:
         if isinstance(entry, Refusal):
             summary.add_row(printable(str(entry.path)), "", "", "", "1")

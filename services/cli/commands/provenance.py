@@ -1,5 +1,6 @@
 """`atlas provenance`: where voxels of a model went."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -8,8 +9,10 @@ import typer
 from abdomenatlas.storage.v1 import storage_pb2 as pb
 from services.cli.commands.options import STATE, Json, State, campaign_name
 from services.cli.connection import Connection
-from services.cli.model_uses import in_release, in_storage
+from services.cli.model_uses import Use, in_release, in_storage
 from services.cli.output import out, print_json, table
+from services.core import classmaps
+from services.core.errors import AtlasError, Reason
 
 
 def register(app: typer.Typer) -> None:
@@ -37,16 +40,27 @@ def run(
 
     Examples: `atlas provenance unet --organ pancreas --campaign spring` · `atlas provenance unet --release release/`
     """
+    if organ:
+        classmaps.fitting([organ]).require([organ], field="--organ")
     request = pb.ListModelUsesRequest(
         model=model if model.startswith("models/") else f"models/{model}",
         organ=organ,
         dataset=dataset,
         newest=not (every_version or campaign),
     )
-    if release:
-        uses = list(in_release(release, request))
-    else:
-        uses = list(in_storage(Connection.to(state), request, campaign_name(campaign) if campaign else ""))
+
+    def found(asked: pb.ListModelUsesRequest, campaign: str = "") -> Iterator[Use]:
+        return in_release(release, asked) if release else in_storage(Connection.to(state), asked, campaign)
+
+    uses = list(found(request, campaign_name(campaign) if campaign else ""))
+    if not uses and next(found(pb.ListModelUsesRequest(model=request.model)), None) is None:
+        # A misspelt name must not read as "nothing to recall".
+        raise AtlasError(
+            Reason.MODEL_NOT_FOUND,
+            f"No labels, of whatever case, hold voxels of {request.model}.",
+            field="MODEL",
+            remedy="Is that its name, and its version? `atlas models served` lists those that are served.",
+        )
     if json:
         print_json([use.as_data() for use in uses])
         return

@@ -1,5 +1,6 @@
 """`atlas campaign tune`, and `atlas models served`, `promote` and `rollback`."""
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
@@ -18,6 +19,14 @@ from services.core.errors import AtlasError
 
 Version = Annotated[int, typer.Argument(min=1, help="Number of the version.")]
 Name = Annotated[str, typer.Argument(help='A model, such as "unet".', metavar="MODEL")]
+
+
+@dataclass
+class _Tuned:
+    model: str
+    result: pb.TrainingResult
+    served: bool = False
+    why_not: str = ""
 
 
 def register(app: typer.Typer) -> None:
@@ -56,16 +65,19 @@ def tune(
     volumes = trainings.revised_volumes(scheduler, name)
     wanted = [f"models/{model.removeprefix('models/')}" for model in models or []]
     failed: list[AtlasError] = []
-    results: list[tuple[str, pb.TrainingResult, bool]] = []
+    results: list[_Tuned] = []
     plan = pb.TrainingPlan(volumes=volumes, minutes=minutes, epochs=epochs, seed=seed, whole=whole)
     for model in wanted or list(dict.fromkeys(model.partition("/versions/")[0] for model in found.models)):
         say(f"{model}: tuning on {len(volumes)} revised volumes")
         try:
             result = trainings.followed(scheduler, model, plan, lambda line: say(f"  {line}")).result
-            results.append((model, result, False))
-            if result.promotable and not no_promote:
+            results.append(_Tuned(model, result))
+            if no_promote:
+                results[-1].why_not = "not asked for"
+            elif result.promotable:
+                results[-1].why_not = f"not promoted yet: atlas models promote {model[7:]} {result.version}"
                 trainings.promote(connection.inference, model, result.version)
-                results[-1] = (model, result, True)
+                results[-1].served = True
         except AtlasError as error:
             show_error(error)
             failed.append(error)
@@ -116,12 +128,12 @@ def _tell(model: inf.Model, json: bool) -> None:
         out.print(f"{model.name} is the newest that is served, weights {model.weights_sha256[:12]}.")
 
 
-def _tell_tuned(results: list[tuple[str, pb.TrainingResult, bool]], json: bool) -> None:
+def _tell_tuned(results: list[_Tuned], json: bool) -> None:
     if json:
-        print_json([{"model": model, "served": served, **as_data(result)} for model, result, served in results])
+        print_json([{"model": one.model, "served": one.served, **as_data(one.result)} for one in results])
         return
     rows = table("Model", "Version", "Served", "Why not", right=("Version",))
-    for model, result, served in results:
-        why = " ".join(result.reasons) or ("" if served else "not asked for")
-        rows.add_row(model, str(result.version), "yes" if served else "no", why)
+    for one in results:
+        why = "" if one.served else " ".join(one.result.reasons) or one.why_not
+        rows.add_row(one.model, str(one.result.version), "yes" if one.served else "no", why)
     out.print(rows)
