@@ -1,6 +1,9 @@
 """Folders of cases as nnU-Net reads them."""
 
+import errno
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ from typer.testing import CliRunner
 
 import services.cli.__main__  # noqa: F401 - registers the commands
 from services.cli.app import app
+from services.cli.conversion import nnunet
 from services.cli.conversion.cases import LaidOut, read_cases
 from services.cli.conversion.nnunet import shared_organs, write_nnunet
 from services.cli.release.contents import read_contents
@@ -112,6 +116,47 @@ def test_a_mask_on_another_grid_is_refused_and_the_rest_is_written(release: Path
     assert json.loads(shown.stdout)["refused"] == [str(release / FIRST)]
     names = {path.name for path in (tmp_path / NAME).rglob("*.nii.gz")}
     assert names == {f"{SECOND}_0000.nii.gz", f"{SECOND}.nii.gz"}
+
+
+def _breaks_off(number: int, case: str) -> Callable[[Path, Path], None]:
+    """Copies of this case's CT end half way, with an error of the system."""
+    whole = nnunet._link
+
+    def link(source: Path, target: Path) -> None:
+        if source.parent.name != case:
+            return whole(source, target)
+        target.write_bytes(source.read_bytes()[:1000])
+        raise OSError(number, os.strerror(number))
+
+    return link
+
+
+def test_of_a_case_whose_ct_breaks_off_nothing_is_left(
+    release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nnunet, "_link", _breaks_off(errno.EIO, FIRST))
+    written = write_nnunet(laid_out(release), ("spleen",), tmp_path / NAME)
+    assert [refusal.path.name for refusal in written.refused] == [FIRST]
+    assert {path.name for path in (tmp_path / NAME).rglob("*.nii.gz")} == {f"{SECOND}_0000.nii.gz", f"{SECOND}.nii.gz"}
+
+
+def test_a_full_disk_ends_the_conversion_and_leaves_nothing(
+    release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nnunet, "_link", _breaks_off(errno.ENOSPC, SECOND))
+    with pytest.raises(AtlasError) as caught:
+        write_nnunet(laid_out(release), ("spleen",), tmp_path / NAME)
+    assert caught.value.reason == Reason.DISK_FULL
+    assert [path.name for path in tmp_path.iterdir()] == ["release"]
+
+
+def test_a_folder_without_a_single_case_is_not_put_in_place(release: Path, tmp_path: Path) -> None:
+    cases = laid_out(release)
+    for case in cases:
+        case.masks["spleen"].write_bytes(b"no volume")
+    with pytest.raises(AtlasError, match="None of 2 cases"):
+        write_nnunet(cases, ("spleen",), tmp_path / NAME)
+    assert [path.name for path in tmp_path.iterdir()] == ["release"]
 
 
 @pytest.mark.parametrize(("name", "reason"), [("Atlas", Reason.NAME_INVALID), (NAME, Reason.RESOURCE_CONFLICT)])

@@ -1,5 +1,6 @@
 """nnU-Net's raw layout: `imagesTr/<case>_0000.nii.gz`, `labelsTr/<case>.nii.gz`, `dataset.json`; Ts for testing."""
 
+import errno
 import json
 import os
 import re
@@ -54,7 +55,8 @@ def write_nnunet(
 
     nnU-Net takes for background what no label covers, so a case with an unknown organ would teach it that there is
     none. Label ids follow the order of `organs`. CTs are hard links where the file system allows it. One mask of a case
-    is in memory at a time. Raises NAME_INVALID, RESOURCE_CONFLICT or FIELD_INVALID.
+    is in memory at a time. Raises NAME_INVALID, RESOURCE_CONFLICT, FIELD_INVALID, DISK_FULL, or where no case could be
+    written, what was wrong with the first.
     """
     if not _NAME.fullmatch(to.name):
         message, remedy = "nnU-Net would not find it.", "Name the folder such as Dataset701_Atlas."
@@ -79,6 +81,8 @@ def write_nnunet(
                     refused[case.name] = refusal
                 on_case(case)
         done = [case for case in chosen if case.name not in refused]
+        if not done:
+            raise _none_written(list(refused.values()))
         testing = sum(case.is_test for case in done)
         _write_dataset(part / "dataset.json", to.name, ids, len(done) - testing)
         part.rename(to)
@@ -88,18 +92,29 @@ def write_nnunet(
 
 
 def _attempt(case: LaidOut, ids: dict[str, int], to: Path) -> Refusal | None:
-    """Write one case. What is wrong with it is told, and nothing of it is left."""
+    """Write one case. What is wrong with it is told, and nothing of it is left. Raises DISK_FULL."""
     side = "Ts" if case.is_test else "Tr"
     image, label = (to / f"{what}{side}" for what in ("images", "labels"))
     for folder in (image, label):
         folder.mkdir(exist_ok=True)
+    files = (label / f"{case.name}{ENDING}", image / f"{case.name}_0000{ENDING}")
     try:
-        _write_labels(case, ids, label / f"{case.name}{ENDING}")
-        _link(case.ct, image / f"{case.name}_0000{ENDING}")
+        _write_labels(case, ids, files[0])
+        _link(case.ct, files[1])
     except (AtlasError, OSError) as error:
-        (label / f"{case.name}{ENDING}").unlink(missing_ok=True)
+        for file in files:
+            file.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            message, remedy = "There is no room left for the cases.", "Free some, or name a folder on another disk."
+            raise AtlasError(Reason.DISK_FULL, message, field=str(to.parent), remedy=remedy) from error
         return Refusal(case.ct.parent, error if isinstance(error, AtlasError) else unreadable(error))
     return None
+
+
+def _none_written(refused: Sequence[Refusal]) -> AtlasError:
+    first = refused[0].error
+    message = f"None of {len(refused)} cases could be written. The first: {first.message}"
+    return AtlasError(first.reason, message, field=str(refused[0].path), remedy=first.remedy)
 
 
 def _write_labels(case: LaidOut, ids: dict[str, int], path: Path) -> None:
