@@ -86,7 +86,11 @@ def judge(
         _compared(organ, before[:, column], after[:, column], confidence, margin, resamples, seed)
         for column, organ in enumerate(organs)
     )
-    reasons = [f"{row.organ} regresses by {-(row.difference or 0):.4f} DSC." for row in rows if row.change == "worse"]
+    reasons = [
+        f"{row.organ} regresses by {-(row.difference or 0):.4f} DSC (held-out cases: {row.cases})."
+        for row in rows
+        if row.change == "worse"
+    ]
     reasons += [
         f"No held-out case has {row.organ}, which was tuned."
         for row in rows

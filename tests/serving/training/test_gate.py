@@ -61,7 +61,7 @@ def test_the_table_says_what_was_found() -> None:
     text = verdict.markdown()
     assert "| liver | 3 | 0.5000 | 0.4000 | -0.1000 | -0.1000 to -0.1000 | worse |" in text
     assert "| spleen | 0 | | | | | unmeasured |" in text
-    assert text.endswith("Refused. liver regresses by 0.1000 DSC.\n")
+    assert text.endswith("Refused. liver regresses by 0.1000 DSC (held-out cases: 3).\n")
     assert json.loads(json.dumps(verdict.as_dict()))["promoted"] is False
 
 
