@@ -90,6 +90,7 @@ def build_own(card: Card) -> nn.Module:
             Reason.MODEL_CARD_INVALID,
             f"{card.network.architecture} cannot be built with the card's arguments: {error}",
             field="network.arguments",
+            remedy="Give the card the arguments that the network was trained with.",
         ) from error
 
 

@@ -40,7 +40,10 @@ def read_tensors(path: Path) -> dict[str, Mapping[str, Tensor]]:
     size = path.stat().st_size
     if size > MAX_BYTES:
         raise AtlasError(
-            Reason.FILE_TOO_LARGE, f"It has {size >> 20} MiB, more than {MAX_BYTES >> 20}.", field=path.name
+            Reason.FILE_TOO_LARGE,
+            f"It has {size >> 20} MiB, more than {MAX_BYTES >> 20}.",
+            field=path.name,
+            remedy="Save the weights alone, without the optimizer: torch.save(model.state_dict(), ...).",
         )
     if zipfile.is_zipfile(path):
         contents = _from_zip(path, size)
@@ -74,7 +77,12 @@ def _from_zip(path: Path, size: int) -> object:
     except pickle.UnpicklingError as error:
         raise _unsafe(path, str(error)) from error
     except (KeyError, ValueError, RuntimeError, TypeError, AttributeError, MemoryError) as error:
-        raise AtlasError(Reason.FIELD_INVALID, "This TorchScript archive cannot be read.", field=path.name) from error
+        raise AtlasError(
+            Reason.FIELD_INVALID,
+            "This TorchScript archive cannot be read.",
+            field=path.name,
+            remedy="Fetch the file again, or have its tensors saved alone: torch.save(module.state_dict(), ...).",
+        ) from error
     return _checkpoint(path, is_zip=True)
 
 
@@ -86,7 +94,10 @@ def _checkpoint(path: Path, *, is_zip: bool) -> object:
         named = re.search(r"(?:GLOBAL|global:?|class|function) ([\w.]+\.\w+)", str(error))
         if named is None and not is_zip:
             raise AtlasError(
-                Reason.FIELD_INVALID, "It is neither a checkpoint of torch nor TorchScript.", field=path.name
+                Reason.FIELD_INVALID,
+                "It is neither a checkpoint of torch nor TorchScript.",
+                field=path.name,
+                remedy="Name the file of weights, such as model.pt, or the folder that it came in.",
             ) from error
         raise _unsafe(path, f"it asks for {named[1]}" if named else "its pickle does more than hold tensors") from error
     except (EOFError, OSError) as error:

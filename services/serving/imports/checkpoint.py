@@ -3,14 +3,13 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import yaml
 from pydantic import ValidationError
 from torch import Tensor
 
 from services.core.errors import AtlasError, Reason
 from services.serving import zoo
 from services.serving.card import CARD_FILE, Architecture, Card, load_card, weights_path
-from services.serving.imports.draft import Draft, Wishes
+from services.serving.imports.draft import Draft, Wishes, read_yaml, reason
 from services.serving.imports.naming import channels_by_organ, labelled
 
 _SIGNS: tuple[tuple[str, Architecture], ...] = (
@@ -73,9 +72,14 @@ def folder_draft(folder: Path) -> Draft:
 def _name_in(folder: Path) -> str:
     """The model's name as its card says it: a folder that was passed on may be called anything."""
     try:
-        return str(yaml.safe_load((folder / CARD_FILE).read_text())["name"])
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
-        raise AtlasError(Reason.MODEL_CARD_INVALID, "The card cannot be read.", field=CARD_FILE) from error
+        return str(read_yaml(folder / CARD_FILE)["name"])
+    except (AtlasError, KeyError) as error:
+        raise AtlasError(
+            Reason.MODEL_CARD_INVALID,
+            f"The card cannot be read: {reason(error).rstrip('.')}.",
+            field=CARD_FILE,
+            remedy="Fetch the whole folder again.",
+        ) from error
 
 
 def _named(card: str) -> tuple[Card, str]:
@@ -91,10 +95,14 @@ def _named(card: str) -> tuple[Card, str]:
             remedy=f"Name a file, or one of the zoo: {', '.join(zoo.names())}.",
         )
     try:
-        found = Card.model_validate(yaml.safe_load(path.read_text()))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else "it is not YAML"
-        raise AtlasError(Reason.MODEL_CARD_INVALID, f"It is no card: {why}.", field=path.name) from error
+        found = Card.model_validate(read_yaml(path))
+    except (AtlasError, ValidationError) as error:
+        raise AtlasError(
+            Reason.MODEL_CARD_INVALID,
+            f"It is no card: {reason(error).rstrip('.')}.",
+            field=path.name,
+            remedy="atlas models show paper_swinunetr gives one to start from.",
+        ) from error
     # What it reaches was measured with other weights than those that are to come.
     return found.model_copy(update={"reaches": (), "origin": None}), found.weights.sha256 if found.weights else ""
 
@@ -137,4 +145,9 @@ def with_channels(card: Card, channels: dict[str, tuple[int, ...]]) -> Card:
     try:
         return Card.model_validate(card.model_dump() | {"outputs": outputs, "organs": tuple(channels)})
     except ValidationError as error:
-        raise AtlasError(Reason.CLASS_MAP_MISMATCH, f"{error.errors()[0]['msg']}.", field="--organ") from error
+        raise AtlasError(
+            Reason.CLASS_MAP_MISMATCH,
+            f"{reason(error)}.",
+            field="--organ",
+            remedy=f"Name organs of {card.class_map}, each with channels below {card.channel_count}.",
+        ) from error

@@ -51,7 +51,7 @@ def reason(error: Exception) -> str:
     """What is wrong, in a few words: of a card that was refused, its first fault."""
     if isinstance(error, ValidationError):
         return str(error.errors()[0]["msg"])[:200]
-    return f"{type(error).__name__} {error}"[:200]
+    return error.message if isinstance(error, AtlasError) else f"{type(error).__name__} {error}"[:200]
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -104,5 +104,10 @@ def below(folder: Path, name: str) -> Path:
     """A file of a folder. Raises RESOURCE_NOT_FOUND, also for what lies elsewhere."""
     path = (folder / name).resolve()
     if not path.is_relative_to(folder.resolve()) or not path.is_file():
-        raise AtlasError(Reason.RESOURCE_NOT_FOUND, f"There is no {name}.", field=folder.name)
+        raise AtlasError(
+            Reason.RESOURCE_NOT_FOUND,
+            f"There is no {name}.",
+            field=folder.name,
+            remedy="Name a file of the folder, or fetch it again; links to elsewhere are not followed.",
+        )
     return path

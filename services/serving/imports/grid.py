@@ -24,6 +24,7 @@ def placed(spacing_mm: Sequence[float], axes: str, wished_mm: float) -> dict[str
             Reason.GRID_MISMATCH,
             f"It was trained on voxels of {x:g} x {y:g} x {z:g} mm; 0.25 to 10 mm can be served.",
             field="spacing",
+            remedy="Ask its author for a network of the full resolution.",
         )
     grid_mm = wished_mm or (USUAL_MM if finest > USUAL_MM * (1 - _TOLERANCE) else round(finest, 4))
     entries: dict[str, Any] = {"grid_spacing_mm": grid_mm, "working_factor": 1}

@@ -95,7 +95,12 @@ def _draft(source: Path, wishes: Wishes) -> tuple[Draft, Tables]:
             remedy=f"Name the folder that holds {bundle.MARK}, {nnunet.MARK} or {CARD_FILE}; or the file of weights.",
         )
     if not source.is_file():
-        raise AtlasError(Reason.RESOURCE_NOT_FOUND, "There is no such file or folder.", field=str(source))
+        raise AtlasError(
+            Reason.RESOURCE_NOT_FOUND,
+            "There is no such file or folder.",
+            field=str(source),
+            remedy="Name a file of weights, or the folder of a MONAI bundle or of an nnU-Net v2 result.",
+        )
     tables = read_tensors(source)
     return checkpoint_draft(source, tables, wishes), tables
 
@@ -127,7 +132,12 @@ def _finished(draft: Draft, digest: str, wishes: Wishes) -> Card:
     try:
         return Card.model_validate(card.model_dump() | said)
     except ValidationError as error:
-        raise AtlasError(Reason.MODEL_CARD_INVALID, f"The card cannot be: {reason(error)}.", field="card") from error
+        raise AtlasError(
+            Reason.MODEL_CARD_INVALID,
+            f"The card cannot be: {reason(error)}.",
+            field="card",
+            remedy="Write a card (atlas models show paper_swinunetr gives one to start from) and name it with --card.",
+        ) from error
 
 
 def _restricted(card: Card, wishes: Wishes) -> Card:
@@ -138,7 +148,10 @@ def _restricted(card: Card, wishes: Wishes) -> Card:
     channels = {organ: own for organ, own in card.channels.items() if organ in known}
     if not channels:
         raise AtlasError(
-            Reason.CLASS_MAP_MISMATCH, f"No organ of the network is in {wishes.class_map}.", field="--class-map"
+            Reason.CLASS_MAP_MISMATCH,
+            f"No organ of the network is in {wishes.class_map}.",
+            field="--class-map",
+            remedy=f"Leave it out, or name a class map with one of: {', '.join(card.channels)}."[:500],
         )
     return with_channels(card.model_copy(update={"class_map": wishes.class_map}), channels)
 
@@ -161,7 +174,12 @@ def _fill(own: nn.Module, table: Mapping[str, Tensor], matching: Matching, path:
         if pairing.verdict == "matched":
             value = table[pairing.theirs]
             if value.is_floating_point() and not value.isfinite().all():
-                raise AtlasError(Reason.WEIGHTS_MISMATCH, f"{pairing.theirs} holds no numbers.", field=path.name)
+                raise AtlasError(
+                    Reason.WEIGHTS_MISMATCH,
+                    f"{pairing.theirs} holds no numbers.",
+                    field=path.name,
+                    remedy="Fetch the file again, or ask its author.",
+                )
             state[pairing.ours] = value
     with torch.no_grad():
         # Not all of its names: what it does not compute with may be missing.

@@ -100,6 +100,7 @@ def _proved(network: nn.Module, card: Card) -> Card:
             Reason.WEIGHTS_MISMATCH,
             f"The network cannot compute a window of {card.window}: {str(error)[:200]}",
             field="window",
+            remedy="Give the card a window that the network's strides divide.",
         ) from error
     if organs.shape != (len(card.organs), *card.window) or not organs.isfinite().all():
         raise AtlasError(

@@ -169,7 +169,12 @@ def _configuration_name(folder: Path, plans: dict[str, Any]) -> str:
     named = folder.resolve().name.rpartition("__")[2]
     known = plans.get("configurations")
     if not isinstance(known, dict):
-        raise AtlasError(Reason.FIELD_INVALID, "The plan has no configurations.", field=MARK)
+        raise AtlasError(
+            Reason.FIELD_INVALID,
+            "The plan has no configurations.",
+            field=MARK,
+            remedy="Is this the folder of a network that nnU-Net v2 trained?",
+        )
     return named if named in known else _FULL_SIZE
 
 

@@ -17,6 +17,7 @@ from services.core.errors import AtlasError, Reason
 from services.serving import zoo
 from services.serving.card import Weights, file_digest
 from services.serving.digest import folder_digest
+from services.serving.imports.archives import MAX_BYTES
 from services.serving.imports.draft import Wishes
 from services.serving.imports.importing import Report, import_model
 from services.serving.networks import build_own
@@ -47,6 +48,7 @@ def refused(reason: Reason, repository: Path, source: Path, **wishes: Any) -> At
     with pytest.raises(AtlasError) as caught:
         imported(source, repository, replace=True, **wishes)
     assert caught.value.reason is reason, caught.value
+    assert caught.value.remedy
     assert folder_digest(repository) == before
     assert [path.name for path in repository.iterdir()] == ["mine"]
     return caught.value
@@ -173,6 +175,24 @@ def test_a_file_that_holds_no_weights(repository: Path, tmp_path: Path, card: st
     with pytest.raises(AtlasError) as caught:
         imported(tmp_path / "odd.pth", repository, replace=True, card=card)
     assert caught.value.reason in (Reason.FIELD_INVALID, Reason.FILE_TRUNCATED, Reason.WEIGHTS_UNSAFE)
+    assert caught.value.remedy
+
+
+def test_a_file_that_is_not_there_or_too_large(repository: Path, tmp_path: Path, card: str) -> None:
+    refused(Reason.RESOURCE_NOT_FOUND, repository, tmp_path / "none.pth", card=card)
+    with (tmp_path / "large.pth").open("wb") as file:
+        file.truncate(MAX_BYTES + 1)
+    refused(Reason.FILE_TOO_LARGE, repository, tmp_path / "large.pth", card=card)
+
+
+@pytest.mark.parametrize("contents", ["[" * 5000, "- a", "name: mine", "name: [", "a: &a [*a]"])
+def test_a_card_that_is_none(repository: Path, good: Path, tmp_path: Path, contents: str) -> None:
+    """Named, or in a model folder that was passed on."""
+    path = tmp_path / "passed-on" / "model.yaml"
+    path.parent.mkdir()
+    path.write_text(contents)
+    refused(Reason.MODEL_CARD_INVALID, repository, good, card=str(path))
+    refused(Reason.MODEL_CARD_INVALID, repository, path.parent)
 
 
 def test_a_card_that_lies_about_its_digest(repository: Path, good: Path, tmp_path: Path) -> None:
