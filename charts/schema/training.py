@@ -19,7 +19,7 @@ class Training(Pods):
     resources: Resources = resources("4", "16Gi", "32Gi")
     """CPU and memory of a Job's container, beside the GPU."""
     gpu: Gpu = Gpu()
-    """The GPU of a Job."""
+    """The GPUs of a Job; with a count above 1, a process trains on each."""
     cache: Persistence = Persistence(size="100Gi")
     """The volume for cases, checkpoints and curves, from which a Job that was cut off goes on; for one node at once,
     unless it is an existing claim of another kind."""
