@@ -14,9 +14,12 @@ import nibabel
 import numpy as np
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+import services.cli.__main__  # noqa: F401 - registers the commands
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as sched
 from abdomenatlas.storage.v1 import storage_pb2 as pb
+from services.cli.app import app
 from services.cli.comparison.cases import read_metadata
 from services.cli.release.contents import read_contents
 from services.cli.release.present import damaged_files, foreign_files, make_way, release_id
@@ -147,6 +150,25 @@ def test_the_tarball_is_the_same_to_the_byte(archive: Archive, tmp_path: Path) -
     assert files(tmp_path / "unpacked" / "release") == files(tmp_path / "one" / "release")
     with pytest.raises(AtlasError, match="such a file already"):
         write_tar(tmp_path / "one" / "release", tmp_path / "two.tar")
+
+
+@pytest.mark.parametrize(
+    ("tar", "told"),
+    [("release/r.tar", "cannot hold"), ("release", "cannot hold"), ("taken.tar", "such a file already")],
+)
+def test_a_tar_file_that_cannot_be_is_refused_before_the_export(tmp_path: Path, tar: str, told: str) -> None:
+    """No stack is asked for anything; the command would else say that there is none."""
+    (tmp_path / "taken.tar").touch()
+    arguments = ["export", "first", "--to", str(tmp_path / "release"), "--tar", str(tmp_path / tar)]
+    refused = CliRunner().invoke(app, [*arguments, "--state", str(tmp_path / "state")])
+    assert told in str(refused.exception)
+    assert [path.name for path in tmp_path.iterdir()] == ["taken.tar"]
+
+
+def test_the_folder_of_a_tar_file_is_made(archive: Archive, tmp_path: Path) -> None:
+    write(archive, tmp_path / "release")
+    write_tar(tmp_path / "release", tmp_path / "new" / "folder" / "r.tar")
+    assert [path.name for path in (tmp_path / "new" / "folder").iterdir()] == ["r.tar"]
 
 
 def test_what_the_table_tells_is_part_of_the_id(archive: Archive) -> None:

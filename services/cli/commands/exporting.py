@@ -12,7 +12,7 @@ from services.cli.output import counted, out, print_json, warn
 from services.cli.release.contents import Contents, read_contents
 from services.cli.release.provenance import identity
 from services.cli.release.split import TEST_SHARE, Lot
-from services.cli.release.tarball import write_tar
+from services.cli.release.tarball import require_target, write_tar
 from services.cli.release.writer import write_release
 
 
@@ -46,6 +46,8 @@ def run(
 
     Examples: `atlas export first --to releases/first` · `atlas export first --to first --tar first.tar`
     """
+    if tar:
+        require_target(to, tar)
     connection = Connection.to(state)
     contents = read_contents(connection, campaign_name(campaign), Lot(test_share, split_seed))
     written = export(connection, contents, to)
