@@ -20,6 +20,7 @@ from typing import Any
 import psutil
 
 from services.core.errors import AtlasError, Reason
+from services.core.folderlock import locked
 from services.core.names import content_id, require_id
 from services.scheduler.trainings import ENDED, State, Training
 
@@ -44,11 +45,16 @@ class TrainingProcesses:
     def start(self, plan: Mapping[str, Any], arguments: list[str], actor: str) -> Training:
         """Start a training, or find the one there is of these arguments; one that failed goes on."""
         training_id = content_id(*arguments)[:_ID_LETTERS]
-        home = self._folder / training_id
-        with suppress(AtlasError):
-            known = self.get(training_id)
-            if known.state != State.FAILED:
-                return known
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with locked(self._folder):
+            with suppress(AtlasError):
+                known = self.get(training_id)
+                if known.state != State.FAILED:
+                    return known
+            self._begin(self._folder / training_id, plan, arguments, actor)
+            return self.get(training_id)
+
+    def _begin(self, home: Path, plan: Mapping[str, Any], arguments: list[str], actor: str) -> None:
         home.mkdir(parents=True, exist_ok=True)
         (home / _CODE).unlink(missing_ok=True)
         (home / _OUTPUT).write_text("")
@@ -76,39 +82,36 @@ class TrainingProcesses:
         part = home / f"{_ABOUT}.part"
         part.write_text(json.dumps(about))
         part.replace(home / _ABOUT)
-        return self.get(training_id)
 
     def get(self, training_id: str) -> Training:
         """A training. Raises RESOURCE_NOT_FOUND."""
         home = self._folder / require_id(training_id, "name")
         try:
-            about = json.loads((home / _ABOUT).read_text())
-        except FileNotFoundError:
+            return _training(home)
+        except (OSError, ValueError, KeyError, TypeError):
+            # What is half deleted, or damaged, is none.
             raise AtlasError(
                 Reason.RESOURCE_NOT_FOUND, "There is no such training.", field=f"trainings/{training_id}"
             ) from None
-        state, end_time = _state(home, about)
-        return Training(
-            id=training_id,
-            plan=about["plan"],
-            actor=about["actor"],
-            state=state,
-            message=_message(home, state),
-            create_time=datetime.fromisoformat(about["create_time"]),
-            end_time=end_time,
-        )
 
     def all(self) -> list[Training]:
         """All trainings, newest first."""
-        found = [self.get(about.parent.name) for about in self._folder.glob(f"*/{_ABOUT}")]
+        found = []
+        for about in self._folder.glob(f"*/{_ABOUT}"):
+            with suppress(AtlasError):
+                found.append(self.get(about.parent.name))
         return sorted(found, key=lambda one: one.create_time, reverse=True)
 
     def cancel(self, training_id: str) -> None:
         """End a training, or forget one that has ended. Raises RESOURCE_NOT_FOUND."""
         self.get(training_id)
         home = self._folder / training_id
-        _kill(json.loads((home / _ABOUT).read_text()))
-        shutil.rmtree(home, ignore_errors=True)
+        with locked(self._folder):
+            with suppress(OSError, ValueError):
+                _kill(json.loads((home / _ABOUT).read_text()))
+            # First what makes it a training: killed here, nobody finds half of one.
+            (home / _ABOUT).unlink(missing_ok=True)
+            shutil.rmtree(home, ignore_errors=True)
 
     def wait(self, training_id: str, seconds: int) -> None:
         """Return when the training has said something or ended, or after `seconds`."""
@@ -119,7 +122,22 @@ class TrainingProcesses:
     def stop(self) -> None:
         """End those that run."""
         for about in self._folder.glob(f"*/{_ABOUT}"):
-            _kill(json.loads(about.read_text()))
+            with suppress(OSError, ValueError):
+                _kill(json.loads(about.read_text()))
+
+
+def _training(home: Path) -> Training:
+    about = json.loads((home / _ABOUT).read_text())
+    state, end_time = _state(home, about)
+    return Training(
+        id=home.name,
+        plan=about["plan"],
+        actor=about["actor"],
+        state=state,
+        message=_message(home, state),
+        create_time=datetime.fromisoformat(about["create_time"]),
+        end_time=end_time,
+    )
 
 
 def _state(home: Path, about: dict[str, Any]) -> tuple[State, datetime | None]:
@@ -145,7 +163,7 @@ def _message(home: Path, state: State) -> str:
 
 def _process(about: dict[str, Any]) -> psutil.Process | None:
     """The shell around the training, if it still runs and is not another process of that number."""
-    with suppress(psutil.Error):
+    with suppress(psutil.Error, KeyError, TypeError):
         process = psutil.Process(about["pid"])
         if process.create_time() == about["started"] and process.status() != psutil.STATUS_ZOMBIE:
             return process
