@@ -4,22 +4,20 @@ Both write the version policy into the model's config.pbtxt, so that a restart s
 load the model again. It loads beside what it serves, and goes over once the new one is ready: no call fails meanwhile.
 """
 
-import json
-import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import structlog
 
 from services.core import modelversions
 from services.core.access import identity
 from services.core.errors import AtlasError, Reason
+from services.core.folderlock import locked
+from services.core.modelversions import refused
 from services.inference.model import Model
 from services.inference.triton import Triton
 
-COMPARISON = "comparison.json"
 log = structlog.get_logger()
 
 
@@ -28,7 +26,6 @@ class Promoter:
 
     def __init__(self, triton: Triton, repository: Path | None) -> None:
         self._triton, self._repository = triton, repository
-        self._turn = threading.Lock()
 
     def promote(self, model: str, version: str) -> Model:
         """Serve a newer version beside the one that was newest; or a model that came since Triton was started.
@@ -36,16 +33,16 @@ class Promoter:
         Raises MODEL_VERSION_REFUSED if its comparison says so, or is not with the one that is newest; MODEL_NOT_FOUND;
         and MODEL_CARD_INVALID if Triton cannot load it. Whatever is raised, what was served still is.
         """
-        with self._turn:
-            folder, number = self._version(model, version)
+        folder, number = self._version(model, version)
+        with locked(folder):
             newest = modelversions.served_in(folder)[-1]
             if number < newest:
-                raise _refused(model, number, f"Version {newest} is newer.", "Go back to it with a rollback.")
+                raise refused(model, number, f"Version {newest} is newer.", "Go back to it with a rollback.")
             if number == newest and not any(known.model == model and known.card for known in self._triton.models()):
                 self._serve(model, folder, [number])
                 log.info("model added", model=model, version=number, actor=identity.actor())
             if number > newest:
-                _require_better(model, number, newest, folder)
+                modelversions.require_better(folder, number, newest)
                 self._serve(model, folder, [newest, number])
                 log.info("model promoted", model=model, version=number, beside=newest, actor=identity.actor())
         return self._triton.model(model, str(number))
@@ -55,14 +52,14 @@ class Promoter:
 
         Raises MODEL_VERSION_REFUSED if there is none, MODEL_NOT_FOUND, and MODEL_CARD_INVALID if it cannot be loaded.
         """
-        with self._turn:
-            folder = self._folder(model)
+        folder = self._folder(model)
+        with locked(folder):
             *earlier, newest = modelversions.served_in(folder)
             if not version and not earlier:
-                raise _refused(model, newest, "No other version is served.", "Name the version to go back to.")
+                raise refused(model, newest, "No other version is served.", "Name the version to go back to.")
             number = self._version(model, version)[1] if version else earlier[-1]
             if number > newest:
-                raise _refused(model, number, f"It is newer than version {newest}.", "Promote it instead.")
+                raise refused(model, number, f"It is newer than version {newest}.", "Promote it instead.")
             if number < newest:
                 self._serve(model, folder, [number])
                 log.info("model rolled back", model=model, version=number, left=newest, actor=identity.actor())
@@ -91,6 +88,7 @@ class Promoter:
         return folder, int(version)
 
     def _serve(self, model: str, folder: Path, versions: Sequence[int]) -> None:
+        """In a folder that is locked, so that what is brought back is what was there."""
         config = (folder / modelversions.CONFIG_FILE).read_text()
         modelversions.write_config(folder, modelversions.with_served(config, versions))
         try:
@@ -106,26 +104,6 @@ class Promoter:
             raise AtlasError(
                 Reason.MODEL_CARD_INVALID, message, field=f"models/{model}", remedy="Read Triton's log."
             ) from error
-
-
-def _require_better(model: str, number: int, newest: int, folder: Path) -> None:
-    """Raise MODEL_VERSION_REFUSED unless the version's comparison with the newest one lets it be served."""
-    try:
-        comparison: dict[str, Any] = json.loads((folder / str(number) / COMPARISON).read_text())
-        promoted, served, reasons = comparison["promoted"], comparison["served"], comparison["reasons"]
-    except (OSError, ValueError, KeyError, TypeError):
-        remedy = "Train or tune it with this product's commands, which compare it."
-        raise _refused(model, number, "It was never compared with the version that is served.", remedy) from None
-    if served != newest:
-        why = f"It was compared with version {served}, and version {newest} is served."
-        raise _refused(model, number, why, "Tune again, from the version that is served.")
-    if promoted is not True:
-        raise _refused(model, number, " ".join(map(str, reasons)), "Tune with more cases; the version is kept.")
-
-
-def _refused(model: str, number: int, why: str, remedy: str) -> AtlasError:
-    name = f"models/{model}/versions/{number}"
-    return AtlasError(Reason.MODEL_VERSION_REFUSED, why, field=name, remedy=remedy)
 
 
 def _not_found(model: str, message: str) -> AtlasError:

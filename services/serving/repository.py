@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from services.core.folderlock import locked
 from services.core.modelversions import CONFIG_FILE, numbers, served, with_served, write_config
 from services.serving.card import CARD_FILE, Card, Outputs, load_card, load_version, weights_path
 
@@ -112,7 +113,8 @@ def differing(repository: Path) -> list[str]:
 def write_configs(repository: Path) -> None:
     """Write the config.pbtxt of every model. Raises MODEL_CARD_INVALID."""
     for folder in model_folders(repository):
-        write_config(folder, folder_config(folder))
+        with locked(folder):
+            write_config(folder, folder_config(folder))
 
 
 def main() -> int:

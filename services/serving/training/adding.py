@@ -12,10 +12,9 @@ from services.core import modelversions
 from services.serving.card import Card, Weights, file_digest, load_card, save_card
 from services.serving.networks import save_weights
 from services.serving.repository import folder_config
-from services.serving.training.disk import room_for
+from services.serving.training.disk import SCRATCH, remove_leftovers, room_for
 from services.serving.training.gate import Verdict
 
-COMPARISON = "comparison"
 _ENTRY, _WEIGHTS = "model.py", "weights.pt"
 
 
@@ -25,8 +24,9 @@ def add_version(folder: Path, card: Card, network: nn.Module, files: Mapping[str
 
     Whoever is killed on the way, or out of room, leaves what was there. Raises DISK_FULL.
     """
+    remove_leftovers(folder)
     _pin(folder)
-    with room_for(folder), tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as scratch:
+    with room_for(folder), tempfile.TemporaryDirectory(dir=folder, prefix=SCRATCH) as scratch:
         part = Path(scratch) / "version"
         part.mkdir()
         save_weights(network, part / _WEIGHTS)
@@ -36,14 +36,14 @@ def add_version(folder: Path, card: Card, network: nn.Module, files: Mapping[str
         number = modelversions.numbers(folder)[-1] + 1
         while not _placed(part, folder, card, number):
             number += 1
-    modelversions.write_config(folder, folder_config(folder))
+    modelversions.update_config(folder, lambda _: folder_config(folder))
     return number
 
 
 def comparison_files(verdict: Verdict, served: int) -> dict[str, bytes]:
     """The comparison with the version that is served, for programs and for people."""
     table = json.dumps({"served": served, **verdict.as_dict()}, indent=1)
-    return {f"{COMPARISON}.json": table.encode(), f"{COMPARISON}.md": verdict.markdown().encode()}
+    return {modelversions.COMPARISON_FILE: table.encode(), "comparison.md": verdict.markdown().encode()}
 
 
 def replace_first(folder: Path, card: Card, network: nn.Module) -> None:
@@ -73,7 +73,8 @@ def _placed(part: Path, folder: Path, card: Card, number: int) -> bool:
 
 def _pin(folder: Path) -> None:
     """Name the versions that are served: without a policy Triton would serve whichever folder is newest."""
-    config = (folder / modelversions.CONFIG_FILE).read_text()
-    if not modelversions.served(config):
-        pinned = modelversions.with_served(config, modelversions.served_in(folder))
-        modelversions.write_config(folder, pinned)
+
+    def pinned(config: str) -> str:
+        return modelversions.with_served(config, modelversions.served_in(folder))
+
+    modelversions.update_config(folder, pinned)

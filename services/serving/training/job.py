@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch import nn
 
 from services.core import modelversions
 from services.core.errors import AtlasError, Reason
+from services.core.folderlock import locked
 from services.core.names import content_id
 from services.serving.card import Agreement, Card, load_card, load_version
 from services.serving.networks import build_network, load_network
@@ -28,6 +30,8 @@ from services.serving.training.selection import Data
 from services.serving.training.tuning import require_labelled
 
 _DONE = "done.json"
+_SAID = ("label", "summary", "intended_use", "overlap", "gaussian_sigma", "cpu_runtime", "licence", "origin")
+"""What a card says that no weight depends on; nor does one on how the last weights were made, and measured."""
 _LOOKED_AT = 3
 """Held-out cases that are measured after every epoch; all of them are at the end."""
 
@@ -67,7 +71,10 @@ class Result:
 
 
 def train(plan: Plan, data: Data, group: Group) -> Result | None:
-    """Train and add the version; None in processes that do not lead. The same again finds what was done.
+    """Train and add the version; None in processes that do not lead.
+
+    The same again finds the weights that were trained. Its comparison counts as long as the same version is served and
+    the held-out cases and the margin are the same; otherwise the weights are compared anew, as another version.
 
     Raises TRAINING_DATA where an organ is labelled in no case or nothing is held out, TRAINING_FAILED and DISK_FULL.
     """
@@ -78,8 +85,8 @@ def train(plan: Plan, data: Data, group: Group) -> Result | None:
     require_labelled(card, [entry.organs for entry in data.cases], plan.organs)
     _require_held_out(data)
     run_folder = plan.runs / f"{card.name}-{_identity(plan, data, card)[:12]}"
-    if (done := _done(plan, run_folder / _DONE)) is not None:
-        return done if group.leads else None
+    if served is not None and (done := _done(plan, run_folder / _DONE)) is not None:
+        return _again(plan, data, served, done, run_folder) if group.leads else None
     run, seconds = _trained(plan, data, card, run_folder, group)
     if not group.leads:
         return None
@@ -100,10 +107,9 @@ def train(plan: Plan, data: Data, group: Group) -> Result | None:
     if served is None:
         adding.replace_first(plan.folder, card, network)
         result = Result(card.name, 1, promoted=True)
-    else:
-        result = _compared(plan, data, card, served, network, run_folder)
-    write_whole(run_folder / _DONE, json.dumps({"budget": str(plan.budget), **vars(result)}).encode())
-    return result
+        _write_done(plan, run_folder, result, "")
+        return result
+    return _compared(plan, data, card, served, network, run_folder)
 
 
 def _require_held_out(data: Data) -> None:
@@ -136,16 +142,44 @@ def _compared(plan: Plan, data: Data, card: Card, served: int, network: nn.Modul
     device = next(network.parameters()).device
     held_out = CachedCases(plan.cache, data.held_out)
     after = scores(network, card, held_out)
-    before = scores(load_network(plan.folder, card).to(device), card, held_out)
+    now = load_version(plan.folder, served)
+    before = scores(load_network(plan.folder, now).to(device), now, held_out)
     verdict = judge(card.organs, before, after, tuned=plan.organs, margin=plan.margin)
     print(verdict.markdown(), flush=True)
     files = adding.comparison_files(verdict, served) | _curve_files(run_folder)
     card = card.model_copy(update={"reaches": (_agreement(card, after),)})
     number = adding.add_version(plan.folder, card, network, files)
-    if plan.promotes and verdict.promoted:
+    result = Result(card.name, number, verdict.promoted, verdict.reasons)
+    _write_done(plan, run_folder, result, _comparison_key(plan, data, served))
+    return _promoted(plan, result)
+
+
+def _again(plan: Plan, data: Data, served: int, done: dict[str, Any], run_folder: Path) -> Result:
+    """What the weights of a run that was done are worth now."""
+    number = int(done["version"])
+    if number == served or done.get("compared") == _comparison_key(plan, data, served):
+        return _promoted(plan, Result(done["model"], number, done["promoted"], tuple(done["reasons"])))
+    card = load_version(plan.folder, number)
+    facts = (card.trained_on or {}) | {"held_out": len(data.held_out)}
+    card, network = card.model_copy(update={"trained_on": facts}), load_network(plan.folder, card)
+    return _compared(plan, data, card, served, network, run_folder)
+
+
+def _promoted(plan: Plan, result: Result) -> Result:
+    """Serve a version that lost nothing, if the plan says so, and unless another came to be served meanwhile."""
+    if not (plan.promotes and result.promoted):
+        return result
+    with locked(plan.folder):
+        newest = modelversions.served_in(plan.folder)[-1]
+        if result.version == newest:
+            return result
+        try:
+            modelversions.require_better(plan.folder, result.version, newest)
+        except AtlasError as error:
+            return replace(result, promoted=False, reasons=(error.message,))
         config = (plan.folder / modelversions.CONFIG_FILE).read_text()
-        modelversions.write_config(plan.folder, modelversions.with_served(config, [served, number]))
-    return Result(card.name, number, verdict.promoted, verdict.reasons)
+        modelversions.write_config(plan.folder, modelversions.with_served(config, [newest, result.version]))
+    return result
 
 
 def _useful(cases: Sequence[Entry], organs: Collection[str]) -> list[Entry]:
@@ -162,20 +196,29 @@ def deterministic(seed: int) -> None:
 
 def _identity(plan: Plan, data: Data, card: Card) -> str:
     """A digest of everything that the weights depend on but the budget's end, so that a run may be prolonged."""
-    said = {"name", "network", "organs", "window", "hu_window", "outputs"} | ({"weights"} if plan.goes_on else set())
+    unsaid = {*_SAID, "trained_on", "reaches"} | (set() if plan.goes_on else {"weights"})
     keys = [entry.key for entry in (*data.cases, *data.replay)]
     options = [plan.seed, plan.rate, plan.budget.steps, plan.budget.batch, sorted(plan.heads), sorted(plan.organs)]
-    return content_id(card.model_dump_json(include=said), str(options), *keys)
+    return content_id(card.model_dump_json(exclude=unsaid), str(options), *keys)
 
 
-def _done(plan: Plan, path: Path) -> Result | None:
-    """The version that the same run added, if it has not been removed since."""
-    if plan.replaces or not path.exists():
+def _comparison_key(plan: Plan, data: Data, served: int) -> str:
+    """A digest of everything that a comparison depends on but the weights."""
+    return content_id(str((served, plan.margin)), *(entry.key for entry in data.held_out))
+
+
+def _write_done(plan: Plan, run_folder: Path, result: Result, compared: str) -> None:
+    said = {"budget": str(plan.budget), "compared": compared, **vars(result)}
+    write_whole(run_folder / _DONE, json.dumps(said).encode())
+
+
+def _done(plan: Plan, path: Path) -> dict[str, Any] | None:
+    """What the same run wrote down, if the version that it added has not been removed since."""
+    if not path.exists():
         return None
-    done = json.loads(path.read_text())
-    if done.pop("budget") != str(plan.budget) or not (plan.folder / str(done["version"])).exists():
-        return None
-    return Result(**done | {"reasons": tuple(done["reasons"])})
+    done: dict[str, Any] = json.loads(path.read_text())
+    there = (plan.folder / str(done["version"])).exists()
+    return done if there and done["budget"] == str(plan.budget) else None
 
 
 def _means(card: Card, found: NDArray[np.float64]) -> dict[str, float]:

@@ -7,7 +7,10 @@ import signal
 import struct
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +21,7 @@ from services.core.errors import AtlasError, Reason
 from services.serving.card import load_card, load_version
 from services.serving.networks import load_network
 from services.serving.repository import differing, folder_config
-from services.serving.training import checkpoints, curves, job
+from services.serving.training import adding, checkpoints, curves, job
 from services.serving.training.distributed import ALONE
 from services.serving.training.loop import Budget
 from services.serving.training.run import learning_rate
@@ -102,6 +105,58 @@ def test_the_next_version_waits_for_its_promotion(home: Path) -> None:
     assert "| spleen | 2 |" in (folder / "2" / "comparison.md").read_text()
     assert trained(tuned) == result
     assert modelversions.numbers(folder) == [1, 2]
+
+
+def test_the_same_weights_are_judged_anew(home: Path) -> None:
+    """By another margin, and against another version that is served; never trained again, and promoted when asked."""
+    folder = home / "small"
+    trained(plan(home))
+    # At this rate one step learns nothing.
+    worse = plan(home, seed=3, rate=1e-9, budget=Budget(1, None, 1, 1))
+    first = trained(worse)
+    assert (first.version, first.promoted) == (2, False)
+    lenient = replace(worse, margin=1.0, promotes=True)
+    result = trained(lenient)
+    assert (result.version, result.promoted) == (3, True)
+    assert torch.equal(weights(folder, 3), weights(folder, 2))
+    assert modelversions.served_in(folder) == (1, 3)
+    assert json.loads((folder / "3" / "comparison.json").read_text())["margin"] == 1.0
+    assert trained(lenient) == result
+    other = trained(plan(home, seed=4, rate=1e-9, budget=Budget(1, None, 1, 1), margin=1.0, promotes=True))
+    assert (other.version, modelversions.served_in(folder)) == (4, (3, 4))
+    again = trained(lenient)
+    assert (again.version, modelversions.served_in(folder)) == (5, (4, 5))
+    assert json.loads((folder / "5" / "comparison.json").read_text())["served"] == 4
+    assert len(list((home / "runs").iterdir())) == 3
+
+
+def test_a_promotion_during_the_training_stays(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The version was compared with the one that was served before, so it is kept, and says why it is not served."""
+    folder = home / "small"
+    trained(plan(home))
+    shutil.copytree(folder / "1", folder / "2")
+    add_version: Callable[..., int] = adding.add_version
+
+    def added_late(*given: Any) -> int:
+        number = add_version(*given)
+        modelversions.update_config(folder, lambda config: modelversions.with_served(config, [1, 2]))
+        return number
+
+    modelversions.update_config(folder, lambda config: modelversions.with_served(config, [1]))
+    monkeypatch.setattr(adding, "add_version", added_late)
+    result = trained(plan(home, seed=2, margin=1.0, promotes=True))
+    assert (result.version, result.promoted) == (3, False)
+    assert "compared with version 1, and version 2 is served" in result.reasons[0]
+    assert modelversions.served_in(folder) == (1, 2)
+
+
+@pytest.mark.parametrize("change", [{"intensity": (-1.0, 1.0)}, {"axes": "RAS"}, {"working_factor": 1}])
+def test_another_input_is_another_training(home: Path, change: dict[str, object]) -> None:
+    """Its checkpoint is of no use to the other; another label is the same training."""
+    card = load_card(home / "small")
+    known = job._identity(plan(home), data(), card)
+    assert job._identity(plan(home), data(), card.model_copy(update=change)) != known
+    assert job._identity(plan(home), data(), card.model_copy(update={"label": "new"})) == known
 
 
 def test_an_organ_without_labels_is_refused_by_name(home: Path) -> None:
