@@ -10,8 +10,8 @@ MAX_BYTES = 64 * 2**30
 
 
 def pack(folder: Path, archive: Path) -> None:
-    """Write all files of `folder`, under its name, to `archive`. Raises FOLDER_EMPTY."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    """Write all files of `folder`, under its name, to `archive`, but not hidden ones. Raises FOLDER_EMPTY."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and not _is_scratch(path.relative_to(folder)))
     if not files:
         raise AtlasError(
             Reason.FOLDER_EMPTY, "There is no file in it.", field=str(folder), remedy="Name the model's own folder."
@@ -42,6 +42,11 @@ def unpack(archive: Path, repository: Path, name: str) -> None:
             tar.extractall(repository, entries, filter="data")
     except tarfile.TarError as error:
         raise _refused(name, "it is no tar file") from error
+
+
+def _is_scratch(path: Path) -> bool:
+    """Whether Python, or somebody who replaces files, made it for the moment."""
+    return any(part == "__pycache__" or part.startswith(".") for part in path.parts)
 
 
 def _refused(name: str, why: str) -> AtlasError:

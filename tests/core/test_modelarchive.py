@@ -15,6 +15,8 @@ def _folder(root: Path) -> Path:
     (folder / "1" / "model.py").write_bytes(b"\x00model")
     (folder / "1" / "__pycache__").mkdir()
     (folder / "1" / "__pycache__" / "model.pyc").write_bytes(b"compiled")
+    (folder / ".new-killed" / "version").mkdir(parents=True)
+    (folder / ".new-killed" / "version" / "weights.pt").write_bytes(b"half")
     return folder
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from services.core.errors import AtlasError, Reason
 from services.serving.training.case import Case
-from services.serving.training.disk import room_for
+from services.serving.training.disk import SCRATCH, remove_leftovers, room_for
 
 _ABOUT = "about.json"
 _ARRAYS = ("ct", "bits", "centres")
@@ -70,7 +70,7 @@ class CaseCache:
                 remedy="Give the cache more with --cache-gib.",
             )
         self._make_room(needed)
-        part = Path(tempfile.mkdtemp(dir=self._folder, prefix=".new-"))
+        part = Path(tempfile.mkdtemp(dir=self._folder, prefix=SCRATCH))
         try:
             with room_for(self._folder):
                 for name, array in zip(_ARRAYS, arrays, strict=True):
@@ -95,7 +95,11 @@ class CaseCache:
 
     def _make_room(self, needed: int) -> None:
         ages: list[tuple[float, int, Path]] = []
+        remove_leftovers(self._folder)
         for about in self._folder.glob(f"*/{_ABOUT}"):
+            # Somebody is making it.
+            if about.parent.name.startswith(SCRATCH):
+                continue
             try:
                 size = sum(file.stat().st_size for file in about.parent.iterdir())
                 ages.append((about.stat().st_mtime, size, about.parent))

@@ -1,6 +1,7 @@
 """The cache of cases: within its bound, least recently used first, and never a damaged voxel."""
 
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -78,3 +79,18 @@ def test_a_case_larger_than_the_cache_is_refused(tmp_path: Path) -> None:
         CaseCache(tmp_path, 1000).get(Maker()(1))
     assert caught.value.reason is Reason.VOLUME_TOO_LARGE
     assert not list(tmp_path.iterdir())
+
+
+def test_what_others_make_stays_and_what_the_killed_left_goes(tmp_path: Path) -> None:
+    """A case that another process is writing is not evicted, however full it is; one of days ago is removed."""
+    entry, cache = Maker(), CaseCache(tmp_path, 2 * SIZE)
+    for name in (".new-live", ".new-killed"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "about.json").write_text("{}")
+    long_ago = time.time() - 2 * 24 * 3600
+    os.utime(tmp_path / ".new-killed" / "about.json", (long_ago, long_ago))
+    os.utime(tmp_path / ".new-killed", (long_ago, long_ago))
+    os.utime(tmp_path / ".new-live", (long_ago, long_ago))
+    for number in range(4):
+        cache.get(entry(number))
+    assert {path.name for path in tmp_path.iterdir()} == {".new-live", "case-2", "case-3"}
