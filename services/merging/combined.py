@@ -27,7 +27,7 @@ def ranks(choices: Sequence[Choice], class_map: ClassMap) -> Ranks:
     return table
 
 
-def paint(combined: Mask, mask: Boxed, label: int, ranks: Ranks) -> None:
+def paint_ranked(combined: Mask, mask: Boxed, label: int, ranks: Ranks) -> None:
     """Write `label` into `combined`, in place, wherever `mask` is set and no label of a lower rank stands."""
     _paint(combined[mask.slices], mask.voxels, np.uint8(label), ranks)
 

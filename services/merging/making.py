@@ -8,9 +8,9 @@ import numpy as np
 from services.core.arrayfile import Writer
 from services.core.classmaps import ClassMap
 from services.core.geometry import Geometry
-from services.merging.combined import paint, ranks
+from services.merging.combined import paint_ranked, ranks
 from services.merging.layers import Layers
-from services.merging.overwriting import POLICIES
+from services.merging.overwriting import OVERWRITERS
 from services.merging.policy import Policy
 from services.merging.postprocess import process
 from services.merging.precedence import Choice
@@ -37,14 +37,14 @@ def make(layers: Layers, choices: Sequence[Choice], policy: Policy, class_map: C
 
     `choices` are those of the `layers`, in their order.
     """
-    done = POLICIES[policy.overwrite](process(layers, policy, grid), grid)
+    done = OVERWRITERS[policy.overwrite](process(layers, policy, grid), grid)
     masks = Writer(list(done), "uint8", grid)
     labels = np.zeros(grid.array_shape, np.uint8)
     table = ranks(choices, class_map)
     for organ, layer in done.items():
         mask = layer.mask.mask
         masks.write(organ, mask.voxels, mask.corner)
-        paint(labels, mask, class_map.id_of(organ), table)
+        paint_ranked(labels, mask, class_map.id_of(organ), table)
     combined = Writer([COMBINED, SOURCES], "uint8", grid)
     combined.write(COMBINED, labels)
     values = sources(choices, done)

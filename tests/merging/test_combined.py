@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 
 from services.core import classmaps
 from services.core.boxes import crop
-from services.merging.combined import paint, ranks
+from services.merging.combined import paint_ranked, ranks
 from services.merging.precedence import Choice, Origin
 
 MAP = classmaps.load()
@@ -22,7 +22,7 @@ def painted(origins: tuple[Origin, ...], masks: Masks, order: list[int]) -> Mask
     table = ranks(choices, MAP)
     combined = np.zeros(masks.shape[1:], np.uint8)
     for index in order:
-        paint(combined, crop(masks[index]), MAP.id_of(ORGANS[index]), table)
+        paint_ranked(combined, crop(masks[index]), MAP.id_of(ORGANS[index]), table)
     return combined
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from services.core.geometry import Geometry
 from services.merging.layers import Kind, Layer, Layers
 from services.merging.organs import may_share
-from services.merging.overwriting import POLICIES
+from services.merging.overwriting import OVERWRITERS
 from services.merging.policy import Overwrite
 from services.merging.precedence import Origin
 from tests.merging.volumes import (
@@ -36,8 +36,8 @@ PLAIN = settings(deadline=None, max_examples=40)
 @PLAIN
 @given(layers=LAYERS)
 def test_a_second_time_changes_nothing(policy: Overwrite, layers: Layers) -> None:
-    once = POLICIES[policy](layers, GRID)
-    assert wholes(POLICIES[policy](once, GRID)) == wholes(once)
+    once = OVERWRITERS[policy](layers, GRID)
+    assert wholes(OVERWRITERS[policy](once, GRID)) == wholes(once)
 
 
 @EVERY
@@ -45,7 +45,7 @@ def test_a_second_time_changes_nothing(policy: Overwrite, layers: Layers) -> Non
 @given(layers=LAYERS, order=st.permutations(ORGANS))
 def test_the_order_of_the_organs_does_not_matter(policy: Overwrite, layers: Layers, order: list[str]) -> None:
     other = {organ: layers[organ] for organ in order}
-    assert wholes(POLICIES[policy](other, GRID)) == wholes(POLICIES[policy](layers, GRID))
+    assert wholes(OVERWRITERS[policy](other, GRID)) == wholes(OVERWRITERS[policy](layers, GRID))
 
 
 @EVERY
@@ -57,7 +57,7 @@ def test_nothing_below_alters_what_is_above(policy: Overwrite, layers: Layers, m
         organ: layer if layer.origin <= origin else Layer(layer.origin, packed(mask), layer.predicted)
         for (organ, layer), mask in zip(layers.items(), masks, strict=True)
     }
-    first, second = POLICIES[policy](layers, GRID), POLICIES[policy](below, GRID)
+    first, second = OVERWRITERS[policy](layers, GRID), OVERWRITERS[policy](below, GRID)
     for organ, layer in layers.items():
         if layer.origin <= origin:
             assert whole(first[organ].mask).tobytes() == whole(second[organ].mask).tobytes()
@@ -72,8 +72,8 @@ def test_nothing_below_alters_what_is_above(policy: Overwrite, layers: Layers, m
 def test_reorientation_commutes(
     policy: Overwrite, turn: tuple[tuple[int, ...], tuple[int, ...]], layers: Layers
 ) -> None:
-    after = POLICIES[policy](turned_layers(layers, *turn), turned_grid(GRID, *turn))
-    for organ, layer in POLICIES[policy](layers, GRID).items():
+    after = OVERWRITERS[policy](turned_layers(layers, *turn), turned_grid(GRID, *turn))
+    for organ, layer in OVERWRITERS[policy](layers, GRID).items():
         expected = turned(whole(layer.mask), *turn)
         np.testing.assert_array_equal(whole(after[organ].mask, expected.shape), expected)
 
@@ -81,8 +81,8 @@ def test_reorientation_commutes(
 @PLAIN
 @given(layers=LAYERS)
 def test_keep_alters_nothing_and_clear_leaves_no_voxel_to_two_origins(layers: Layers) -> None:
-    assert POLICIES[Overwrite.KEEP](layers, GRID) is layers
-    cleared = POLICIES[Overwrite.CLEAR](layers, GRID)
+    assert OVERWRITERS[Overwrite.KEEP](layers, GRID) is layers
+    cleared = OVERWRITERS[Overwrite.CLEAR](layers, GRID)
     for organ, layer in layers.items():
         expected = whole(layer.mask)
         for other, above in layers.items():
@@ -95,7 +95,7 @@ def test_keep_alters_nothing_and_clear_leaves_no_voxel_to_two_origins(layers: La
 @given(layers=LAYERS)
 def test_freed_voxels_go_to_what_is_nearest(layers: Layers) -> None:
     """Against a search of every voxel among all others."""
-    cleared = POLICIES[Overwrite.CLEAR](layers, GRID)
+    cleared = OVERWRITERS[Overwrite.CLEAR](layers, GRID)
     masks = {organ: whole(layer.mask) for organ, layer in cleared.items()}
     people = [organ for organ, layer in layers.items() if layer.origin < Origin.AI]
     models = sorted(organ for organ in layers if organ not in people)
@@ -116,7 +116,7 @@ def test_freed_voxels_go_to_what_is_nearest(layers: Layers) -> None:
         winner = next((organ for organ in models if any(masks[organ][place] for place in nearest)), None)
         if winner:
             expected[winner][tuple(voxel)] = 1
-    found = POLICIES[Overwrite.REASSIGN](layers, GRID)
+    found = OVERWRITERS[Overwrite.REASSIGN](layers, GRID)
     for organ in layers:
         np.testing.assert_array_equal(whole(found[organ].mask), expected[organ], organ)
 
@@ -128,7 +128,7 @@ def test_a_far_label_is_found_beyond_the_first_look() -> None:
     line[..., 0], end[..., 99] = 0, 1
     truth = line ^ np.uint8(1)
     layers = {"spleen": Layer(Origin.SOURCE, packed(truth), packed(line - end)), "liver": Layer(Origin.AI, packed(end))}
-    found = POLICIES[Overwrite.REASSIGN](layers, grid)["liver"]
+    found = OVERWRITERS[Overwrite.REASSIGN](layers, grid)["liver"]
     np.testing.assert_array_equal(whole(found.mask, line.shape), line)
     assert [(change.kind, change.added.voxels) for change in found.changes] == [(Kind.REASSIGNED, 98)]
 
@@ -137,7 +137,7 @@ def test_what_changed_is_told() -> None:
     masks = np.zeros((5, *SHAPE), np.uint8)
     masks[2, 0, 0, :4], masks[3, 0, 0, 2:6] = 1, 1
     origins = (Origin.AI, Origin.AI, Origin.SOURCE, Origin.AI, Origin.AI)
-    after = POLICIES[Overwrite.CLEAR](layers_of(origins, masks, masks), GRID)
+    after = OVERWRITERS[Overwrite.CLEAR](layers_of(origins, masks, masks), GRID)
     (change,) = after["spleen"].changes
     assert (change.kind, change.added.voxels, change.removed_voxels) == (Kind.CLEARED, 0, 2)
     assert not any(after[organ].changes for organ in ORGANS if organ != "spleen")
@@ -147,5 +147,5 @@ def test_vessels_stay_in_the_liver() -> None:
     masks = np.zeros((5, *SHAPE), np.uint8)
     masks[1:3] = 1
     origins = (Origin.AI, Origin.SOURCE, Origin.AI, Origin.AI, Origin.AI)
-    after = POLICIES[Overwrite.CLEAR](layers_of(origins, masks, masks), GRID)
+    after = OVERWRITERS[Overwrite.CLEAR](layers_of(origins, masks, masks), GRID)
     assert after["liver"].mask.voxels == np.prod(SHAPE)

@@ -11,9 +11,9 @@ from services.core import classmaps
 from services.core.boxes import Boxed, crop
 from services.core.components import largest_component
 from services.core.nifti import read_header
-from services.merging.combined import paint, ranks
+from services.merging.combined import paint_ranked, ranks
 from services.merging.layers import Layer, Packed, minus
-from services.merging.overwriting import POLICIES
+from services.merging.overwriting import OVERWRITERS
 from services.merging.policy import Overwrite, Policy
 from services.merging.postprocess import process
 from services.merging.precedence import Choice, Origin
@@ -35,7 +35,7 @@ def label_map(masks: dict[str, Boxed], truth: frozenset[str], order: tuple[str, 
     choices = [Choice(organ, Origin.SOURCE if organ in truth else Origin.AI) for organ in masks]
     combined = np.zeros((71, 348, 502), np.uint8)
     for organ in order:
-        paint(combined, masks[organ], MAP.id_of(organ), ranks(choices, MAP))
+        paint_ranked(combined, masks[organ], MAP.id_of(organ), ranks(choices, MAP))
     return combined
 
 
@@ -68,7 +68,7 @@ def test_a_source_among_real_neighbours(masks: dict[str, Boxed], real_data: Path
     source = Packed.of(Boxed((k, j, i + 4), masks["liver"].voxels))
     layers = {organ: Layer(Origin.AI, Packed.of(mask)) for organ, mask in masks.items()}
     layers["liver"] = Layer(Origin.SOURCE, source, layers["liver"].mask)
-    done = POLICIES[overwrite](layers, grid)
+    done = OVERWRITERS[overwrite](layers, grid)
     assert done["liver"] is layers["liver"]
     shared = {o: common_voxels(done["liver"].mask.mask, done[o].mask.mask) for o in masks if o != "liver"}
     gained = sum(change.added.voxels for layer in done.values() for change in layer.changes)

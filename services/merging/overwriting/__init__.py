@@ -8,9 +8,9 @@ from services.merging.overwriting.clear import clear
 from services.merging.overwriting.reassign import reassign
 from services.merging.policy import Overwrite
 
-Policy = Callable[[Layers, Geometry], Layers]
+Overwriter = Callable[[Layers, Geometry], Layers]
 """From the organs of a volume, and its grid, to the organs as they go into the label version. A layer of the source is
-given back as it is; applied a second time, a policy changes nothing."""
+given back as it is; applied a second time, it changes nothing."""
 
 
 def keep(layers: Layers, grid: Geometry) -> Layers:
@@ -18,7 +18,7 @@ def keep(layers: Layers, grid: Geometry) -> Layers:
     return layers
 
 
-POLICIES: Mapping[Overwrite, Policy] = {
+OVERWRITERS: Mapping[Overwrite, Overwriter] = {
     Overwrite.KEEP: keep,
     Overwrite.CLEAR: clear,
     Overwrite.REASSIGN: reassign,
