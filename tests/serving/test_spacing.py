@@ -79,7 +79,7 @@ def test_training_sees_what_serving_does(small_card: Card, changes: dict[str, An
     card = Card.model_validate(small_card.model_dump() | {"working_factor": 1} | changes)
     grid = Geometry.from_matrix((23, 25, 70), np.diag([1.5, 1.5, 1.5, 1.0]))
     low, high = card.hu_window
-    ct = np.random.default_rng(2).integers(low, high, grid.array_shape).astype(np.int16)
+    ct = np.random.default_rng(2).integers(round(low), round(high), grid.array_shape).astype(np.int16)
     case = working_case("one", ct, grid, {"liver": ct > 0}, card)
     image = working_image(ct, card).numpy()
     assert case.ct.shape == image.shape

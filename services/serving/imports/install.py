@@ -17,6 +17,7 @@ from services.serving.channels import organ_logits
 from services.serving.networks import load_network
 from services.serving.repository import config_text
 from services.serving.runtime import on_cpu
+from services.serving.training.disk import room_for
 
 _HERE, _EXCHANGE = -100, 2
 """AT_FDCWD and RENAME_EXCHANGE of Linux."""
@@ -41,21 +42,13 @@ def install(network: nn.Module, card: Card, repository: Path, *, replace: bool) 
     # Not in a sibling of the models: a server that looks for them by config.pbtxt must never see half a folder.
     scratch = Path(tempfile.mkdtemp(prefix=".import-", dir=repository))
     try:
-        folder = scratch / card.name
-        # With the digest of its weights, under which a converted network is kept.
-        written = _proved(network, card.model_copy(update={"weights": _write_weights(network, folder)}))
-        _describe(folder, written)
-        load_network(folder, written)
-        _put(folder, repository / card.name)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise AtlasError(
-                Reason.DISK_FULL,
-                "The disk is full; nothing was changed.",
-                field=str(repository),
-                remedy="Make room, then import again.",
-            ) from error
-        raise
+        with room_for(repository, "Make room."):
+            folder = scratch / card.name
+            # With the digest of its weights, under which a converted network is kept.
+            written = _proved(network, card.model_copy(update={"weights": _write_weights(network, folder)}))
+            _describe(folder, written)
+            load_network(folder, written)
+            _put(folder, repository / card.name)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return written
