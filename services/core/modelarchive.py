@@ -4,6 +4,7 @@ import tarfile
 from pathlib import Path
 
 from services.core.errors import AtlasError, Reason
+from services.core.plaintar import pack_files
 
 MAX_FILES = 1000
 MAX_BYTES = 64 * 2**30
@@ -16,12 +17,7 @@ def pack(folder: Path, archive: Path) -> None:
         raise AtlasError(
             Reason.FOLDER_EMPTY, "There is no file in it.", field=str(folder), remedy="Name the model's own folder."
         )
-    with tarfile.open(archive, "w", format=tarfile.PAX_FORMAT) as tar:
-        for path in files:
-            entry = tarfile.TarInfo(f"{folder.name}/{path.relative_to(folder).as_posix()}")
-            entry.size, entry.mode = path.stat().st_size, 0o644
-            with path.open("rb") as file:
-                tar.addfile(entry, file)
+    pack_files(folder, files, archive)
 
 
 def unpack(archive: Path, repository: Path, name: str) -> None:

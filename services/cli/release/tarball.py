@@ -1,10 +1,10 @@
 """A release as one tar file, the same to the byte for the same release."""
 
 import os
-import tarfile
 from pathlib import Path
 
 from services.core.errors import AtlasError, Reason
+from services.core.plaintar import pack_files
 
 
 def require_target(release: Path, tar: Path) -> None:
@@ -35,12 +35,7 @@ def write_tar(release: Path, tar: Path) -> None:
     require_target(release, tar)
     part = tar.with_name(f".{tar.name}.{os.getpid()}.part")
     try:
-        with tarfile.open(part, "w", format=tarfile.PAX_FORMAT) as archive:
-            for path in sorted(path for path in release.rglob("*") if path.is_file()):
-                entry = tarfile.TarInfo(f"{release.name}/{path.relative_to(release).as_posix()}")
-                entry.size = path.stat().st_size
-                with path.open("rb") as file:
-                    archive.addfile(entry, file)
+        pack_files(release, sorted(path for path in release.rglob("*") if path.is_file()), part)
         part.rename(tar)
     finally:
         part.unlink(missing_ok=True)
