@@ -25,7 +25,7 @@ from services.core.components import largest_component
 from services.core.ensemble import Ensemble
 from services.core.geometry import Geometry, network_grid
 from services.core.resample import to_grid
-from services.merging.combined import paint
+from services.merging.combined import paint_ranked
 from services.merging.fusion import mean
 from services.merging.warm import warm as warm_merging
 from services.uncertainty.parity import attend
@@ -104,7 +104,7 @@ def _merged(ensemble: Ensemble, given: arrayfile.ArrayFile, geometry: Geometry) 
         is_given = organ in given.channels
         mask = crop(np.asarray(given.channel(organ), np.uint8)) if is_given else _fused(ensemble, organ, geometry)
         writer.write(organ, mask.voxels, mask.corner)
-        paint(combined, mask, label, ranks)
+        paint_ranked(combined, mask, label, ranks)
     writer.write("combined_labels", combined)
     return writer.finish()
 

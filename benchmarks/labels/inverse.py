@@ -12,7 +12,7 @@ from benchmarks.labels.measure import Contender
 from services.core.ensemble import Ensemble
 from services.core.geometry import Geometry
 from services.core.resample import to_ct_mask, warm
-from services.merging.combined import paint
+from services.merging.combined import paint_ranked
 
 LabelMap = npt.NDArray[np.uint8]
 _NOISE = 1e-3
@@ -41,7 +41,7 @@ def painted(grid: Geometry, ct: Geometry, slabs: list[Any]) -> LabelMap:
     labels = np.zeros(ct.array_shape, np.uint8)
     ranks = _ranks()
     for index, organ in enumerate(slabs):
-        paint(labels, to_ct_mask(organ, grid, ct, weights=[1] * len(MODELS)), index + 1, ranks)
+        paint_ranked(labels, to_ct_mask(organ, grid, ct, weights=[1] * len(MODELS)), index + 1, ranks)
     return labels
 
 
@@ -147,7 +147,7 @@ def _ranks() -> npt.NDArray[np.int16]:
 def _paint_warm() -> None:
     from services.core.boxes import Boxed
 
-    paint(np.zeros((1, 1, 1), np.uint8), Boxed((0, 0, 0), np.ones((1, 1, 1), np.uint8)), 1, _ranks())
+    paint_ranked(np.zeros((1, 1, 1), np.uint8), Boxed((0, 0, 0), np.ones((1, 1, 1), np.uint8)), 1, _ranks())
 
 
 CONTENDERS = {
