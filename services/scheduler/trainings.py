@@ -42,7 +42,7 @@ class TrainingRunner(Protocol):
     """Folder of the models, where it runs."""
 
     def start(self, plan: Mapping[str, Any], arguments: list[str], actor: str) -> Training:
-        """Start a training with these arguments, or find the one that there is."""
+        """Start a training with these arguments, or find the one that there is; one that failed goes on."""
 
     def get(self, training_id: str) -> Training:
         """A training. Raises RESOURCE_NOT_FOUND."""

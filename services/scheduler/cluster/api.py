@@ -110,12 +110,13 @@ class Api:
             )
             return [self._plain(job) for job in found.items]
 
-    def delete_job(self, name: str) -> None:
-        """Delete a Job and, in the background, its pods."""
+    def delete_job(self, name: str, uid: str | None = None) -> None:
+        """Delete a Job, then its pods. Raises RESOURCE_CONFLICT if it is not the one with this uid."""
+        only = client.V1DeleteOptions(
+            propagation_policy="Background", preconditions=client.V1Preconditions(uid=uid) if uid else None
+        )
         with _asking(name):
-            self._batch.delete_namespaced_job(
-                name, self.namespace, propagation_policy="Background", _request_timeout=_TIMEOUT
-            )
+            self._batch.delete_namespaced_job(name, self.namespace, body=only, _request_timeout=_TIMEOUT)
 
     def pods(self, labels: Mapping[str, str]) -> list[Manifest]:
         """The pods with these labels."""

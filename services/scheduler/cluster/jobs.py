@@ -37,13 +37,27 @@ class Jobs:
         self._api, self._template = api, template
 
     def start(self, plan: Mapping[str, Any], arguments: list[str], actor: str) -> Training:
-        """Start a training with these arguments of `python -m services.serving.training`, or find the one there is."""
+        """Start a training with these arguments of `python -m services.serving.training`, or find the one there is.
+
+        One that failed goes on, as another Job of the same name.
+        """
         owner = self._api.config_map(self._template)
         job = manifest(owner, plan, arguments, actor)
         try:
             return training(self._api.create_job(job), [])
         except AtlasError as error:
             if error.reason != Reason.RESOURCE_CONFLICT:
+                raise
+        known = self._api.job(job["metadata"]["name"])
+        found = self._seen(known)
+        if found.state != State.FAILED:
+            return found
+        try:
+            self._api.delete_job(job["metadata"]["name"], known["metadata"]["uid"])
+            return training(self._api.create_job(job), [])
+        except AtlasError as error:
+            # Somebody else started it again just now.
+            if error.reason not in (Reason.RESOURCE_CONFLICT, Reason.RESOURCE_NOT_FOUND):
                 raise
         return self._seen(self._api.job(job["metadata"]["name"]))
 

@@ -119,15 +119,19 @@ def test_a_training_is_seen_from_its_waiting_to_its_result(site: Site, jobs: Job
     assert done.end_time >= done.create_time
 
 
-def test_a_failed_training_says_why_and_may_be_started_again_once_it_is_forgotten(site: Site, jobs: Jobs) -> None:
+def test_a_failed_training_says_why_and_goes_on_when_it_is_started_again(site: Site, jobs: Jobs) -> None:
     arguments = ["tune", "/repository/unet"]
     started = jobs.start(PLAN, arguments, "ann")
     tell(site, started.id, "Failed", **ended("TRAINING_DATA: No case is held out.", 1))
     wait_until(lambda: jobs.get(started.id).state == State.FAILED, "the Job's end", SECONDS)
     assert jobs.get(started.id).message == "TRAINING_DATA: No case is held out."
-    assert jobs.start(PLAN, arguments, "ann").state == State.FAILED
-    jobs.cancel(started.id)
-    wait_until(lambda: _is_gone(jobs, started.id), "the end of the Job", SECONDS)
+    failed = job_of(site, started.id)
+    again = jobs.start(PLAN, arguments, "ann")
+    assert (again.id, again.state) == (started.id, State.WAITING)
+    now = job_of(site, started.id)
+    assert failed.metadata
+    assert now.metadata
+    assert failed.metadata.uid != now.metadata.uid
     assert jobs.start(PLAN, arguments, "ann").state == State.WAITING
 
 
