@@ -62,7 +62,7 @@ class Keda(Values):
     pollingSeconds: Seconds = 30
     """How often the backlog is looked at."""
     fallbackReplicas: Replicas = 1
-    """How many pods there are while Prometheus does not answer."""
+    """How many pods there are while Prometheus does not answer or knows no backlog."""
     authentication: Name = ""
     """TriggerAuthentication that KEDA uses at Prometheus; empty for none."""
 
