@@ -52,7 +52,7 @@ def _repositories(values: object) -> set[str]:
     if not isinstance(values, dict):
         return set()
     inside = {name for value in values.values() for name in _repositories(value)}
-    return inside | ({values["repository"]} if "repository" in values else set())
+    return inside | {values["repository"]} - {""} if "repository" in values else inside
 
 
 def _take(pattern: str, into: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from tests.charts import tools
-from tests.charts.rendering import PROFILES, containers, manifests, merged, pods, profile
+from tests.charts.rendering import PROFILES, Values, containers, manifests, merged, pods, profile
 from tests.components.processes import free_port, listens, running, wait_until
 
 BUNDLE = Path(__file__).parents[2] / "images" / "bundle.py"
@@ -45,11 +45,20 @@ def registry(tmp_path: Path) -> Iterator[str]:
 
 
 def test_the_list_names_every_image_of_every_profile_and_no_other(bundle: Path) -> None:
-    listed = {":".join(line.split()[:2]) for line in (bundle / "images.txt").read_text().splitlines()}
+    listed = _listed(bundle, "cpu") | _listed(bundle, "gpu")
     assert _images("evaluation") | _images("production") == listed
     for name in PROFILES:
-        registry = merged(profile(name), {"global": {"imageRegistry": ""}})
-        assert {c["image"] for pod in pods(manifests(registry)).values() for c in containers(pod)} <= listed
+        assert _images(name) <= _listed(bundle, "gpu" if _has_gpu(name) else "cpu")
+
+
+def test_the_training_of_a_gpu_installation_has_its_image_there_too(bundle: Path) -> None:
+    """What the scheduler starts later, from a Job in a ConfigMap, must be in the registry as well."""
+    for name in PROFILES:
+        kind = "gpu" if _has_gpu(name) else "cpu"
+        trained = _images(name, {"training": {"enabled": True}})
+        assert f"abdomenatlas/triton{'-gpu' if kind == 'gpu' else ''}" in {image.split(":")[0] for image in trained}
+        assert trained <= _listed(bundle, kind)
+        assert trained == _images(name), "a training brings an image that nothing else needs"
 
 
 def test_the_chart_in_it_installs_and_the_sums_are_right(bundle: Path) -> None:
@@ -89,8 +98,22 @@ def test_without_an_archive_the_script_asks_where_the_image_is(bundle: Path) -> 
     assert not (bundle / "values-images.yaml").exists()
 
 
-def _images(name: str) -> set[str]:
-    return {c["image"] for pod in pods(manifests(profile(name))).values() for c in containers(pod)}
+def _listed(bundle: Path, kind: str) -> set[str]:
+    """What `mirror.sh` takes along for "cpu" or "gpu"."""
+    lines = (line.split() for line in (bundle / "images.txt").read_text().splitlines())
+    return {f"{repository}:{tag}" for repository, tag, whom in lines if whom in ("all", kind)}
+
+
+def _has_gpu(name: str) -> bool:
+    return bool(profile(name)["triton"].get("gpu", {}).get("enabled", True))
+
+
+def _images(name: str, values: Values | None = None) -> set[str]:
+    """Images by their names below the registry, those of trainings included."""
+    found = manifests(merged(profile(name), merged(values or {}, {"global": {"imageRegistry": ""}})))
+    templates = (m["data"]["job.yaml"] for m in found if m["kind"] == "ConfigMap" and "job.yaml" in m["data"])
+    jobs = pods([{**yaml.safe_load(text), "metadata": {"name": "training"}} for text in templates])
+    return {c["image"] for pod in (*pods(found).values(), *jobs.values()) for c in containers(pod)}
 
 
 def _write_archive(path: Path, name: str) -> None:
