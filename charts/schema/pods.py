@@ -59,7 +59,7 @@ class Replicated(Pods):
     replicas: Replicas = 2
     """How many pods run."""
     maxUnavailable: Annotated[int, Field(ge=1, le=100)] = 1
-    """How many of them an upgrade of nodes may take away at once (PodDisruptionBudget; only with several pods)."""
+    """How many of them an upgrade of nodes may take away at once (PodDisruptionBudget; only where several may run)."""
 
 
 class Persistence(Values):

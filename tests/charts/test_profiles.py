@@ -12,10 +12,13 @@ from tests.charts.rendering import (
     CHART,
     PROFILES,
     Manifest,
+    Values,
     containers,
     manifests,
     manifests_of_helm_3,
+    merged,
     one,
+    pod_of,
     pods,
     profile,
 )
@@ -73,6 +76,24 @@ def test_checkov_finds_nothing_but_what_is_explained(tmp_path: Path) -> None:
     assert {check for check, _ in failed} == EXCEPTIONS.keys(), "an exception that is needed no more, or a new fault"
     assert {resource.split(".")[0] for check, resource in failed if check == "CKV_K8S_38"} == {"StatefulSet"}
     assert all("-test" in resource for check, resource in failed if check in ("CKV_K8S_8", "CKV_K8S_9"))
+
+
+SCALED = [
+    ({"mode": mode, "maxReplicas": most}, most > 1) for mode in ("keda", "hpa", "scheduler") for most in (1, 4)
+]
+
+
+@pytest.mark.parametrize(("autoscaling", "is_kept"), [*SCALED, ({"mode": "none", "maxReplicas": 4}, False)])
+def test_a_budget_keeps_pods_of_which_there_may_be_several(autoscaling: Values, is_kept: bool) -> None:
+    """A drained node takes one at a time; of a single pod it would keep the node from being drained."""
+    values = {"triton": {"replicas": 1, "autoscaling": autoscaling}, "merging": {"replicas": 1}}
+    found = manifests(merged(profile("production"), values))
+    budgets = {m["metadata"]["name"].rpartition("-")[2]: m["spec"] for m in found if m["kind"] == "PodDisruptionBudget"}
+    several = {"storage", "inference", "uncertainty", "scheduler"} | ({"triton"} if is_kept else set())
+    assert budgets.keys() == several
+    for component, spec in budgets.items():
+        assert spec["maxUnavailable"] == 1
+        assert spec["selector"]["matchLabels"].items() <= pod_of(found, component)["metadata"]["labels"].items()
 
 
 @pytest.mark.parametrize("name", PROFILES)
