@@ -20,8 +20,9 @@ PROFILES: dict[str, tuple[str, ...]] = {
     "smallest": ("production", "smallest"),
     "production-cpu": ("production", "cpu"),
     "production-airgapped": ("production", "airgapped"),
+    "production-otherwise": ("production", "otherwise"),
 }
-"""The values files of the chart in the combinations that they are meant for."""
+"""The values files of the chart in the combinations that they are meant for, and, last, what none of them shows."""
 
 Manifest = dict[str, Any]
 Values = dict[str, Any]
@@ -32,11 +33,17 @@ def profile(name: str) -> Values:
     return copy.deepcopy(_profile(name))
 
 
+def values_file(part: str) -> Path:
+    """Where a part of a profile stands: in the chart, or here if it is only for tests."""
+    places = [folder / f"values-{part}.yaml" for folder in (CHART, Path(__file__).parent)]
+    return next(path for path in places if path.exists())
+
+
 @cache
 def _profile(name: str) -> Values:
     values: Values = {}
     for part in PROFILES[name]:
-        values = merged(values, yaml.safe_load((CHART / f"values-{part}.yaml").read_text()))
+        values = merged(values, yaml.safe_load(values_file(part).read_text()))
     return values
 
 
@@ -78,7 +85,7 @@ def _parsed(text: str) -> list[Manifest]:
 
 def manifests_of_helm_3(name: str) -> list[Manifest]:
     """Every object that Helm 3 makes of a profile."""
-    files = [argument for part in PROFILES[name] for argument in ("-f", CHART / f"values-{part}.yaml")]
+    files = [argument for part in PROFILES[name] for argument in ("-f", values_file(part))]
     text = tools.run(
         tools.HELM_3, "template", RELEASE, CHART, "--namespace", NAMESPACE, "--kube-version", "1.30.0", *files
     )
@@ -91,11 +98,17 @@ def one(found: list[Manifest], kind: str, name: str) -> Manifest:
     return result
 
 
+def job_templates(found: list[Manifest]) -> list[Manifest]:
+    """The Jobs that stand in ConfigMaps, for the scheduler to make."""
+    written = [m["data"]["job.yaml"] for m in found if m["kind"] == "ConfigMap" and "job.yaml" in m["data"]]
+    return [merged(yaml.safe_load(text), {"metadata": {"name": "training", "namespace": NAMESPACE}}) for text in written]
+
+
 def pods(found: list[Manifest]) -> dict[str, Manifest]:
-    """The pod of every object that makes pods, with `metadata` and `spec`, by "Kind/name"."""
+    """The pod of every object that makes pods, with `metadata` and `spec`, by "Kind/name"; the scheduler's Jobs too."""
     return {
         f"{m['kind']}/{m['metadata']['name']}": m if m["kind"] == "Pod" else m["spec"]["template"]
-        for m in found
+        for m in [*found, *job_templates(found)]
         if m["kind"] in ("Deployment", "StatefulSet", "Job", "Pod")
     }
 

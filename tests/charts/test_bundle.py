@@ -111,9 +111,7 @@ def _has_gpu(name: str) -> bool:
 def _images(name: str, values: Values | None = None) -> set[str]:
     """Images by their names below the registry, those of trainings included."""
     found = manifests(merged(profile(name), merged(values or {}, {"global": {"imageRegistry": ""}})))
-    templates = (m["data"]["job.yaml"] for m in found if m["kind"] == "ConfigMap" and "job.yaml" in m["data"])
-    jobs = pods([{**yaml.safe_load(text), "metadata": {"name": "training"}} for text in templates])
-    return {c["image"] for pod in (*pods(found).values(), *jobs.values()) for c in containers(pod)}
+    return {c["image"] for pod in pods(found).values() for c in containers(pod)}
 
 
 def _write_archive(path: Path, name: str) -> None:

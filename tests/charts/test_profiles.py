@@ -14,6 +14,7 @@ from tests.charts.rendering import (
     Manifest,
     Values,
     containers,
+    job_templates,
     manifests,
     manifests_of_helm_3,
     merged,
@@ -21,6 +22,7 @@ from tests.charts.rendering import (
     pod_of,
     pods,
     profile,
+    values_file,
 )
 
 VERSIONS = [f"1.{minor}" for minor in range(28, 37)]
@@ -35,9 +37,11 @@ def test_both_helms_make_the_same_of_it(name: str) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_objects_fit_the_schemas_of_every_supported_version(version: str) -> None:
-    all_of_them = [m for name in PROFILES for m in manifests(profile(name))]
+    every_profile = [manifests(profile(name)) for name in PROFILES]
+    all_of_them = [m for found in every_profile for m in (*found, *job_templates(found))]
     own = {json.dumps(m, sort_keys=True) for m in all_of_them if m["apiVersion"].split("/")[0] not in FOREIGN}
-    assert {"Deployment", "StatefulSet", "NetworkPolicy", "Job"} <= {json.loads(text)["kind"] for text in own}
+    kinds = {json.loads(text)["kind"] for text in own}
+    assert {"Deployment", "StatefulSet", "NetworkPolicy", "Job", "Ingress", "HorizontalPodAutoscaler"} <= kinds
     for text in own:
         kubernetes_validate.validate(json.loads(text), version, strict=True)
 
@@ -51,7 +55,7 @@ def test_a_wrong_field_is_found_by_those_schemas() -> None:
 
 def test_helm_lints_it() -> None:
     for parts in PROFILES.values():
-        files = [argument for part in parts for argument in ("-f", CHART / f"values-{part}.yaml")]
+        files = [argument for part in parts for argument in ("-f", values_file(part))]
         tools.run(tools.HELM_3, "lint", "--strict", CHART, *files)
 
 
@@ -67,8 +71,8 @@ EXCEPTIONS = {
 
 def test_checkov_finds_nothing_but_what_is_explained(tmp_path: Path) -> None:
     for name in PROFILES:
-        text = yaml.safe_dump_all(manifests(profile(name)))
-        (tmp_path / f"{name}.yaml").write_text(text)
+        found = manifests(profile(name))
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump_all([*found, *job_templates(found)]))
     command = ("-d", tmp_path, "--framework", "kubernetes", "--skip-download", "--quiet", "-o", "json")
     report = json.loads(tools.run(tools.CHECKOV, *command, ok=(0, 1)))
     assert report["summary"]["passed"] > 1000
@@ -78,9 +82,7 @@ def test_checkov_finds_nothing_but_what_is_explained(tmp_path: Path) -> None:
     assert all("-test" in resource for check, resource in failed if check in ("CKV_K8S_8", "CKV_K8S_9"))
 
 
-SCALED = [
-    ({"mode": mode, "maxReplicas": most}, most > 1) for mode in ("keda", "hpa", "scheduler") for most in (1, 4)
-]
+SCALED = [({"mode": mode, "maxReplicas": most}, most > 1) for mode in ("keda", "hpa", "scheduler") for most in (1, 4)]
 
 
 @pytest.mark.parametrize(("autoscaling", "is_kept"), [*SCALED, ({"mode": "none", "maxReplicas": 4}, False)])
