@@ -101,7 +101,8 @@ def one(found: list[Manifest], kind: str, name: str) -> Manifest:
 def job_templates(found: list[Manifest]) -> list[Manifest]:
     """The Jobs that stand in ConfigMaps, for the scheduler to make."""
     written = [m["data"]["job.yaml"] for m in found if m["kind"] == "ConfigMap" and "job.yaml" in m["data"]]
-    return [merged(yaml.safe_load(text), {"metadata": {"name": "training", "namespace": NAMESPACE}}) for text in written]
+    metadata = {"metadata": {"name": "training", "namespace": NAMESPACE}}
+    return [merged(yaml.safe_load(text), metadata) for text in written]
 
 
 def pods(found: list[Manifest]) -> dict[str, Manifest]:

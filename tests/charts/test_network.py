@@ -22,7 +22,7 @@ STORES = {
 }
 TEST = {("test", "storage"), ("test", "inference")}
 ONLY = {"evaluation": STORES, "production-otherwise": {("triton", "storage"), ("training", "storage")}}
-"""What only some profiles allow: where the stores run too, where models come from storage, where there are trainings."""
+"""What only some profiles allow: where the stores run too, where models come from storage, where trainings are."""
 
 
 @pytest.mark.parametrize("name", PROFILES)
