@@ -1,10 +1,10 @@
 """Single-node stores for looking at the product. Not for production."""
 
 from charts.schema.base import Name, Quantity, Values
-from charts.schema.pods import Image, Resources, resources
+from charts.schema.pods import Image, Placement, Resources, resources
 
 
-class EvaluationStore(Values):
+class EvaluationStore(Placement):
     """One server on one volume, without replicas or backup."""
 
     size: Quantity = "20Gi"
