@@ -1,6 +1,6 @@
 """All values of the chart."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -53,7 +53,7 @@ class Test(Placement):
 class ChartValues(Values):
     """The values of the chart."""
 
-    nameOverride: Name = ""
+    nameOverride: Annotated[Name, Field(max_length=63)] = ""
     """Name of the chart in the names of objects, instead of its own."""
     fullnameOverride: Name = ""
     """Beginning of the names of all objects, instead of the release's name."""

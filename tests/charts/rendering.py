@@ -61,21 +61,21 @@ def _chart() -> helm_python.Chart:
     return helm_python.Chart.load(CHART)
 
 
-def texts(values: Values, **options: Any) -> dict[str, str]:
+def texts(values: Values, release: str = RELEASE, **options: Any) -> dict[str, str]:
     """Every template's text by Helm 4. Raises HelmError where the schema or a check refuses the values."""
     _chart().validate_schema(_chart().merge_values(values))
-    rendered = _chart().render(values, name=RELEASE, namespace=NAMESPACE, **options)
+    rendered = _chart().render(values, name=release, namespace=NAMESPACE, **options)
     return {name.split("/templates/")[-1]: text for name, text in rendered.items()}
 
 
-def manifests(values: Values) -> list[Manifest]:
+def manifests(values: Values, release: str = RELEASE) -> list[Manifest]:
     """Every object that Helm 4 makes of the values."""
-    return copy.deepcopy(_manifests(json.dumps(values)))
+    return copy.deepcopy(_manifests(json.dumps(values), release))
 
 
 @cache
-def _manifests(values: str) -> list[Manifest]:
-    rendered = texts(json.loads(values)).items()
+def _manifests(values: str, release: str) -> list[Manifest]:
+    rendered = texts(json.loads(values), release).items()
     return [manifest for name, text in rendered if name.endswith(".yaml") for manifest in _parsed(text)]
 
 
