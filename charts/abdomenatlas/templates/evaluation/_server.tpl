@@ -48,7 +48,7 @@ spec:
         - {name: tmp, emptyDir: {}}
         - name: keys
           secret:
-            secretName: {{ include "abdomenatlas.name" (dict "root" .root "component" "evaluation") }}
+            secretName: {{ include "abdomenatlas.evaluationSecret" . }}
             defaultMode: 0440
             items: [{{ range $index, $key := .keys }}{{ if $index }}, {{ end }}{key: {{ $key }}, path: {{ $key }}}{{ end }}]
   volumeClaimTemplates:
