@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -18,6 +19,8 @@ from tests.charts.rendering import PROFILES, Values, containers, manifests, merg
 from tests.components.processes import free_port, listens, running, wait_until
 
 BUNDLE = Path(__file__).parents[2] / "images" / "bundle.py"
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+HEADING = re.compile(r"^#+ +(.+)$", re.MULTILINE)
 
 
 @pytest.fixture
@@ -70,6 +73,25 @@ def test_the_chart_in_it_installs_and_the_sums_are_right(bundle: Path) -> None:
     )
     assert "kind: StatefulSet" in text
     assert not any(path.suffix == ".py" for path in bundle.rglob("*"))
+
+
+def test_every_link_in_it_leads_somewhere(bundle: Path) -> None:
+    """Nobody who reads the bundle can follow a link to the rest of the repository."""
+    pages = list(bundle.rglob("*.md"))
+    assert len(pages) >= 8
+    links = [(page, link) for page in pages for link in LINK.findall(page.read_text()) if "://" not in link]
+    assert len(links) > 10
+    dead = [(page.name, link) for page, link in links if not _leads_somewhere(page, link)]
+    assert not dead
+
+
+def _leads_somewhere(page: Path, link: str) -> bool:
+    file, _, heading = link.partition("#")
+    target = page.parent / file if file else page
+    if not target.exists():
+        return False
+    names = {re.sub(r"[^a-z0-9 -]", "", line.lower()).replace(" ", "-") for line in HEADING.findall(target.read_text())}
+    return not heading or heading in names
 
 
 def test_its_script_fills_a_registry_and_pins_what_is_in_it(bundle: Path, registry: str, tmp_path: Path) -> None:
