@@ -113,7 +113,7 @@ class Gateway(Values):
 
 
 class Ingress(Values):
-    """An Ingress, for clusters without the Gateway API."""
+    """An Ingress, for clusters without the Gateway API; the audit logs cannot be reached through it."""
 
     enabled: bool = False
     """Whether there is one."""
