@@ -99,7 +99,7 @@ class Installation:
         file.write_text(yaml.safe_dump(values))
         words = [
             tools.find(tools.HELM_3), verb, RELEASE, chart_folder, "--namespace", self.namespace, "-f", file,
-            "--kubeconfig", self.cluster.kubeconfig, "--disable-openapi-validation", "--timeout", "120s",
+            "--kubeconfig", self.cluster.kubeconfig, "--disable-openapi-validation", "--timeout", "300s",
         ]  # fmt: skip
         command = [str(word) for word in words]
         folders = {f"HELM_{name}_HOME": str(self.home / "helm") for name in ("CACHE", "CONFIG", "DATA")}
@@ -110,9 +110,8 @@ class Installation:
             stderr=subprocess.PIPE,
             text=True,
         ) as process:
-            if verb == "upgrade":
-                wait_until(lambda: process.poll() is not None or self._ends_migrations(), "the migrations", 120)
-            out, err = process.communicate(timeout=150)
+            wait_until(lambda: self._has_ended(process), f"helm {verb}", 330)
+            out, err = process.communicate(timeout=10)
         return subprocess.CompletedProcess(command, process.returncode, out, err)
 
     def workloads(self) -> dict[str, Any]:
@@ -124,14 +123,14 @@ class Installation:
         ]
         return {each.metadata.labels["app.kubernetes.io/component"]: each for each in found}
 
-    def _ends_migrations(self) -> bool:
-        """There is no kubelet: say that the hook's pods ended well, and whether there were any."""
+    def _has_ended(self, helm: subprocess.Popen[str]) -> bool:
+        """Whether Helm has. It waits for the pods of a hook, and there is no kubelet to say that they ended well."""
         core = client.CoreV1Api(self.cluster.admin)
         labels = "app.kubernetes.io/component=migrations"
         pods: list[Any] = core.list_namespaced_pod(self.namespace, label_selector=labels).items
-        for pod in pods:
+        for pod in (pod for pod in pods if pod.status.phase != "Succeeded"):
             core.patch_namespaced_pod_status(pod.metadata.name, self.namespace, {"status": {"phase": "Succeeded"}})
-        return bool(pods)
+        return helm.poll() is not None
 
 
 def _encoded(contents: Mapping[str, str]) -> dict[str, str]:

@@ -54,12 +54,15 @@ def test_an_installation_is_upgraded_in_place(cluster: Cluster, path: Path, tmp_
 def test_pods_restart_when_a_secret_that_they_read_at_the_start_changed(cluster: Cluster, tmp_path: Path) -> None:
     values, here = without_add_ons(profile("production")), Installation.in_namespace(cluster, "secrets", tmp_path)
     copy = chart(tmp_path)
-    assert here.helm("install", copy, values).returncode == 0
+    done = here.helm("install", copy, values)
+    assert done.returncode == 0, done.stderr
     before = {name: _checksum(each) for name, each in here.workloads().items()}
-    assert here.helm("upgrade", copy, values).returncode == 0
+    done = here.helm("upgrade", copy, values)
+    assert done.returncode == 0, done.stderr
     assert {name: _checksum(each) for name, each in here.workloads().items()} == before
     here.fill("atlas-catalog", {"url": "postgresql+psycopg://another"})
-    assert here.helm("upgrade", copy, values).returncode == 0
+    done = here.helm("upgrade", copy, values)
+    assert done.returncode == 0, done.stderr
     after = {name: _checksum(each) for name, each in here.workloads().items()}
     assert {name for name in after if after[name] != before[name]} == {"storage"}
 
