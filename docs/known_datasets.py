@@ -13,6 +13,9 @@ case goes in with its labels or not at all.
 
 - **Ids.** A label map's ids mean what the table below says. An id that is not in it, or a `dataset.json` that gives one
   another meaning, is refused.
+- **Versions.** Each map has a version, which rises when the map is mended. A label version tells by which it was read,
+  and so does a release. The same files imported again after a map was mended become a new label version, and campaigns
+  take that one in place of what the older map made.
 - **Unknown is not absent.** An organ is known only if the dataset looked for it. One that it looked for and that has no
   voxels is absent; all others have no mask.
 - **Parts.** A tumour or cyst inside an organ counts as the organ (`+` in the table).
@@ -31,8 +34,8 @@ case goes in with its labels or not at all.
 A fact with a question mark was not confirmed at its source; below the table stands why. Read the licence of your own
 copy in any case. Made from `services/core/datasets/maps/` by `make docs`.
 
-| dataset | licence | organs of ours and their labels | layout |
-|---|---|---|---|
+| dataset | version | licence | organs of ours and their labels | layout |
+|---|---|---|---|---|
 """
 
 
@@ -52,6 +55,7 @@ def _row(dataset: Dataset) -> str:
     rule = "; only those that occur are known" if dataset.looks_for == "present" else ""
     cells = (
         f"[{dataset.name}]({dataset.source})" if "://" in dataset.source else dataset.name,
+        str(dataset.version),
         dataset.licence + ("?" if "licence" in doubt else ""),
         (organs or "none") + ("?" if "labels" in doubt else "") + rule,
         images + ("?" if "layouts" in doubt else ""),

@@ -21,6 +21,7 @@ from abdomenatlas.scheduler.v1 import scheduler_pb2 as sched
 from abdomenatlas.storage.v1 import storage_pb2 as pb
 from services.cli.app import app
 from services.cli.comparison.cases import read_metadata
+from services.cli.reimport.provenance import read_provenance
 from services.cli.release.contents import read_contents
 from services.cli.release.present import damaged_files, foreign_files, make_way, release_id
 from services.cli.release.provenance import identity
@@ -103,6 +104,18 @@ def test_provenance_tells_each_organ_apart(archive: Archive, tmp_path: Path) -> 
     assert told["unknown_organs"] == ["kidney_left", "kidney_right", "pancreas", "postcava", "stomach"]
     assert [len(model["weights_sha256"]) for model in told["models"]] == [64, 64]
     assert told["reviews"][0]["decision"] == "revised"
+
+
+def test_provenance_tells_by_which_class_map_a_source_was_read(archive: Archive, tmp_path: Path) -> None:
+    """With its version, beside the organ and in the record that an import goes by."""
+    (given,) = (r for r in archive.records.values() if isinstance(r, pb.LabelVersion) and r.author == "<b>set</b>")
+    given.dataset_map, given.dataset_map_version = "amos22", 3
+    write(archive, tmp_path / "release")
+    path = tmp_path / "release/BDMAP_00000002/provenance.json"
+    liver = json.loads(path.read_text())["organs"]["liver"]
+    assert (liver["dataset_map"], liver["dataset_map_version"]) == ("amos22", 3)
+    (record,) = (version for version in read_provenance(path).given if version.dataset_map)
+    assert (record.name, record.dataset_map_version) == (given.name, 3)
 
 
 def test_the_table_of_cases(archive: Archive, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Label files on their way into the catalog."""
 
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import numpy.typing as npt
 import pytest
 
 from abdomenatlas.storage.v1 import storage_pb2 as pb
-from services.core import nifti
+from services.core import datasets, nifti
+from services.core.datasets import Dataset
 from services.core.errors import AtlasError, Reason
 from services.core.geometry import Geometry
 from services.storage.label_import import _occurring
@@ -42,6 +44,12 @@ def label_map(dtype: Any = np.uint8) -> npt.NDArray[Any]:
     return labels
 
 
+def knowing(dataset: Dataset) -> Callable[[str], Dataset]:
+    """`datasets.load` with another file for one dataset."""
+    load = datasets.load
+    return lambda name: dataset if name == dataset.name else load(name)
+
+
 def moved(**changes: float) -> Geometry:
     matrix = files.GEOMETRY.matrix
     matrix[0, 3] += changes.get("x", 0)
@@ -63,6 +71,25 @@ def test_masks_become_channels_in_order_of_the_class_map(world: World) -> None:
     assert version.organs[0].volume_mm3 == pytest.approx(LIVER.sum() * 0.8 * 0.8 * 2)
     assert (version.author, version.class_map) == ("amos22", "abdomenatlas-1.0")
     assert world.records.label_versions.get(version.name) == version
+
+
+def test_the_same_files_by_a_mended_map_give_another_version(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The old one stays, and the new one says by which map it was read."""
+    given = ("", nifti.encode(label_map(), files.GEOMETRY), "labels.nii.gz")
+    text = (
+        "name: lits\nversion: {}\ntitle: T\nsource: s\nlicence: l\nlayouts: [{{images: 'img/{{case}}'}}]\n"
+        "labels: {{5: {}, 8: other}}\n"
+    )
+    made = {}
+    for number, organ in ((1, "spleen"), (2, "liver")):
+        dataset = datasets.parse(text.format(number, organ))
+        monkeypatch.setattr(datasets, "load", knowing(dataset))
+        made[number] = world.import_files(given, dataset_map="lits")
+        assert (made[number].dataset_map, made[number].dataset_map_version) == ("lits", number)
+        assert world.import_files(given, dataset_map="lits") == made[number]
+    assert made[1].name != made[2].name
+    assert [list(world.masks(version)) for version in made.values()] == [["spleen"], ["liver"]]
+    assert world.import_files(given, looked_for=("liver", "spleen")).dataset_map_version == 0
 
 
 def test_the_same_files_in_any_order_give_the_same_version(world: World) -> None:

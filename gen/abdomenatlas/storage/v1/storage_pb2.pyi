@@ -1801,6 +1801,7 @@ class LabelVersion(_message.Message):
     POLICY_FIELD_NUMBER: _builtins.int
     SOURCES_FIELD_NUMBER: _builtins.int
     DISAGREEMENT_FIELD_NUMBER: _builtins.int
+    DATASET_MAP_VERSION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, "volumes/{volume}/labels/{label_version}"."""
     origin: Global___Origin.ValueType
@@ -1811,6 +1812,10 @@ class LabelVersion(_message.Message):
     """Who made it: the dataset, the reviewer, or the policy of the merge."""
     dataset_map: _builtins.str
     """The dataset whose class map the files spoke, for example "amos22"; empty if they spoke `class_map`."""
+    dataset_map_version: _builtins.int
+    """Version of that class map, from 1: it rises when a map is mended, and the same files then give another label version.
+    0 without a `dataset_map`, and of versions from before it was recorded.
+    """
     @_builtins.property
     def masks(self) -> _array_pb2.ArrayRef:
         """0 or 1, uint8, one channel per organ that was looked for, on the CT's own grid; organs may overlap."""
@@ -1864,10 +1869,11 @@ class LabelVersion(_message.Message):
         policy: _merge_pb2.MergePolicy | None = ...,
         sources: _abc.Iterable[Global___LabelSource] | None = ...,
         disagreement: _array_pb2.ArrayRef | None = ...,
+        dataset_map_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["combined", b"combined", "create_time", b"create_time", "disagreement", b"disagreement", "masks", b"masks", "policy", b"policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "class_map", b"class_map", "combined", b"combined", "create_time", b"create_time", "dataset_map", b"dataset_map", "disagreement", b"disagreement", "masks", b"masks", "name", b"name", "notes", b"notes", "organs", b"organs", "origin", b"origin", "policy", b"policy", "sources", b"sources"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "class_map", b"class_map", "combined", b"combined", "create_time", b"create_time", "dataset_map", b"dataset_map", "dataset_map_version", b"dataset_map_version", "disagreement", b"disagreement", "masks", b"masks", "name", b"name", "notes", b"notes", "organs", b"organs", "origin", b"origin", "policy", b"policy", "sources", b"sources"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
