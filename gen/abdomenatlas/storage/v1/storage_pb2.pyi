@@ -97,7 +97,9 @@ class Upload(_message.Message):
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """When an open upload is given up and its bytes are deleted. Every WriteUpload moves it."""
+        """When an open upload is given up and its bytes are deleted, which every WriteUpload moves; when the bytes of a
+        complete one are deleted if no record names them then and nobody asked to keep them.
+        """
 
     def __init__(
         self,
@@ -125,6 +127,7 @@ class CreateUploadRequest(_message.Message):
     SHA256_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    KEEP_FIELD_NUMBER: _builtins.int
     sha256: _builtins.str
     """SHA-256 of the bytes to come, lower-case hex."""
     size_bytes: _builtins.int
@@ -133,16 +136,21 @@ class CreateUploadRequest(_message.Message):
     """Makes the call idempotent: the same id and request give the same upload. Without it, uploads of the same bytes are
     one upload. At most 64 characters.
     """
+    keep: _builtins.bool
+    """Keep the bytes although no record names them, as a network's archive is. Otherwise the bytes of a finished upload
+    are deleted if no record names them within the server's limit in days.
+    """
     def __init__(
         self,
         *,
         sha256: _builtins.str = ...,
         size_bytes: _builtins.int = ...,
         request_id: _builtins.str = ...,
+        keep: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "sha256", b"sha256", "size_bytes", b"size_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keep", b"keep", "request_id", b"request_id", "sha256", b"sha256", "size_bytes", b"size_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
