@@ -25,7 +25,8 @@ case goes in with its labels or not at all.
   certain how the file is meant, it is taken so and the label version notes it: axes in another order, LPS signs over an
   RAS array, an origin left over from before a crop. It is certain where only one reading lies inside the CT, or where
   the HU under the labels spread far less in one than in the other. Else the file is refused with what both readings
-  give.
+  give. Where a file's sform and qform differ, the one that is the CT's grid is taken for labels; a CT is taken by its
+  sform, and refused with both readings if they differ in orientation or voxel size. The notes show both.
 - **Duplicates.** Every volume is compared with all others when it comes in, by a digest of its voxels in canonical
   orientation and by a profile of tissue along the body, which survives cropping, moved or mirrored headers, resampling,
   windowing and compression. `atlas duplicates` lists the groups; a release keeps each on one side of its split. A crop

@@ -169,10 +169,12 @@ class LabelImport:
         self, voxels: Voxels, header: Header, entry: pb.LabelFile, case: "_Case", version: pb.LabelVersion
     ) -> Voxels:
         """Labels on the CT's grid; what their header did about it is noted."""
-        name = title(entry)
-        aligned = align(
-            voxels, header.geometry, case.grid, lambda: self._ct(case.volume), name=name, ct_name=case.volume.name
-        )
+        name, geometry = title(entry), header.geometry
+        if header.other_geometry and not is_plain(geometry, case.grid) and is_plain(header.other_geometry, case.grid):
+            # Whoever lost the sform kept the qform: no chance makes it the CT's own grid.
+            geometry = header.other_geometry
+            version.notes.append(f"{name}: the qform, which is the CT's own grid, was taken, and not the sform.")
+        aligned = align(voxels, geometry, case.grid, lambda: self._ct(case.volume), name=name, ct_name=case.volume.name)
         if aligned.note:
             version.notes.append(f"{name}: {aligned.note}")
         return aligned.voxels

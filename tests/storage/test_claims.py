@@ -6,6 +6,7 @@ import json
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import pytest
@@ -31,6 +32,7 @@ from tests.storage.conftest import Process
 from tests.storage.test_records import attend, predict
 from tests.storage.world import World
 
+nib: Any = nibabel
 DAY = timedelta(days=1)
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
@@ -76,7 +78,7 @@ def watched(tmp_path: Path, catalog: Catalog, objects: Objects) -> Watched:
 
 def named(patient: str) -> bytes:
     """A CT whose header names a patient."""
-    image = nibabel.nifti1.Nifti1Image(files.hounsfield().transpose(), files.AFFINE)
+    image = nib.Nifti1Image(files.hounsfield().transpose(), files.AFFINE)
     image.header["descrip"] = patient.encode()
     return bytes(image.to_bytes())
 

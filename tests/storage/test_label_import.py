@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -20,6 +21,7 @@ from tests.storage import files
 from tests.storage.noise import Watched
 from tests.storage.world import World
 
+nib: Any = nibabel
 LIVER, SPLEEN = files.ball(5), files.ball(3, (5, 14, 18))
 
 
@@ -252,3 +254,16 @@ def test_what_is_declared_covers_the_growing_array_file(tmp_path: Path) -> None:
     World(tmp_path, gate=one).import_masks(("liver", files.mask(LIVER)))
     World(tmp_path, gate=nine).import_masks(("liver", files.mask(LIVER)), ("spleen", files.mask(SPLEEN)))
     assert nine.most - one.most == files.GEOMETRY.voxel_count
+
+
+def test_a_mask_whose_qform_is_the_cts_grid_is_read_by_it(world: World) -> None:
+    """Also where its sform would be taken alone: it lies in the CT, moved by whole voxels."""
+    image = nib.Nifti1Image(LIVER.transpose(), moved(x=1.6).matrix)
+    image.set_sform(moved(x=1.6).matrix, code=1)
+    image.set_qform(files.GEOMETRY.matrix, code=1)
+    version = world.import_masks(("liver", bytes(image.to_bytes())))
+    np.testing.assert_array_equal(world.masks(version)["liver"], LIVER)
+    told = " ".join(version.notes)
+    assert "the qform, which is the CT's own grid, was taken" in told
+    assert str(files.GEOMETRY) in told
+    assert str(moved(x=1.6)) in told
