@@ -29,8 +29,9 @@ case goes in with its labels or not at all.
   sform, and refused with both readings if they differ in orientation or voxel size. The notes show both.
 - **Duplicates.** Every volume is compared with all others when it comes in, by a digest of its voxels in canonical
   orientation and by a profile of tissue along the body, which survives cropping, moved or mirrored headers, resampling,
-  windowing and compression. `atlas duplicates` lists the groups; a release keeps each on one side of its split. A crop
-  in the plane that cuts into the body is not found, and two phases of one patient are two scans.
+  windowing and compression. `atlas duplicates` lists the groups, without withdrawn volumes; a release keeps each on
+  one side of its split. A crop in the plane that cuts into the body is not found, and two phases of one patient are two
+  scans.
 
 A fact with a question mark was not confirmed at its source; below the table stands why. Read the licence of your own
 copy in any case. Made from `services/core/datasets/maps/` by `make docs`.

@@ -50,7 +50,9 @@ class Archive:
             GetLabelVersion=one("label_version"),
             GetAttentionMap=one("attention_map"),
             GetPrediction=one("prediction"),
-            ListDuplicateGroups=lambda _: SimpleNamespace(groups=self.duplicates, next_page_token=""),
+            ListDuplicateGroups=lambda asked: SimpleNamespace(
+                groups=self.duplicates if asked.show_withdrawn else [], next_page_token=""
+            ),
         )
         storage = SimpleNamespace(rpc=rpc, array=self.array, get_file=self.get_file)
         scheduler = SimpleNamespace(

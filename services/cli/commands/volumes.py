@@ -103,7 +103,7 @@ def withdraw(
 
 
 def duplicates(state: State = STATE, json: Json = False) -> None:
-    """List the groups of volumes that show the same scan, by whatever dataset they came."""
+    """List the groups of volumes that show the same scan, by whatever dataset they came, less those withdrawn."""
     storage = Connection.to(state).storage
     groups = list(every(storage.rpc.ListDuplicateGroups, pb.ListDuplicateGroupsRequest(), "groups"))
     if json:

@@ -86,7 +86,9 @@ def read_contents(connection: Connection, campaign: str, lot: Lot = Lot()) -> Co
         message = "Every labelled volume of this campaign was withdrawn."
         remedy = "Make a campaign of other volumes."
         raise AtlasError(Reason.CAMPAIGN_STATE, message, field=campaign, remedy=remedy)
-    groups = every(connection.storage.rpc.ListDuplicateGroups, pb.ListDuplicateGroupsRequest(), "groups")
+    groups = every(
+        connection.storage.rpc.ListDuplicateGroups, pb.ListDuplicateGroupsRequest(show_withdrawn=True), "groups"
+    )
     digests = {case.volume.name: case.volume.voxel_digest for case in cases}
     sides = split(digests, [group.volumes for group in groups], lot)
     return Contents(record, classmaps.load(cases[0].labels.class_map), cases, left_out, sides, lot)

@@ -671,19 +671,25 @@ class ListDuplicateGroupsRequest(_message.Message):
 
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    SHOW_WITHDRAWN_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """At most this many groups; 0 means 100; 1000 is the most."""
     page_token: _builtins.str
     """From the last response's next_page_token."""
+    show_withdrawn: _builtins.bool
+    """Whether withdrawn volumes count too, as they do for a release's split: copies that only a withdrawn volume connects
+    are of one group all the same.
+    """
     def __init__(
         self,
         *,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        show_withdrawn: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "show_withdrawn", b"show_withdrawn"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
