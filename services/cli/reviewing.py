@@ -1,8 +1,8 @@
 """A review on a reviewer's disk: what a claim downloads, and what a submission takes back."""
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,8 @@ class Note:
     reviewer: str
     volume: str
     label_version: str
+    voxel_digest: str = ""
+    """Of the CT that was downloaded; empty until it is."""
 
     def write(self, folder: Path) -> None:
         """Write it, readable for the reviewer alone."""
@@ -55,6 +57,18 @@ class Note:
             raise AtlasError(
                 Reason.FIELD_INVALID, "This is not a claim's note.", field=str(path), remedy="Claim the review again."
             ) from error
+
+
+def download(
+    connection: Connection, note: Note, review: sched.Review, folder: Path, on_file: OnFile = lambda _: None
+) -> None:
+    """Write the note of a claim, and then what `fill` does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    # First of all: whoever is cut off in the download still holds the token.
+    note.write(folder)
+    volume = connection.storage.rpc.GetVolume(pb.GetVolumeRequest(name=note.volume)).volume
+    replace(note, voxel_digest=volume.voxel_digest).write(folder)
+    fill(connection, review, folder, on_file)
 
 
 def fill(connection: Connection, review: sched.Review, folder: Path, on_file: OnFile = lambda _: None) -> None:
@@ -140,10 +154,30 @@ def _differs(claimed: ArrayFile, organ: str, path: Path) -> bool:
     return moved or not np.array_equal(mask.voxels, uint8_channel(claimed, organ))
 
 
+def drawn_on(masks: Iterable[Path]) -> str:
+    """Voxel digest of the CT that masks were drawn on, by the note of the claim folder that they lie in; "" if there is
+    none.
+
+    Raises FIELD_INVALID if they come from claims of several CTs.
+    """
+    folders = {folder for path in masks for folder in (path.absolute().parent, path.absolute().parent.parent)}
+    notes = {folder: Note.read(folder) for folder in sorted(folders) if (folder / NOTE).is_file()}
+    digests = {note.voxel_digest for note in notes.values()} - {""}
+    if len(digests) > 1:
+        raise AtlasError(
+            Reason.FIELD_INVALID,
+            f"These masks were drawn on several CTs: {', '.join(sorted({note.volume for note in notes.values()}))}.",
+            field="--masks",
+            remedy="Give back the masks of one claim folder at a time.",
+        )
+    return digests.pop() if digests else ""
+
+
 def upload_revision(connection: Connection, volume: str, masks: dict[str, Path], *, class_map: str, author: str) -> str:
     """Store revised masks as a revision of a volume; returns its label version's name.
 
-    `author` is whoever made them: not always the one who holds the review by now.
+    `author` is whoever made them: not always the one who holds the review by now. Storage refuses masks of a claim of
+    another CT.
     """
     storage = connection.storage
     files = [
@@ -156,5 +190,6 @@ def upload_revision(connection: Connection, volume: str, masks: dict[str, Path],
         class_map=class_map,
         origin=pb.ORIGIN_REVISION,
         author=author,
+        voxel_digest=drawn_on(masks.values()),
     )
     return storage.rpc.ImportLabelVersion(request, timeout=600).label_version.name

@@ -108,8 +108,8 @@ def test_withdrawn_volumes_are_left_out_unless_asked_for(world: World, scan: Sca
     world.volume(nifti.encode(voxels.astype(np.float32), geometry), "b")
     world.volume(nifti.encode(voxels.astype(np.int32), geometry), "c")
 
-    def groups(**asked: bool) -> list[list[str]]:
-        found = world.duplicates.groups(pb.ListDuplicateGroupsRequest(**asked)).groups
+    def groups(show_withdrawn: bool = False) -> list[list[str]]:
+        found = world.duplicates.groups(pb.ListDuplicateGroupsRequest(show_withdrawn=show_withdrawn)).groups
         return [[name.removeprefix("volumes/") for name in group.volumes] for group in found]
 
     def withdraw(name: str) -> None:
