@@ -11,7 +11,7 @@ from abdomenatlas.scheduler.v1 import scheduler_pb2 as sched
 from abdomenatlas.storage.v1 import storage_pb2 as pb
 from services.cli.connection import Connection
 from services.cli.ingest.discover import SUFFIXES, stem, twice
-from services.cli.masks import uint8_channel
+from services.cli.masks import uint8_channel, write_disagreement
 from services.core.arrayfile import ArrayFile
 from services.core.classmaps import ClassMap
 from services.core.errors import AtlasError, Reason
@@ -72,7 +72,8 @@ def download(
 
 
 def fill(connection: Connection, review: sched.Review, folder: Path, on_file: OnFile = lambda _: None) -> None:
-    """Write what a reviewer needs: the CT, the current labels, and the attention on its own grid.
+    """Write what a reviewer needs: the CT, the current labels, where their readers disagree, and the attention on its
+    own grid.
 
     All open in ITK-SNAP or 3D Slicer at the right place: the labels on the CT's grid, the heat by its own affine.
     """
@@ -90,6 +91,7 @@ def fill(connection: Connection, review: sched.Review, folder: Path, on_file: On
     for organ in masks.channels:
         on_file(f"segmentations/{organ}.nii.gz")
         write_mask(segmentations / f"{organ}.nii.gz", uint8_channel(masks, organ), masks.geometry, like=header)
+    write_disagreement(storage, labels, folder, header, on_file)
     record = storage.rpc.GetAttentionMap(pb.GetAttentionMapRequest(name=review.attention_map)).attention_map
     heat = storage.array(record.heat)
     hottest = np.zeros(heat.geometry.array_shape, np.uint8)

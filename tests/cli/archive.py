@@ -204,6 +204,11 @@ class Archive:
             )
         return self._named(f"{parent}/labels", labels)
 
+    def disagree(self, version: str, organ: str, against: Array) -> None:
+        """Say that readers of a merged version's organ disagree: how many say other than its mask, (k, j, i)."""
+        labels = self.records[version]
+        labels.disagreement.CopyFrom(self.put_array([organ], [against], self.array(labels.masks).geometry))
+
     def labels(self, parent: str, origin: int, masks: Masks, geometry: Geometry, *, author: str) -> str:
         arrays = [mask.astype(np.uint8) for mask in masks.values()]
         labels = pb.LabelVersion(

@@ -80,6 +80,20 @@ def test_masks_are_bit_for_bit_on_the_grid_of_the_ct(archive: Archive, tmp_path:
     assert set(np.unique(np.asarray(combined.dataobj))) == {0, 1, 5, 8}
 
 
+def test_where_readers_disagree_is_in_the_release(archive: Archive, tmp_path: Path) -> None:
+    """As numbers of readers, on the CT's grid; a case whose readers were not brought together has no such folder."""
+    item = next(i for i in archive.items if i.volume == "volumes/case-b")
+    against = (np.arange(40 * 36 * 20).reshape(20, 36, 40) % 4).astype(np.uint8)
+    archive.disagree(item.label_version, "spleen", against)
+    write(archive, tmp_path / "release")
+    case = tmp_path / "release/BDMAP_00000002"
+    image = nib.load(case / "disagreement/spleen.nii.gz")
+    assert np.array_equal(np.asarray(image.dataobj).T, against)
+    assert np.array_equal(image.affine, nib.load(case / "ct.nii.gz").affine)
+    assert sorted((tmp_path / "release").glob("*/disagreement/*")) == [case / "disagreement/spleen.nii.gz"]
+    assert damaged_files(tmp_path / "release") == []
+
+
 def test_the_same_labels_give_the_same_bytes(archive: Archive, tmp_path: Path) -> None:
     write(archive, tmp_path / "one")
     write(archive, tmp_path / "two")

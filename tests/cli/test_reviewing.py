@@ -15,7 +15,7 @@ from services.cli.reviewing import NOTE, Note, changed_masks, download, drawn_on
 from services.core import classmaps
 from services.core.errors import AtlasError, Reason
 from services.core.geometry import Geometry
-from services.core.nifti import encode, read_header, read_mask, write_mask
+from services.core.nifti import encode, read_header, read_labels, read_mask, write_mask
 from services.core.storage import Storage
 from tests.cli.archive import Archive
 
@@ -37,6 +37,18 @@ def test_it_opens_at_the_right_place(claim: Path, archive: Archive, oblique: Geo
     heat = nibabel.nifti1.Nifti1Image.from_filename(claim / "attention.nii.gz")
     assert np.allclose(heat.affine, oblique.matrix)
     assert np.asarray(heat.dataobj).max() == 200
+
+
+def test_a_claim_shows_where_readers_disagree(archive: Archive, tmp_path: Path) -> None:
+    """Beside the masks, so that none of it is taken for a mask when the folder comes back."""
+    review = archive.reviews[0]
+    against = (np.arange(40 * 36 * 20).reshape(20, 36, 40) % 3).astype(np.uint8)
+    archive.disagree(review.label_version, "spleen", against)
+    fill(archive.connection, review, tmp_path)
+    labels = read_labels(tmp_path / "disagreement/spleen.nii.gz")
+    assert np.array_equal(labels.voxels, against)
+    assert labels.geometry.is_close(read_header(tmp_path / "ct.nii.gz").geometry)
+    assert changed_masks(archive.connection, review.label_version, mask_files([tmp_path], ORGANS)) == {}
 
 
 def test_only_changed_masks_are_taken(claim: Path, archive: Archive) -> None:

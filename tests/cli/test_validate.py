@@ -426,3 +426,20 @@ def test_a_case_that_was_put_in_is_told(release: Path) -> None:
 def test_a_list_that_cannot_be_read_is_a_fault_of_its_own(release: Path, name: str, text: str) -> None:
     (release / name).write_text(text)
     assert (name, "FIELD_INVALID") in told(release)
+
+
+def test_maps_of_disagreement_are_read_and_held_against_the_cts_grid(archive: Archive, tmp_path: Path) -> None:
+    item = next(i for i in archive.items if i.volume == "volumes/case-b")
+    archive.disagree(item.label_version, "spleen", np.full((20, 36, 40), 2, np.uint8))
+    folder = tmp_path / "release"
+    write_release(archive.connection.storage, read_contents(archive.connection, CAMPAIGN), folder)
+    assert told(folder) == []
+    assert not [fault for fault in found(folder) if "disagreement" in fault.file]
+    name = "BDMAP_00000002/disagreement/spleen.nii.gz"
+    rewrite(others(folder) / name, moved_origin)
+    assert told(folder) == [(name, "GRID_DIFFERS")]
+    (folder / name).write_bytes(b"nonsense")
+    assert told(folder) == [(name, "FILE_NOT_NIFTI")]
+    (folder / name).rename((folder / name).with_name("stomach.nii.gz"))
+    strange = ("BDMAP_00000002/disagreement/stomach.nii.gz", "FILE_UNEXPECTED", False)
+    assert strange in [(fault.file, fault.kind, fault.grave) for fault in found(folder)]

@@ -10,7 +10,7 @@ from services.cli.release.split import Lot, split
 from services.core import classmaps
 from services.core.errors import AtlasError, Reason
 
-FORMAT = 2
+FORMAT = 3
 """It grows whenever the same contents would give other files."""
 
 
