@@ -14,7 +14,7 @@ import structlog
 from alembic import command
 from alembic.config import Config
 from google.protobuf import json_format
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, select, text, update
 
 from abdomenatlas.storage.v1 import storage_pb2 as pb
 from abdomenatlas.type.v1.array_pb2 import ArrayRef, ObjectRef
@@ -27,8 +27,9 @@ from services.storage.claims import HELD, Claims
 from services.storage.kinds import LABEL_VERSIONS
 from services.storage.objects.port import Objects
 from services.storage.uploads import Uploads
+from tests.components.processes import wait_until
 from tests.storage import files
-from tests.storage.conftest import Process
+from tests.storage.conftest import Environment, Process, Start
 from tests.storage.test_records import attend, predict
 from tests.storage.world import World
 
@@ -231,6 +232,22 @@ def test_the_migration_names_the_arrays_of_versions_from_before(engine: Engine, 
         found = connection.execute(text("SELECT combined_sha256, disagreement_sha256 FROM label_versions")).all()
         assert found == [("c" * 64, "")]
         assert connection.execute(text("SELECT count(*) FROM uploads")).scalar() == 0
+
+
+def test_the_service_sweeps_by_itself(start: Start, local: Environment, tmp_path: Path) -> None:
+    with start({**local, "sweep_seconds": 0.2}) as process:
+        claimed, left = (process.storage.put(data) for data in (files.ct(), named("Jane Doe")))
+        process.storage.rpc.CreateVolume(pb.CreateVolumeRequest(volume_id="case", object=claimed.name))
+        engine = database.connect(local["database_url"])
+        with Catalog(engine).writing() as session:
+            assert {row.sha256 for row in session.scalars(select(tables.Upload))} == {claimed.sha256, left.sha256}
+            session.execute(update(tables.Upload).values(expire_time=NOW - 30 * DAY))
+        wait_until(lambda: "unclaimed uploads deleted" in process.log.read_text(), "no sweep", 30)
+        assert process.storage.get(claimed) == files.ct()
+        with pytest.raises(AtlasError) as caught:
+            process.storage.get(left)
+        assert caught.value.reason == Reason.RESOURCE_NOT_FOUND
+        engine.dispose()
 
 
 def test_a_stored_network_is_kept(process: Process, tmp_path: Path) -> None:
