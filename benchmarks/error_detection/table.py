@@ -1,18 +1,24 @@
-"""The figures as a table for people and as one JSON object for programs."""
+"""The figures as tables for people and as one JSON object for programs."""
 
 import json
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
+from benchmarks.error_detection.cases import Array
+from benchmarks.error_detection.curves import area
+from benchmarks.error_detection.cuts import SHOWN_FROM
 from benchmarks.error_detection.judging import Counts, Tally
 from benchmarks.error_detection.methods import PROFILES
+from benchmarks.error_detection.samples import Bin
 from benchmarks.error_detection.trial import Trial
 
 FIGURES = ("sensitivity", "precision", "iou10_sensitivity", "iou10_precision", "ml_per_true_ml")
-_HEAD = (
-    f"{'':34}{'region, by touch':>18}{'region, IoU > 0.1':>19}{'voxel':>22}{'ml of attention':>17}{'regions':>9}\n"
-    f"{'':34}{'sens.':>9}{'prec.':>9}{'sens.':>10}{'prec.':>9}{'sens.':>8}{'prec.':>7}{'Dice':>7}"
-    f"{'per ml of error':>17}{'a case':>9}"
+SHARES = np.linspace(0, 1, 11)
+_MEASURES = (
+    f"{'region, by touch':>18}{'region, IoU > 0.1':>19}{'voxel':>22}{'ml of attention':>17}",
+    f"{'sens.':>9}{'prec.':>9}{'sens.':>10}{'prec.':>9}{'sens.':>8}{'prec.':>7}{'Dice':>7}{'per ml of error':>17}",
 )
 _PAPER = f"{'paper (other data, its own count)':34}{0.78:9.2f}{0.83:9.2f}"
 
@@ -23,53 +29,71 @@ def table(title: str, trial: Trial) -> str:
     lines = [
         f"{title}: {some.cases} cases, {some.error_regions} regions of true error, "
         f"{some.error_ml / max(some.cases, 1):.0f} ml of true error a case",
-        _HEAD,
+        f"{'':34}{_MEASURES[0]}{'regions':>9}",
+        f"{'':34}{_MEASURES[1]}{'a case':>9}",
         _PAPER,
     ]
-    return "\n".join([*lines, *(_row(name, tally.total) for name, tally in trial.tallies.items())])
+    rows = [
+        f"{name:34}{_measured(tally.total)}{tally.total.attention_regions / max(tally.total.cases, 1):9.1f}"
+        for name, tally in trial.tallies.items()
+    ]
+    left_out = [f"left out: {why}" for why in trial.left_out]
+    return "\n".join([*lines, *rows, *left_out])
 
 
-def _row(name: str, c: Counts) -> str:
+def _measured(c: Counts) -> str:
     return (
-        f"{name:34}{c.sensitivity:9.2f}{c.precision:9.2f}{c.iou10_sensitivity:10.2f}{c.iou10_precision:9.2f}"
+        f"{c.sensitivity:9.2f}{c.precision:9.2f}{c.iou10_sensitivity:10.2f}{c.iou10_precision:9.2f}"
         f"{c.voxel_sensitivity:8.2f}{c.voxel_precision:7.2f}{c.voxel_dice:7.2f}{c.ml_per_true_ml:17.2f}"
-        f"{c.attention_regions / max(c.cases, 1):9.1f}"
     )
 
 
 def organs(tallies: Mapping[str, Tally]) -> str:
-    """Sensitivity and precision by touch of both profiles, organ by organ, and how many cases were told apart."""
-    lines = [f"{'by organ: errors, sens. / prec.':34}" + "".join(f"{name:>20}" for name in PROFILES)]
-    for organ in tallies[PROFILES[0]].by_organ:
-        counts = [tallies[name].by_organ[organ] for name in PROFILES]
-        cells = "".join(f"{f'{c.sensitivity:.2f} / {c.precision:.2f}':>20}" for c in counts)
-        lines.append(f"{f'{organ} ({counts[0].error_regions})':34}{cells}")
-    totals = [tallies[name].total for name in PROFILES]
-    found = "".join(f"{f'{c.found_cases} of {c.wrong_cases}':>20}" for c in totals)
-    silent = "".join(f"{f'{c.clean_cases_silent} of {c.cases - c.wrong_cases}':>20}" for c in totals)
-    return "\n".join(
-        [*lines, f"{'wrong cases with an error touched':34}{found}", f"{'right cases left alone':34}{silent}"]
-    )
-
-
-def reliability(pairs: Sequence[tuple[float, bool]], bins: int = 5) -> str:
-    """Stated probability of the calibrated regions against how often they touch an error."""
-    lines = ["reliability of calibrated: stated, found, regions"]
-    for number in range(bins):
-        low, high = number / bins, (number + 1) / bins
-        inside = [(p, right) for p, right in pairs if low <= p < high or (number == bins - 1 and p == 1)]
-        if inside:
-            stated = sum(p for p, _ in inside) / len(inside)
-            hit = sum(right for _, right in inside) / len(inside)
-            lines.append(f"  {stated:.2f}  {hit:.2f}  {len(inside)}")
+    """All measures of both profiles, organ by organ; wrong cases that were touched, right ones that were left alone."""
+    lines = []
+    for name in PROFILES:
+        lines += [
+            f"{name + ', by organ':34}{_MEASURES[0]}{'wrong cases':>13}{'right cases':>13}",
+            f"{'(regions of true error)':34}{_MEASURES[1]}{'touched':>13}{'left alone':>13}",
+        ]
+        parts = {f"{organ} ({c.error_regions})": c for organ, c in tallies[name].by_organ.items()}
+        for title, c in (parts | {"all": tallies[name].total}).items():
+            touched, right = (
+                f"{c.found_cases} of {c.wrong_cases}",
+                f"{c.clean_cases_silent} of {c.cases - c.wrong_cases}",
+            )
+            lines.append(f"{title:34}{_measured(c)}{touched:>13}{right:>13}")
     return "\n".join(lines)
 
 
-def curves(found: Mapping[str, Mapping[str, float]]) -> str:
-    """Area under mean DSC against reviewed share, by profile and strategy."""
-    names = list(next(iter(found.values())))
-    lines = [f"{'area under mean DSC by review':34}" + "".join(f"{name:>18}" for name in names)]
-    lines += [f"{profile:34}" + "".join(f"{areas[name]:18.4f}" for name in names) for profile, areas in found.items()]
+def thresholds(title: str, cuts: Mapping[tuple[bool, float], Tally]) -> str:
+    """What calibrated would show from other probabilities on."""
+    lines = []
+    for with_ct in sorted({with_ct for with_ct, _ in cuts}, reverse=True):
+        lines += [
+            f"{title}: calibrated, {'with the CT' if with_ct else 'without a CT'}",
+            f"{'shown from':34}{_MEASURES[0]}",
+            f"{'':34}{_MEASURES[1]}",
+        ]
+        lines += [f"{f'{least:.2f}':34}{_measured(cuts[with_ct, least].total)}" for least in SHOWN_FROM]
+    return "\n".join(lines)
+
+
+def reliability(title: str, bins: Sequence[Bin]) -> str:
+    """Stated probability of all candidate regions against how many are wrong."""
+    rows = [f"  {one.stated:.2f}  {one.found:.2f}  {one.regions}" for one in bins]
+    return "\n".join([f"reliability, {title}: stated, found, regions", *rows])
+
+
+def curves(found: Mapping[str, Mapping[str, Array]]) -> str:
+    """Mean DSC by reviewed share and the area under it, for each profile and strategy."""
+    lines = [f"{'mean DSC by share reviewed':34}" + "".join(f"{share:8.0%}" for share in SHARES) + f"{'area':>9}"]
+    for profile, by_strategy in found.items():
+        for strategy, curve in by_strategy.items():
+            values = np.interp(SHARES, np.linspace(0, 1, len(curve)), curve)
+            lines.append(
+                f"{f'{profile}, {strategy}':34}" + "".join(f"{v:8.4f}" for v in values) + f"{area(curve):9.4f}"
+            )
     return "\n".join(lines)
 
 
