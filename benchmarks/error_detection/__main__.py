@@ -5,6 +5,7 @@ import itertools
 import sys
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def main() -> None:
     arguments = parser.parse_args()
     began = time.monotonic()
 
-    def report(name: str) -> None:
+    def progress(name: str) -> None:
         print(f"[{time.monotonic() - began:5.0f} s] {name}", file=sys.stderr, flush=True)
 
     planted_cases = works.seeded(synthetic, FIRST_PLANTED)
@@ -46,33 +47,34 @@ def main() -> None:
         except AtlasError as error:
             sys.exit(str(error))
         for one in files:
-            report(
-                f"{one.name}: {', '.join(one.masks) or 'combined_labels'}; left aside: {', '.join(one.ignored) or '-'}"
-            )
+            found = ", ".join(one.masks) or "combined_labels"
+            progress(f"{one.name}: {found}; left aside: {', '.join(one.ignored) or 'nothing'}")
         planted_cases = works.repeated(files)
         if scanned := [one for one in files if one.ct]:
             real_cases = iter([partial(folders.read, one) for one in scanned])
-    planted = run(works.plantings(planted_cases, arguments.planted, arguments.models), report)
-    real = run(works.predictings(real_cases, arguments.real, arguments.networks), report)
+    planted = run(works.plantings(planted_cases, arguments.planted, arguments.models), progress)
+    real = run(works.predictings(real_cases, arguments.real, arguments.networks), progress)
     if not planted.scored:
         sys.exit("No case could be judged.")
-    _print(planted, real, arguments.plot)
+    report(planted, real, arguments.plot)
 
 
-def _print(planted: Trial, real: Trial, plot: Path | None) -> None:
+def report(planted: Trial, real: Trial, plot: Path | None) -> None:
+    """Print all tables and the last line; draw the pictures into the folder `plot`."""
     titled = {"planted errors": planted, "the networks' own errors": real}
-    for title, trial in titled.items():
-        print(table.table(title, trial), end="\n\n")
-        print(table.organs(trial.tallies), end="\n\n")
-        print(table.thresholds(title, trial.cuts), end="\n\n")
     reliable: dict[str, dict[str, list[Bin]]] = {}
-    for with_ct, reading in ((True, "with the CT"), (False, "without a CT")):
-        for title, trial in titled.items():
+    for title, trial in titled.items():
+        print(table.table(title.capitalize(), trial), end="\n\n")
+        print(table.organs(title, trial.tallies), end="\n\n")
+        print(table.thresholds(title, trial.cuts), end="\n\n")
+        for with_ct, reading in ((True, "with the CT"), (False, "without a CT")):
             if bins := _reliability(trial.samples, with_ct):
-                print(table.reliability(f"{title}, {reading}", bins))
                 reliable.setdefault(reading, {})[title] = bins
-    found = {name: curves([*planted.scored, *real.scored], name) for name in PROFILES}
-    print("\n" + table.curves(found), end="\n\n")
+    # The same patient may be in both.
+    scored = [replace(one, name=f"{title}: {one.name}") for title, trial in titled.items() for one in trial.scored]
+    found = {name: curves(scored, name) for name in PROFILES}
+    print(table.reliability(reliable), end="\n\n")
+    print(table.curves(found), end="\n\n")
     if plot:
         plots.curves(plot / "curves.png", found)
         plots.reliability(plot / "reliability.png", reliable)

@@ -98,7 +98,7 @@ def deformed(case: LabelCase, seed: int, *, amplitude_mm: float = 6.0, wavelengt
         for organ, mask in case.truth.items()
     }
     ct = None if case.ct is None else ndimage.map_coordinates(case.ct, coordinates, order=1, mode="nearest")
-    return LabelCase(f"{case.name}_{seed}", case.geometry, truth, ct)
+    return LabelCase(f"{case.name}, bent {seed}", case.geometry, truth, ct)
 
 
 def smooth_field(

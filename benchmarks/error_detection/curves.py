@@ -40,9 +40,11 @@ def candidates(cases: Sequence[Scored], profile: str) -> list[Candidate]:
 def curve(cases: Sequence[Scored], order: Sequence[str]) -> Array:
     """Mean DSC over all organs after 0, 1, ... all cases, reviewed in this order; what is reviewed becomes the truth.
 
-    Cases that a strategy leaves out come last, in the order of `cases`.
+    Cases that a strategy leaves out come last, in the order of `cases`. Raises ValueError if two have one name.
     """
     before = {case.name: case.dsc for case in cases}
+    if len(before) < len(cases):
+        raise ValueError("two cases have one name")
     rest = [name for name in before if name not in set(order)]
     gains = np.array([sum(1 - dsc for dsc in before[name]) for name in [*order, *rest]])
     organs = sum(len(dsc) for dsc in before.values())

@@ -1,4 +1,4 @@
-"""The figures as tables for people and as one JSON object for programs."""
+"""The figures as Markdown tables, which docs/attention.md holds as they are printed, and as one line of JSON."""
 
 import json
 import math
@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.error_detection.cases import Array
 from benchmarks.error_detection.curves import area
-from benchmarks.error_detection.cuts import SHOWN_FROM
+from benchmarks.error_detection.cuts import SHOWN_FROM, Cut
 from benchmarks.error_detection.judging import Counts, Tally
 from benchmarks.error_detection.methods import PROFILES
 from benchmarks.error_detection.samples import Bin
@@ -17,84 +17,101 @@ from benchmarks.error_detection.trial import Trial
 FIGURES = ("sensitivity", "precision", "iou10_sensitivity", "iou10_precision", "ml_per_true_ml")
 SHARES = np.linspace(0, 1, 11)
 _MEASURES = (
-    f"{'region, by touch':>18}{'region, IoU > 0.1':>19}{'voxel':>22}{'ml of attention':>17}",
-    f"{'sens.':>9}{'prec.':>9}{'sens.':>10}{'prec.':>9}{'sens.':>8}{'prec.':>7}{'Dice':>7}{'per ml of error':>17}",
+    "touch, sens. / prec.",
+    "IoU > 0.1, sens. / prec.",
+    "voxel, sens. / prec.",
+    "voxel Dice",
+    "ml per ml of error",
 )
-_PAPER = f"{'paper (other data, its own count)':34}{0.78:9.2f}{0.83:9.2f}"
 
 
 def table(title: str, trial: Trial) -> str:
-    """One row a method."""
+    """One row a method, and why cases were left out."""
     some = next(iter(trial.tallies.values())).total
-    lines = [
-        f"{title}: {some.cases} cases, {some.error_regions} regions of true error, "
-        f"{some.error_ml / max(some.cases, 1):.0f} ml of true error a case",
-        f"{'':34}{_MEASURES[0]}{'regions':>9}",
-        f"{'':34}{_MEASURES[1]}{'a case':>9}",
-        _PAPER,
-    ]
-    rows = [
-        f"{name:34}{_measured(tally.total)}{tally.total.attention_regions / max(tally.total.cases, 1):9.1f}"
-        for name, tally in trial.tallies.items()
-    ]
-    left_out = [f"left out: {why}" for why in trial.left_out]
-    return "\n".join([*lines, *rows, *left_out])
-
-
-def _measured(c: Counts) -> str:
-    return (
-        f"{c.sensitivity:9.2f}{c.precision:9.2f}{c.iou10_sensitivity:10.2f}{c.iou10_precision:9.2f}"
-        f"{c.voxel_sensitivity:8.2f}{c.voxel_precision:7.2f}{c.voxel_dice:7.2f}{c.ml_per_true_ml:17.2f}"
+    head = (
+        f"### {title}: {some.cases} cases, {some.error_regions} regions of true error, "
+        f"{some.error_ml / max(some.cases, 1):.0f} ml of true error a case"
     )
+    rows = [["*paper: other data, its own count*", "*0.78 / 0.83*", "", "", "", "", ""]]
+    for name, tally in trial.tallies.items():
+        regions = tally.total.attention_regions / max(tally.total.cases, 1)
+        rows.append([f"**{name}**" if name in PROFILES else name, *_measured(tally.total), f"{regions:.1f}"])
+    left_out = [f"Left out: {why}" for why in trial.left_out]
+    return "\n".join([head, "", _markdown(["", *_MEASURES, "regions a case"], rows), *left_out])
 
 
-def organs(tallies: Mapping[str, Tally]) -> str:
+def organs(title: str, tallies: Mapping[str, Tally]) -> str:
     """All measures of both profiles, organ by organ; wrong cases that were touched, right ones that were left alone."""
-    lines = []
+    rows = []
     for name in PROFILES:
-        lines += [
-            f"{name + ', by organ':34}{_MEASURES[0]}{'wrong cases':>13}{'right cases':>13}",
-            f"{'(regions of true error)':34}{_MEASURES[1]}{'touched':>13}{'left alone':>13}",
-        ]
         parts = {f"{organ} ({c.error_regions})": c for organ, c in tallies[name].by_organ.items()}
-        for title, c in (parts | {"all": tallies[name].total}).items():
-            touched, right = (
-                f"{c.found_cases} of {c.wrong_cases}",
-                f"{c.clean_cases_silent} of {c.cases - c.wrong_cases}",
-            )
-            lines.append(f"{title:34}{_measured(c)}{touched:>13}{right:>13}")
-    return "\n".join(lines)
+        for part, c in (parts | {f"all ({tallies[name].total.error_regions})": tallies[name].total}).items():
+            right = f"{c.clean_cases_silent} of {c.cases - c.wrong_cases}"
+            rows.append([f"{name}: {part}", *_measured(c), f"{c.found_cases} of {c.wrong_cases}", right])
+    head = [f"{title}, organ (regions of error)", *_MEASURES, "wrong cases touched", "right cases left alone"]
+    return _markdown(head, rows)
 
 
-def thresholds(title: str, cuts: Mapping[tuple[bool, float], Tally]) -> str:
-    """What calibrated would show from other probabilities on."""
-    lines = []
-    for with_ct in sorted({with_ct for with_ct, _ in cuts}, reverse=True):
-        lines += [
-            f"{title}: calibrated, {'with the CT' if with_ct else 'without a CT'}",
-            f"{'shown from':34}{_MEASURES[0]}",
-            f"{'':34}{_MEASURES[1]}",
-        ]
-        lines += [f"{f'{least:.2f}':34}{_measured(cuts[with_ct, least].total)}" for least in SHOWN_FROM]
-    return "\n".join(lines)
+def thresholds(title: str, cuts: Mapping[Cut, Tally]) -> str:
+    """What calibrated would show from other probabilities on, with the CT and without."""
+    rows = [
+        [f"{'with the CT' if with_ct else 'without a CT'}, {least:.2f}", *_measured(cuts[with_ct, least].total)]
+        for with_ct in (True, False)
+        for least in SHOWN_FROM
+        if (with_ct, least) in cuts
+    ]
+    return _markdown([f"{title}, calibrated shown from", *_MEASURES], rows)
 
 
-def reliability(title: str, bins: Sequence[Bin]) -> str:
-    """Stated probability of all candidate regions against how many are wrong."""
-    rows = [f"  {one.stated:.2f}  {one.found:.2f}  {one.regions}" for one in bins]
-    return "\n".join([f"reliability, {title}: stated, found, regions", *rows])
+def reliability(found: Mapping[str, Mapping[str, Sequence[Bin]]]) -> str:
+    """Stated probability of all candidate regions against the share that is wrong, and how many regions there are."""
+    rows = [
+        [f"{title}, {reading}", *(f"{one.stated:.2f}: {one.found:.2f} of {one.regions}" for one in bins)]
+        for reading, lines in found.items()
+        for title, bins in lines.items()
+    ]
+    widest = max(map(len, rows))
+    padded = [[*row, *[""] * (widest - len(row))] for row in rows]
+    return _markdown(["stated: found of regions", *[""] * (widest - 1)], padded)
 
 
 def curves(found: Mapping[str, Mapping[str, Array]]) -> str:
-    """Mean DSC by reviewed share and the area under it, for each profile and strategy."""
-    lines = [f"{'mean DSC by share reviewed':34}" + "".join(f"{share:8.0%}" for share in SHARES) + f"{'area':>9}"]
+    """Mean DSC by the share of cases reviewed and the area under it, for each profile and strategy."""
+    rows = []
     for profile, by_strategy in found.items():
         for strategy, curve in by_strategy.items():
             values = np.interp(SHARES, np.linspace(0, 1, len(curve)), curve)
-            lines.append(
-                f"{f'{profile}, {strategy}':34}" + "".join(f"{v:8.4f}" for v in values) + f"{area(curve):9.4f}"
-            )
-    return "\n".join(lines)
+            name = f"{profile}, {strategy.replace('_', ' ')}"
+            rows.append([name, *(f"{value:.4f}" for value in values), f"{area(curve):.4f}"])
+    return _markdown(["mean DSC at share reviewed", *(f"{share:.0%}" for share in SHARES), "area"], rows)
+
+
+def _measured(c: Counts) -> list[str]:
+    def pair(sensitivity: float, precision: float) -> str:
+        return f"{_number(sensitivity)} / {_number(precision)}"
+
+    return [
+        pair(c.sensitivity, c.precision),
+        pair(c.iou10_sensitivity, c.iou10_precision),
+        pair(c.voxel_sensitivity, c.voxel_precision),
+        _number(c.voxel_dice),
+        _number(c.ml_per_true_ml),
+    ]
+
+
+def _number(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.2f}"
+
+
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+
+    def line(cells: Sequence[str]) -> str:
+        rest = [cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)]
+        return f"| {' | '.join([cells[0].ljust(widths[0]), *rest])} |"
+
+    rule = "|".join(["-" * (widths[0] + 2), *("-" * (width + 1) + ":" for width in widths[1:])])
+    return "\n".join([line(head), f"|{rule}|", *map(line, rows)])
 
 
 def summary(planted: Trial, real: Trial, gains: Mapping[str, float]) -> str:

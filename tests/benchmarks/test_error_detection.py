@@ -1,13 +1,16 @@
 """The benchmark of error detection counts as it says, and plants what it says."""
 
+import json
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from matplotlib import pyplot as plt
 
-from benchmarks.error_detection import curves, cuts, folders, judging, networks, planting, samples, trial, works
+from benchmarks.error_detection import curves, cuts, folders, judging, networks, planting, plots, samples, trial, works
+from benchmarks.error_detection.__main__ import report
 from benchmarks.error_detection.cases import LabelCase, Mask
 from benchmarks.error_detection.curves import Scored
 from benchmarks.error_detection.ensembles import STYLES, predict
@@ -113,6 +116,8 @@ def test_reviewing_the_worst_case_first_gains_most() -> None:
     np.testing.assert_allclose(curves.curve(cases, ["b", "a"]), [0.75, 1, 1])
     np.testing.assert_allclose(curves.curve(cases, ["a", "b"]), [0.75, 0.75, 1])
     np.testing.assert_array_equal(curves.curve(cases, ["b"]), curves.curve(cases, ["b", "a"]))
+    with pytest.raises(ValueError, match="one name"):
+        curves.curve([*cases, cases[0]], ["a"])
     found = curves.curves(cases, "p")
     assert curves.area(found["priority"]) == pytest.approx((0.875 + 1) / 2)
     # By lot the one or the other comes first.
@@ -180,6 +185,43 @@ def test_reliability_is_stated_against_found() -> None:
     assert low.stated == pytest.approx(0.03)
     assert high.stated == pytest.approx(0.9)
     assert [(one.found, one.regions) for one in (low, high)] == [(0.5, 2), (1.0, 2)]
+
+
+def test_the_tables_and_the_last_line_hold_every_figure(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """One case with a planted error, none of the networks: what cannot be known is null, and the curves end at 1."""
+    planted = trial.Trial()
+    planted.add(trial.judged(LabelCase("block", GRID, {"liver": ORGAN}), predictions_of(ORGAN, LABEL, LABEL), 0))
+    report(planted, trial.Trial(), None)
+    *lines, last = capsys.readouterr().out.strip().splitlines()
+    found = json.loads(last)
+    assert set(found) == {"parity", "calibrated"}
+    figures = {"sensitivity", "precision", "iou10_sensitivity", "iou10_precision", "ml_per_true_ml"}
+    for profile in found.values():
+        assert set(profile) == figures | {f"real_{figure}" for figure in figures} | {"auc_gain_over_random"}
+        assert profile["sensitivity"] == 1.0
+        assert profile["real_sensitivity"] is None
+    rows = {line.split("|")[1].strip(): line for line in lines if line.startswith("|")}
+    assert {"**parity**", "calibrated: liver (1)", "without a CT, 0.07", "calibrated, error per minute"} <= set(rows)
+    assert rows["parity, diversity"].split("|")[-3].strip() == "1.0000"
+
+
+def test_pictures_are_drawn(tmp_path: Path) -> None:
+    """A slice shows the error, and each profile's attention beside it."""
+    ct = np.where(ORGAN, 100, -80).astype(np.int16)
+    case = LabelCase("block", GRID, {"liver": ORGAN}, ct)
+    plots.attention(tmp_path / "attention.png", case, predictions_of(ORGAN, LABEL, LABEL))
+    plots.reliability(tmp_path / "reliability.png", {"with the CT": {"planted": [samples.Bin(0.5, 0.4, 10)]}})
+    plots.curves(tmp_path / "curves.png", {"p": {"random": np.array([0.5, 1.0])}})
+    pixels = plt.imread(tmp_path / "attention.png")[..., :3]
+    # Red for the error on the left, yellow for attention to the right of it.
+    third = pixels.shape[1] // 3
+    red = (pixels[..., 0] - pixels[..., 1] > 0.2) & (pixels[..., 1] - pixels[..., 2] < 0.1)
+    yellow = pixels[..., 1] - pixels[..., 2] > 0.2
+    assert red[:, :third].any()
+    assert not red[:, third:].any()
+    assert yellow[:, third : 2 * third].any()
+    assert yellow[:, 2 * third :].any()
+    assert all((tmp_path / f"{name}.png").stat().st_size > 5000 for name in ("reliability", "curves"))
 
 
 def test_a_case_that_cannot_be_read_is_left_out_and_named(tmp_path: Path) -> None:
