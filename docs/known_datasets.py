@@ -11,8 +11,9 @@ in the BDMAP layout. Each case keeps its id in the dataset, its licence and, whe
 and the phase of the contrast agent; `--case-table` names a CSV file (`case,hospital,licence,phase`) that tells more. A
 case goes in with its labels or not at all.
 
-- **Ids.** A label map's ids mean what the table below says. An id that is not in it, or a `dataset.json` that gives one
-  another meaning, is refused.
+- **Ids.** A label map's ids mean what the table below says, also if it is a case folder's `combined_labels.nii.gz` or
+  the file that `--label-map` names. An id that is not in it, or a `dataset.json` that gives one another meaning, is
+  refused.
 - **Unknown is not absent.** An organ is known only if the dataset looked for it. One that it looked for and that has no
   voxels is absent; all others have no mask.
 - **Parts.** A tumour or cyst inside an organ counts as the organ (`+` in the table).

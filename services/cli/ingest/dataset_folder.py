@@ -74,20 +74,22 @@ def _unpacked(root: Path, dataset: Dataset) -> Path:
 def _case_folders(
     root: Path, dataset: Dataset, class_map: ClassMap, facts: dict[str, CaseFacts]
 ) -> Iterator[Case | Refusal]:
-    """Cases in our own layout; their labels speak our words, and the ids of the release if the dataset is one."""
+    """Cases in our own layout."""
     for entry in discover(root, class_map):
-        if isinstance(entry, Refusal):
-            yield entry
-            continue
-        told = facts.get(entry.volume_id, CaseFacts())
-        yield replace(
-            entry,
-            source_id=entry.volume_id,
-            hospital=told.hospital or dataset.hospital,
-            phase=told.phase or dataset.phase,
-            licence=told.licence or dataset.licence,
-            dataset_map=dataset.name if dataset.name in releases() and not entry.refused else "",
-        )
+        yield entry if isinstance(entry, Refusal) else of_dataset(entry, dataset, facts.get(entry.volume_id))
+
+
+def of_dataset(case: Case, dataset: Dataset, facts: CaseFacts | None = None) -> Case:
+    """A case in our own layout with what is known of it. Its masks speak our words, its label map the dataset's ids."""
+    facts = facts or CaseFacts()
+    return replace(
+        case,
+        source_id=case.volume_id,
+        hospital=facts.hospital or dataset.hospital,
+        phase=facts.phase or dataset.phase,
+        licence=facts.licence or dataset.licence,
+        dataset_map=dataset.name if case.label_map or dataset.name in releases() else "",
+    )
 
 
 def _layouts(root: Path, dataset: Dataset) -> Layouts | None:
