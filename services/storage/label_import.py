@@ -51,12 +51,7 @@ class LabelImport:
             return stored
         version = self.prepare(request, volume)
         if version is None:
-            raise AtlasError(
-                Reason.FIELD_INVALID,
-                "The files say nothing of the organs of the class map.",
-                field="files",
-                remedy="Choose a class map that has what they label.",
-            )
+            raise says_nothing()
         return self._records.label_versions.add(volume_id, version_id, version)
 
     def id_of(self, request: pb.ImportLabelVersionRequest) -> str:
@@ -198,6 +193,16 @@ class LabelImport:
                 yield file
         except AtlasError as error:
             raise error.at(title(entry)) from error
+
+
+def says_nothing() -> AtlasError:
+    """The refusal of labels of which no organ is ours."""
+    return AtlasError(
+        Reason.FIELD_INVALID,
+        "The files say nothing of the organs of the class map.",
+        field="files",
+        remedy="Choose a class map that has what they label.",
+    )
 
 
 @dataclass(frozen=True)

@@ -69,12 +69,12 @@ def run(
     """Import CTs and the labels that their source gave.
 
     A case is a folder with `ct.nii.gz` and, where organs are labelled, `segmentations/<organ>.nii.gz` or else
-    `combined_labels.nii.gz`. What is refused is named with the reason and the remedy, and the rest goes in. Importing
-    the same files again changes nothing.
+    `combined_labels.nii.gz`. A case goes in whole or not at all: what is refused is named with the reason and the
+    remedy, its case stays out, and the other cases go in. Importing the same files again changes nothing.
 
     A dataset that `atlas datasets` lists may lie in its own layout, in nnU-Net's raw folders, in the Decathlon's, or as
     case folders. Its labels become our organs: tumours count as their organ, un-split kidneys and lungs are split, and
-    what it did not look for stays unknown. A case of it goes in as a whole or not at all.
+    what it did not look for stays unknown.
 
     A release that `atlas export` wrote brings its own records: volumes and labels keep their names, masks their
     origins.
@@ -221,9 +221,15 @@ def _show(done: list[Imported | Refusal], json: bool) -> None:
         ignored = printable(", ".join(stem(path) for path in entry.case.ignored))
         summary.add_row(entry.case.volume_id, shape, labels, ignored, str(len(entry.refusals) or ""))
     out.print(summary)
-    volumes = sum(isinstance(entry, Imported) and entry.volume is not None for entry in done)
-    refused = sum(len(entry.refusals) if isinstance(entry, Imported) else 1 for entry in done)
-    out.print(f"{volumes} volumes are in storage{f', {refused} files or folders were refused' if refused else ''}.")
+    out.print(_summed(done))
+
+
+def _summed(done: list[Imported | Refusal]) -> str:
+    """How many cases went in, and what kept others out."""
+    inside = sum(isinstance(entry, Imported) and entry.volume is not None for entry in done)
+    files = sum(len(entry.refusals) if isinstance(entry, Imported) else 1 for entry in done)
+    refused = f" Files or folders refused: {files}; their cases stay out, each goes in whole or not at all."
+    return f"Cases in storage: {inside}.{refused if files else ''}"
 
 
 def _data(entry: Imported | Refusal) -> dict[str, Any]:

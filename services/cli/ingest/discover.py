@@ -34,7 +34,7 @@ class Case:
     ignored: tuple[Path, ...] = ()
     """Label files of organs that the class map does not know."""
     refused: tuple[Refusal, ...] = ()
-    """Label files that cannot be read at all."""
+    """Label files that cannot be read at all; with them the case is refused."""
     source_id: str = ""
     """The case's id in its dataset; empty means the volume's."""
     hospital: str = ""
@@ -42,7 +42,7 @@ class Case:
     phase: str = ""
     """What the dataset tells of this case; empty where it tells nothing."""
     dataset_map: str = ""
-    """The dataset in whose words and ids the labels speak. Such a case goes in as a whole or not at all."""
+    """The dataset in whose words and ids the labels speak; empty means those of the class map."""
 
 
 def discover(path: Path, class_map: ClassMap) -> Iterator[Case | Refusal]:
