@@ -22,9 +22,9 @@ taken, every file that cannot be read is named, and the other cases go in.
   organs, and the affine says which is left. A pair that touches stays unknown.
 - **Headers.** All files of a case must lie on the CT's grid. Where a label's header contradicts the CT's, and it is
   certain how the file is meant, it is taken so and the label version notes it: axes in another order, LPS signs over an
-  RAS array, an origin left over from before a crop. It is certain where only one reading lies inside the CT, or where
-  the HU under the labels spread far less in one than in the other. Else the file is refused with what both readings
-  give.
+  RAS array, an origin left over from before a crop. It is certain where the HU under the labels spread far less in one
+  reading than in the other, or, if the header puts them outside the CT, far less than under the same labels moved by
+  12 mm. Else, as with labels of another patient, the file is refused with what both readings give.
 - **Duplicates.** Every volume is compared with all others when it comes in, by a digest of its voxels in canonical
   orientation and by a profile of tissue along the body, which survives cropping, moved or mirrored headers, resampling,
   windowing and compression. `atlas duplicates` lists the groups; a release keeps each on one side of its split. A crop

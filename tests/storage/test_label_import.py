@@ -159,8 +159,13 @@ def test_a_label_on_another_grid_is_refused_naming_both(world: World, geometry: 
 
 @pytest.mark.parametrize("geometry", [moved(x=200), moved(flip=-1)])
 def test_a_header_that_puts_a_label_outside_of_its_ct_is_not_followed(world: World, geometry: Geometry) -> None:
-    version = world.import_masks(("liver", files.mask(LIVER, geometry)))
+    data = files.mask(LIVER, geometry)
+    hu = np.where(LIVER > 0, 60, files.hounsfield()).astype(np.int16)
+    world.volume(nifti.encode(hu, files.GEOMETRY), "shown")
+    version = world.import_masks(("liver", data), parent="volumes/shown")
     np.testing.assert_array_equal(world.masks(version)["liver"], LIVER)
+    error = refusal(world.import_masks, ("liver", data))
+    assert error.reason == Reason.GEOMETRY_MISMATCH, "another CT shows nothing there"
     assert any("outside the CT" in note for note in version.notes)
 
 
