@@ -7,7 +7,16 @@ from pathlib import Path
 
 from services.cli.ingest.case_table import CaseFacts, read_table
 from services.cli.ingest.dataset_json import require_agreement
-from services.cli.ingest.discover import SUFFIXES, Case, Refusal, discover, file_error, unreadable, volume_id
+from services.cli.ingest.discover import (
+    SUFFIXES,
+    Case,
+    Refusal,
+    discover,
+    file_error,
+    stored_twice,
+    unreadable,
+    volume_id,
+)
 from services.core.classmaps import ClassMap
 from services.core.classmaps import names as releases
 from services.core.datasets import Dataset, Layout
@@ -93,7 +102,11 @@ def of_dataset(case: Case, dataset: Dataset, facts: CaseFacts | None = None) -> 
 
 
 def _layouts(root: Path, dataset: Dataset) -> Layouts | None:
-    """The layout in which most cases are complete; the dataset's own before others; None if none fits at all."""
+    """The layout in which most cases are complete; the dataset's own before others; None if none fits at all.
+
+    Where there are images alone, and all of them end in nnU-Net's number of a channel, nnU-Net's folders fit as well as
+    others: the number is no part of their ids then.
+    """
     best, most = None, 0.0
     for layouts in (dataset.layouts, NNUNET, DECATHLON):
         complete = 0.0
@@ -101,7 +114,7 @@ def _layouts(root: Path, dataset: Dataset) -> Layouts | None:
             images, labels = _matches(root, layout.images), _labelled(root, layout)
             complete += sum(case in labels for case in images) if layout.labels else 0
             complete += len(images) / 1e6  # images alone are better than nothing
-        if complete > most:
+        if complete > most or (layouts is NNUNET and complete == most > 0):
             best, most = layouts, complete
     return best
 
@@ -156,14 +169,17 @@ def _files(root: Path, layouts: Layouts) -> Iterator[Files | Refusal]:
     """Images with their labels, and what lacks the other."""
     for layout in layouts:
         images, labels = _matches(root, layout.images), _labelled(root, layout)
-        for case, image in images.items():
+        for case, (image, *others) in images.items():
             found = labels.get(case, {})
             # A folder of labels that is not there at all was not downloaded, or does not exist for these images.
             if labels and not found:
                 yield Refusal(image, _without_label(layout, case))
+            elif repeated := next((paths for paths in ([image, *others], *found.values()) if len(paths) > 1), None):
+                yield Refusal(repeated[1], stored_twice(repeated[0]))
             else:
-                label_map = found.get("")
-                yield Files(case, image, label_map, {name: path for name, path in found.items() if name})
+                single = {name: path for name, (path,) in found.items()}
+                label_map = single.pop("", None)
+                yield Files(case, image, label_map, single)
         # Several folders of images may share one of labels.
         everywhere = {
             case for other in layouts if other.labels == layout.labels for case in _matches(root, other.images)
@@ -172,26 +188,30 @@ def _files(root: Path, layouts: Layouts) -> Iterator[Files | Refusal]:
         if images and is_first:
             for case, found in labels.items():
                 if case not in everywhere:
-                    yield Refusal(next(iter(found.values())), _without_image(layout, case))
+                    yield Refusal(next(iter(found.values()))[0], _without_image(layout, case))
 
 
-def _labelled(root: Path, layout: Layout) -> dict[str, dict[str, Path]]:
-    """Label files by case and structure; the structure of a label map is ""."""
+def _labelled(root: Path, layout: Layout) -> dict[str, dict[str, list[Path]]]:
+    """Label files by case and structure; the structure of a label map is "". More than one means one too many."""
     if not layout.labels:
         return {}
-    found: dict[str, dict[str, Path]] = {}
+    found: dict[str, dict[str, list[Path]]] = {}
     pattern = _regex(layout.labels)
     for path in _glob(root, layout.labels):
         if match := pattern.fullmatch(_stem(path, root)):
             groups = match.groupdict()
-            found.setdefault(groups["case"], {})[groups.get("structure", "")] = path
+            found.setdefault(groups["case"], {}).setdefault(groups.get("structure", ""), []).append(path)
     return found
 
 
-def _matches(root: Path, images: str) -> dict[str, Path]:
-    """Image files by case, in the order of names."""
+def _matches(root: Path, images: str) -> dict[str, list[Path]]:
+    """Image files by case, in the order of names. More than one means one too many."""
     pattern = _regex(images)
-    return {match["case"]: path for path in _glob(root, images) if (match := pattern.fullmatch(_stem(path, root)))}
+    found: dict[str, list[Path]] = {}
+    for path in _glob(root, images):
+        if match := pattern.fullmatch(_stem(path, root)):
+            found.setdefault(match["case"], []).append(path)
+    return found
 
 
 def _case_in(path: Path, layouts: Layouts, root: Path) -> str | None:
