@@ -15,6 +15,9 @@ taken, every file that cannot be read is named, and the other cases go in.
 - **Ids.** A label map's ids mean what the table below says, also if it is a case folder's `combined_labels.nii.gz` or
   the file that `--label-map` names. An id that is not in it, or a `dataset.json` that gives one another meaning, is
   refused.
+- **What is listed.** A case that the folder's `dataset.json` lists and that is not there, or that is there and not
+  listed, is named and stays out; so does one whose label is listed and missing. A list of images that are not CT alone
+  is refused.
 - **Unknown is not absent.** An organ is known only if the dataset looked for it. One that it looked for and that has no
   voxels is absent; all others have no mask.
 - **Parts.** A tumour or cyst inside an organ counts as the organ (`+` in the table).

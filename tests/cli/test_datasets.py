@@ -1,6 +1,5 @@
 """Public datasets in their own layouts, through the real storage service."""
 
-import gzip
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -352,27 +351,3 @@ def test_the_commands(storage: str, tmp_path: Path) -> None:
     told = atlas("volumes", "show", "btcv-0007", cwd=tmp_path, ATLAS_STORAGE=storage).stdout
     assert "consent was taken back (ana)" in told
     assert "source by btcv" in told
-
-
-@pytest.mark.parametrize("beside", ["labelsTr/liver_0.nii", "imagesTr/liver_0.nii"])
-def test_an_id_that_comes_twice_is_refused(tmp_path: Path, beside: str) -> None:
-    public.decathlon_liver(tmp_path)
-    whole = tmp_path / f"{beside}.gz"
-    (tmp_path / beside).write_bytes(gzip.decompress(whole.read_bytes()))
-    refused = [entry for entry in find(tmp_path, "msd-liver").entries if isinstance(entry, Refusal)]
-    assert [entry.path.relative_to(tmp_path).as_posix() for entry in refused] == [f"{beside}.gz"]
-    assert refused[0].error.reason == Reason.RESOURCE_CONFLICT
-    assert "liver_0.nii" in refused[0].error.message
-    taken = [entry.source_id for entry in find(tmp_path, "msd-liver").entries if isinstance(entry, Case)]
-    assert taken == ["liver_132"], "neither of the two is chosen"
-
-
-def test_test_images_in_nnunets_folders_keep_the_ids_of_their_cases(tmp_path: Path) -> None:
-    """Without any label nothing but the channel's number tells nnU-Net's folders from a dataset's own."""
-    for name in ("amos22", "msd-liver", "word"):
-        root = tmp_path / name
-        case = "amos_0001" if name == "amos22" else "case_7"
-        public.put(public.patient(3), root / f"imagesTs/{case}_0000.nii.gz")
-        found = find(root, name)
-        assert [entry.source_id for entry in found.entries if isinstance(entry, Case)] == [case], name
-        assert found.left_out == 0

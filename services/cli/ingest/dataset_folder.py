@@ -6,13 +6,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from services.cli.ingest.case_table import CaseFacts, read_table
-from services.cli.ingest.dataset_json import require_agreement
+from services.cli.ingest.dataset_json import read, require_agreement
+from services.cli.ingest.dataset_list import DatasetList
 from services.cli.ingest.discover import (
     SUFFIXES,
     Case,
     Refusal,
     discover,
     file_error,
+    stem,
     stored_twice,
     unreadable,
     volume_id,
@@ -56,17 +58,19 @@ class Found:
 def discover_dataset(root: Path, dataset: Dataset, class_map: ClassMap, table: Path | None = None) -> Found:
     """The cases of `dataset` below `root`, in its own layout, in nnU-Net's, in the Decathlon's, or as case folders.
 
-    A case whose label is missing, a label without a case, and an id that comes twice are refused; the rest is found.
-    Raises CLASS_MAP_MISMATCH if the folder's dataset.json contradicts the dataset, and FIELD_INVALID for a bad table.
+    A case whose label is missing, a label without a case, an id that comes twice, and a case that the folder's
+    dataset.json lists and that is not there, or the other way round, are refused; the rest is found. Raises
+    CLASS_MAP_MISMATCH if the dataset.json contradicts the dataset, and FIELD_INVALID for a bad table.
     """
     try:
         root = _unpacked(root, dataset)
-        require_agreement(root, dataset)
+        told = read(root)
+        require_agreement(told, dataset)
         facts = read_table(root, dataset, table)
         layouts = None if dataset.name in releases() else _layouts(root, dataset)
         if layouts is None:
             return Found(tuple(_case_folders(root, dataset, class_map, facts)))
-        return _found(root, dataset, class_map, layouts, facts)
+        return _found(root, dataset, class_map, layouts, facts, DatasetList(root, told.listed))
     except OSError as error:
         return Found((Refusal(root, unreadable(error)),))
 
@@ -119,7 +123,14 @@ def _layouts(root: Path, dataset: Dataset) -> Layouts | None:
     return best
 
 
-def _found(root: Path, dataset: Dataset, class_map: ClassMap, layouts: Layouts, facts: dict[str, CaseFacts]) -> Found:
+def _found(
+    root: Path,
+    dataset: Dataset,
+    class_map: ClassMap,
+    layouts: Layouts,
+    facts: dict[str, CaseFacts],
+    listed: DatasetList,
+) -> Found:
     only = re.compile(dataset.only_cases) if dataset.only_cases else None
     entries: list[Case | Refusal] = []
     ids: dict[str, Path] = {}
@@ -137,7 +148,17 @@ def _found(root: Path, dataset: Dataset, class_map: ClassMap, layouts: Layouts, 
             entries.append(Refusal(files.image, _taken(id_, ids[id_])))
             continue
         ids[id_] = files.image
+        if error := listed.fault(_stem(files.image, root), is_labelled=bool(files.label_map or files.masks)):
+            entries.append(Refusal(files.image, error))
+            continue
         entries.append(_case(files, id_, root, dataset, class_map, facts.get(files.case, CaseFacts())))
+    there = [_stem(paths[0], root) for layout in layouts for paths in _matches(root, layout.images).values()]
+    for missing in listed.missing(there):
+        if only and missing.path.name.endswith(SUFFIXES):
+            case = _case_in(missing.path, layouts, root) or stem(missing.path)
+            if not only.fullmatch(case):
+                continue
+        entries.append(missing)
     return Found(tuple(entries), left_out)
 
 
