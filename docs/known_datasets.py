@@ -22,7 +22,9 @@ taken, every file that cannot be read is named, and the other cases go in.
   voxels is absent; all others have no mask.
 - **Parts.** A tumour or cyst inside an organ counts as the organ (`+` in the table).
 - **Un-split pairs.** Where kidneys, lungs or adrenal glands are one class, the two largest components are the two
-  organs, and the affine says which is left. A pair that touches stays unknown.
+  organs, and the affine says which is left. Two that touch are told apart if they come apart once voxels that meet at
+  corners only, or at most 4 mm of their surface, are taken off; each voxel then goes to the nearer one, and the label
+  version says so. A pair that has grown together, like a horseshoe kidney, stays unknown.
 - **Headers.** All files of a case must lie on the CT's grid. Where a label's header contradicts the CT's, and it is
   certain how the file is meant, it is taken so and the label version notes it: axes in another order, LPS signs over an
   RAS array, an origin left over from before a crop. It is certain where the HU under the labels spread far less in one

@@ -230,8 +230,9 @@ class _Case:
         needed = max(map(nifti.labels_bytes, self.headers)) * (2 if asked.label_map else 1)
         organs = len(asked.class_map.organs) if asked.label_map else len(asked.masks)
         if asked.dataset:
-            # A pair: the mask, what is left of it, and its two sides.
-            organs += 4
+            # A pair: the mask, what is left of it, and its two sides; or if they touch the mask, what is taken off in
+            # two steps, the two parts, and the places between them, which are few.
+            organs += 6
         if not all(is_plain(header.geometry, self.grid) for header in self.headers):
             organs += 2 + 2 + 1
         return needed + organs * self.grid.voxel_count
