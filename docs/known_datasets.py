@@ -20,7 +20,9 @@ taken, every file that cannot be read is named, and the other cases go in.
   is refused.
 - **Unknown is not absent.** An organ is known only if the dataset looked for it. One that it looked for and that has no
   voxels is absent; all others have no mask.
-- **Parts.** A tumour or cyst inside an organ counts as the organ (`+` in the table).
+- **Parts.** A tumour or cyst inside an organ counts as the organ (`+` in the table). Where the dataset does not say in
+  which (`part_of: any` in its file), each connected one counts as the organ that shares most of its surface, in mm^2;
+  the label version says how much.
 - **Un-split pairs.** Where kidneys, lungs or adrenal glands are one class, the two largest components are the two
   organs, and the affine says which is left. Two that touch are told apart if they come apart once voxels that meet at
   corners only, or at most 4 mm of their surface, are taken off; each voxel then goes to the nearer one, and the label
@@ -55,6 +57,8 @@ def _row(dataset: Dataset) -> str:
         f"{target.replace('_', ' ')} {'+'.join(str(structure.label) for structure in structures)}"
         for target, structures in dataset.targets.items()
     )
+    if dataset.anywhere:
+        organs += f"; {'+'.join(str(structure.label) for structure in dataset.anywhere)} in any of them"
     images = "<br>".join(f"`{layout.images}`" for layout in dataset.layouts)
     rule = "; only those that occur are known" if dataset.looks_for == "present" else ""
     cells = (

@@ -23,6 +23,7 @@ from services.storage import volumes
 from services.storage.blobs import Blobs, parse_name
 from services.storage.catalog.catalog import Catalog
 from services.storage.cleaning import Cleaning
+from services.storage.label_parts import give_out
 from services.storage.label_plan import Asked, Plan, Target, check, plan, title
 from services.storage.records import Records
 
@@ -97,6 +98,8 @@ class LabelImport:
         """Put masks and organs into the version; whether there is any."""
         label_map = self._label_map(asked, case, version)
         made = plan(asked, _occurring(label_map) if label_map is not None else ())
+        if asked.dataset and label_map is not None:
+            made = give_out(made, asked.dataset, label_map, case.grid)
         version.notes.extend(made.notes)
         apart: dict[str, Boxed] = {}
         for target in made.targets:

@@ -162,3 +162,14 @@ def test_a_file_that_is_no_dataset_is_refused(text: str, said: str) -> None:
 def test_a_declared_union_is_taken() -> None:
     dataset = datasets.parse(HEAD + "  1: {name: upper, part_of: lung_left}\n  2: {name: lower, part_of: lung_left}\n")
     assert [structure.label for structure in dataset.targets["lung_left"]] == [1, 2]
+
+
+def test_what_lies_in_any_organ_is_none_of_its_own_and_named_as_such() -> None:
+    flare = datasets.load("flare23")
+    assert [(s.label, s.name, s.target) for s in flare.anywhere] == [(14, "tumor", "")]
+    assert "tumor" not in {s.name for of in flare.targets.values() for s in of}
+    assert not datasets.load("flare22").anywhere
+    with pytest.raises(AtlasError, match="'any'"):
+        datasets.parse(
+            "{name: x, title: x, source: x, licence: x, labels: {1: {name: y, is: any}}, layouts: [{images: '{case}'}]}"
+        )

@@ -230,3 +230,16 @@ def test_what_is_declared_covers_the_growing_array_file(tmp_path: Path) -> None:
     World(tmp_path, gate=one).import_masks(("liver", files.mask(LIVER)))
     World(tmp_path, gate=nine).import_masks(("liver", files.mask(LIVER)), ("spleen", files.mask(SPLEEN)))
     assert nine.most - one.most == files.GEOMETRY.voxel_count
+
+
+def test_a_tumour_in_any_organ_counts_as_the_organ_that_it_touches_most(world: World) -> None:
+    """FLARE 2023: label 14 in the liver (1) leaves no hole in it, and one that touches nothing is nobody's."""
+    labels = np.where(LIVER > 0, 1, 0).astype(np.uint8)
+    labels[files.ball(2) > 0] = 14
+    labels[15, 19, 22:] = 14
+    version = world.import_files(("", nifti.encode(labels, files.GEOMETRY), "l.nii.gz"), dataset_map="flare23")
+    np.testing.assert_array_equal(world.masks(version)["liver"], LIVER)
+    assert [(o.organ, list(o.structures)) for o in version.organs] == [("liver", ["liver", "tumor"])]
+    inside = int(files.ball(2).sum())
+    assert f"tumor of {inside} voxels counts as liver, which shares 100% of its surface." in version.notes
+    assert "tumor of 2 voxels touches no organ and was left out." in version.notes
