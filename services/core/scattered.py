@@ -53,7 +53,9 @@ def give_to_organs(
     return given
 
 
-def _touched_mm2(labels: npt.NDArray[np.unsignedinteger], box: Boxed, spacing_mm: Triple) -> npt.NDArray[np.float64]:
+def _touched_mm2(
+    labels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16], box: Boxed, spacing_mm: Triple
+) -> npt.NDArray[np.float64]:
     """Area in mm^2 that a component shares with each label, 0 among them."""
     low = [max(0, c - 1) for c in box.corner]
     high = [min(n, c + s + 1) for n, c, s in zip(labels.shape, box.corner, box.voxels.shape, strict=True)]

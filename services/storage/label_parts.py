@@ -21,7 +21,8 @@ def give_out(made: Plan, dataset: Dataset, label_map: Voxels, grid: Geometry) ->
     # All labels of an organ count together, and what it receives goes by its first one.
     first = {s.label: of[0].label for of in dataset.targets.values() for s in of}
     targets = {of[0].label: target for target, of in dataset.targets.items()}
-    notes, more = list(made.notes), defaultdict(tuple[str, ...])
+    notes = list(made.notes)
+    more: defaultdict[str, tuple[str, ...]] = defaultdict(tuple)
     for structure in dataset.anywhere:
         parts = give_to_organs(label_map, structure.label, first, grid.spacing_mm)
         notes += [_told(structure.name, part, targets) for part in parts[:_TOLD]]
