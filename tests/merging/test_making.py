@@ -46,7 +46,7 @@ def choices(layers: Layers) -> list[Choice]:
 
 def arrays_of(made: Made) -> dict[str, Masks]:
     """All channels of what was made."""
-    found = {}
+    found: dict[str, Masks] = {}
     for data in (made.masks, made.combined):
         file = arrayfile.decode(data)
         found |= {channel: file.channel(channel) for channel in file.channels}
