@@ -49,7 +49,7 @@ def arrays_of(made: Made) -> dict[str, Masks]:
     found: dict[str, Masks] = {}
     for data in (made.masks, made.combined):
         file = arrayfile.decode(data)
-        found |= {channel: file.channel(channel) for channel in file.channels}
+        found |= {channel: file.channel(channel).astype(np.uint8) for channel in file.channels}
     return found
 
 
