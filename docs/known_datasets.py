@@ -9,24 +9,34 @@ HEAD = """# Datasets
 folders (`imagesTr/<case>_0000`, `labelsTr/<case>`), in those of the Medical Segmentation Decathlon, or as case folders
 in the BDMAP layout. Each case keeps its id in the dataset, its licence and, where the dataset tells them, its hospital
 and the phase of the contrast agent; `--case-table` names a CSV file (`case,hospital,licence,phase`) that tells more. A
-case goes in with its labels or not at all.
+case, of whatever folder, goes in whole or not at all: of one with a file that is refused neither CT nor labels are
+taken, every file that cannot be read is named, and the other cases go in.
 
-- **Ids.** A label map's ids mean what the table below says. An id that is not in it, or a `dataset.json` that gives one
-  another meaning, is refused.
+- **Ids.** A label map's ids mean what the table below says, also if it is a case folder's `combined_labels.nii.gz` or
+  the file that `--label-map` names. An id that is not in it, or a `dataset.json` that gives one another meaning, is
+  refused.
 - **Versions.** Each map has a version, which rises when the map is mended. A label version tells by which it was read,
   and so does a release. The same files imported again after a map was mended become a new label version, and campaigns
   take that one in place of what the older map made.
+- **What is listed.** A case that the folder's `dataset.json` lists and that is not there, or that is there and not
+  listed, is named and stays out; so does one whose label is listed and missing. A list of images that are not CT alone
+  is refused.
 - **Unknown is not absent.** An organ is known only if the dataset looked for it. One that it looked for and that has no
   voxels is absent; all others have no mask.
-- **Parts.** A tumour or cyst inside an organ counts as the organ (`+` in the table).
+- **Parts.** A tumour or cyst inside an organ counts as the organ (`+` in the table). Where the dataset does not say in
+  which (`part_of: any` in its file), each connected one counts as the organ that shares most of its surface, in mm^2;
+  the label version says how much.
 - **Un-split pairs.** Where kidneys, lungs or adrenal glands are one class, the two largest components are the two
-  organs, and the affine says which is left. A pair that touches stays unknown.
+  organs, and the affine says which is left. Two that touch are told apart if they come apart once voxels that meet at
+  corners only, or at most 4 mm of their surface, are taken off; each voxel then goes to the nearer one, and the label
+  version says so. A pair that has grown together, like a horseshoe kidney, stays unknown.
 - **Headers.** All files of a case must lie on the CT's grid. Where a label's header contradicts the CT's, and it is
   certain how the file is meant, it is taken so and the label version notes it: axes in another order, LPS signs over an
-  RAS array, an origin left over from before a crop. It is certain where only one reading lies inside the CT, or where
-  the HU under the labels spread far less in one than in the other. Else the file is refused with what both readings
-  give. Where a file's sform and qform differ, the one that is the CT's grid is taken for labels; a CT is taken by its
-  sform, and refused with both readings if they differ in orientation or voxel size. The notes show both.
+  RAS array, an origin left over from before a crop. It is certain where the HU under the labels spread far less in one
+  reading than in the other, or, if the header puts them outside the CT, far less than under the same labels moved by
+  12 mm. Else, as with labels of another patient, the file is refused with what both readings give. Where a file's sform
+  and qform differ, the one that is the CT's grid is taken for labels; a CT is taken by its sform, and refused with both
+  readings if they differ in orientation or voxel size. The notes show both.
 - **Duplicates.** Every volume is compared with all others when it comes in, by a digest of its voxels in canonical
   orientation and by a profile of tissue along the body, which survives cropping, moved or mirrored headers, resampling,
   windowing and compression. `atlas duplicates` lists the groups, without withdrawn volumes; a release keeps each on
@@ -53,6 +63,8 @@ def _row(dataset: Dataset) -> str:
         f"{target.replace('_', ' ')} {'+'.join(str(structure.label) for structure in structures)}"
         for target, structures in dataset.targets.items()
     )
+    if dataset.anywhere:
+        organs += f"; {'+'.join(str(structure.label) for structure in dataset.anywhere)} in any of them"
     images = "<br>".join(f"`{layout.images}`" for layout in dataset.layouts)
     rule = "; only those that occur are known" if dataset.looks_for == "present" else ""
     cells = (

@@ -2,7 +2,8 @@
 
 Tools lose headers in few ways: they write LPS signs over an array in RAS order, keep the origin of the whole after a
 crop, or reorder axes rightly and say so. Each is one of two readings of the file. The CT tells which is meant: a mask
-of an organ that lies right holds one tissue, one that lies wrong holds several.
+of an organ that lies right holds one tissue, one that lies wrong holds several. A file may also belong to another
+patient, and then neither reading is right.
 """
 
 from collections.abc import Callable
@@ -24,9 +25,12 @@ _SAME = 1e-3
 _ON_VOXEL = 0.1
 """How far from a voxel's centre a label may lie and still belong to it, in voxels."""
 _MOST_LOST = 0.5
-"""A reading that puts more of the labels than this outside the CT is impossible."""
+"""A header that puts more of the labels than this outside the CT cannot be meant."""
 _DECISIVE = 0.75
 """The better reading's spread of HU over the worse one's, from which on it is certain."""
+_MOVED_MM = 12.0
+"""How far labels are moved to see whether they lie right. In real and synthetic CTs the spread of HU in organs was at
+most 0.69 of the median then, in organs of other patients at least 0.89."""
 _LEAST_VOXELS = 200
 _TISSUE_HU = (-200, 300)
 
@@ -91,18 +95,31 @@ def _decide(
 ) -> Aligned:
     """Choose between the two readings by what the CT shows. `header_fits` tells that the grids are the same box."""
     far = f"its header places it {_apart_mm(file, ct):.0f} mm off ({file.orientation}, the CT is {ct.orientation})"
+    here, moved = _spread(as_array.voxels, ct_voxels), None
+    if not header_fits:
+        moved = _spread_moved(as_array.voxels, ct, ct_voxels)
+    is_tissue = here is not None and moved is not None and here < _DECISIVE * moved
     if as_header.lost > _MOST_LOST:
-        return Aligned(as_array.voxels, f"{far}, outside the CT; its array follows the CT's and was taken as it is.")
-    by_header, by_array = _spread(as_header.voxels, ct_voxels), _spread(as_array.voxels, ct_voxels)
-    seen = f"the HU in it spread by {_told(by_array)} read as its array, by {_told(by_header)} as its header says"
-    if by_header is not None and by_array is not None:
-        if by_array < _DECISIVE * by_header:
+        seen = (
+            f"the HU in it spread by {_told(here)} read as its array, by {_told(moved)} {_MOVED_MM:.0f} mm beside that"
+        )
+        if not is_tissue:
+            raise _undecided(error, f"its header puts {as_header.lost:.0%} of the labels outside the CT, and {seen}")
+        return Aligned(as_array.voxels, f"{far}, outside the CT; its array follows the CT's and was taken, for {seen}.")
+    by_header = _spread(as_header.voxels, ct_voxels)
+    seen = f"the HU in it spread by {_told(here)} read as its array, by {_told(by_header)} as its header says"
+    if by_header is not None and here is not None:
+        if here < _DECISIVE * by_header and (header_fits or is_tissue):
             return Aligned(as_array.voxels, f"{far}, but {seen}: its header was not followed.")
-        if by_header < _DECISIVE * by_array and header_fits:
+        if by_header < _DECISIVE * here and header_fits:
             return Aligned(as_header.voxels, _turned(file, ct))
     if header_fits:
         return Aligned(as_header.voxels, f"{_turned(file, ct)} The CT does not tell whether that is right: {seen}.")
-    raise AtlasError(
+    raise _undecided(error, seen)
+
+
+def _undecided(error: AtlasError, seen: str) -> AtlasError:
+    return AtlasError(
         error.reason, f"{error.message} Neither reading is certain: {seen}.", field=error.field, remedy=error.remedy
     )
 
@@ -155,6 +172,23 @@ def _spread(labels: Voxels, ct_voxels: npt.NDArray[np.int16]) -> float | None:
     mean = total[present] / count[present]
     deviation = np.sqrt(np.maximum(square[present] / count[present] - mean * mean, 0))
     return float((deviation * count[present]).sum() / count.sum())
+
+
+def _spread_moved(labels: Voxels, ct: Geometry, ct_voxels: npt.NDArray[np.int16]) -> float | None:
+    """Median spread of HU within labels that are moved along each axis, both ways; None if too little stays inside.
+
+    Labels that lie where they were drawn spread less than that. Those of another patient do not: there the tissue
+    changes at no border of theirs.
+    """
+    found = []
+    for axis, spacing in enumerate(reversed(ct.spacing_mm)):
+        steps = max(1, round(_MOVED_MM / spacing))
+        if steps >= labels.shape[axis]:
+            continue
+        low, high = ((slice(None),) * axis + (part,) for part in (slice(None, -steps), slice(steps, None)))
+        found += [_spread(labels[low], ct_voxels[high]), _spread(labels[high], ct_voxels[low])]
+    known = [spread for spread in found if spread is not None]
+    return float(np.median(known)) if known else None
 
 
 def _apart_mm(file: Geometry, ct: Geometry) -> float:

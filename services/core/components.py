@@ -80,15 +80,16 @@ def largest_component(mask: Mask | Boxed, orientation: str = "RAS") -> Boxed:
     return Boxed((k + k0, j + j0, i + i0), voxels)
 
 
-def components(mask: Mask, *, least_voxels: int = 1, most: int = 256) -> list[Boxed]:
-    """The 26-connected components of a mask (k, j, i), 0/1 each in its smallest box, the largest first.
+def components(mask: Mask, *, least_voxels: int = 1, most: int = 256, corners: bool = True) -> list[Boxed]:
+    """The components of a mask (k, j, i), 0/1 each in its smallest box, the largest first.
 
-    Only those of at least `least_voxels`, and no more than the `most` largest; equal ones are in C order.
+    They are 26-connected, or without `corners` 6-connected, as in `labelled_runs`. Only those of at least
+    `least_voxels`, and no more than the `most` largest; equal ones are in C order.
     """
     mask = np.ascontiguousarray(mask)
     rows = _row_starts(mask)
     begin, end = _runs(mask, rows)
-    parent = _joined(mask.shape[:2], rows, begin, end, True)
+    parent = _joined(mask.shape[:2], rows, begin, end, corners)
     sizes = _sizes(begin, end, parent)
     roots = np.flatnonzero(sizes >= max(1, least_voxels))
     found = []

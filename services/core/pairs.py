@@ -1,5 +1,6 @@
 """Left and right out of masks in which a source did not tell the two organs of a pair apart."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy.typing as npt
 from services.core.boxes import Boxed, Mask
 from services.core.components import components
 from services.core.geometry import Geometry
+from services.core.touching import eroded, grow_apart
 
 _ONE = np.uint8(1)
 _MOST_COMPONENTS = 8
@@ -15,6 +17,8 @@ _LEAST_SHARE = 0.1
 """A component smaller than this share of the largest is a fragment of one of the two, and not the other organ."""
 _LEAST_APART_MM = 30.0
 """Distance between left and right, or of a single organ from the middle of the image, that leaves no doubt."""
+_TAKEN_OFF_MM = (2.0, 4.0)
+"""How much is taken off two organs that touch, to see whether they come apart."""
 
 
 @dataclass(frozen=True)
@@ -35,29 +39,48 @@ def split(mask: Mask, geometry: Geometry) -> Split:
 
     One organ is the largest 26-connected component, the other the largest that lies well beside it, and not above it as
     a cyst of its own might; which is left follows from the affine. Voxels beyond them go to the organ whose centre is
-    nearer, so that none is lost. One component that lies clearly on one side of the image is the only one there is. One
-    that reaches over both sides, or lies near the middle, is not split.
+    nearer, so that none is lost. One component that lies clearly on one side of the image is the only one there is.
+
+    One that reaches over both sides, or lies near the middle, may be two that touch. Then 6-connected components are
+    looked at, and after them what is left when 2 mm, and at last 4 mm, are taken off all around: if that makes two, the
+    other voxels go to the part that is nearer, in mm, and to the larger one if both are as near. Else it is not split.
     """
     found = components(mask, most=_MOST_COMPONENTS)
     if not found:
         return Split(mask, mask, "Neither of the two is there.")
-    first = found[0]
-    middle = _centre_mm(first, geometry)
+    if two := _two(found, geometry):
+        return _apart(mask, geometry, *two, "Split into its largest components")
+    alone = _single(mask, geometry, found[0])
+    return alone if alone.left is not None else _touching(mask, geometry) or alone
+
+
+def _touching(mask: Mask, geometry: Geometry) -> Split | None:
+    """The two organs of a pair that touch, if they come apart."""
+    if two := _two(components(mask, most=_MOST_COMPONENTS, corners=False), geometry):
+        said = "The two touch at edges or corners of voxels; split into 6-connected components"
+        return _apart(mask, geometry, *grow_apart(mask, *two, geometry.spacing_mm, _TAKEN_OFF_MM[0]), said)
+    for taken_off_mm in _TAKEN_OFF_MM:
+        core = eroded(mask, geometry.spacing_mm, taken_off_mm)
+        if two := _two(components(core, most=_MOST_COMPONENTS), geometry):
+            said = f"The two touch; split where they come apart without their outer {taken_off_mm:.0f} mm"
+            return _apart(mask, geometry, *grow_apart(mask, *two, geometry.spacing_mm, 2 * taken_off_mm), said)
+    return None
+
+
+def _two(found: Sequence[Boxed], geometry: Geometry) -> tuple[Boxed, Boxed] | None:
+    """The two organs among components, the largest first, if there are two that lie beside each other."""
+    if not found:
+        return None
+    middle_x = _centre_mm(found[0], geometry)[0]
     for second in found[1:]:
-        other = _centre_mm(second, geometry)
-        is_organ = second.count >= _LEAST_SHARE * first.count
-        if is_organ and abs(middle[0] - other[0]) >= _LEAST_APART_MM:
-            return _apart(mask, geometry, (first, middle), (second, other))
-    return _single(mask, geometry, first)
+        is_organ = second.count >= _LEAST_SHARE * found[0].count
+        if is_organ and abs(middle_x - _centre_mm(second, geometry)[0]) >= _LEAST_APART_MM:
+            return found[0], second
+    return None
 
 
-def _apart(
-    mask: Mask,
-    geometry: Geometry,
-    first: tuple[Boxed, npt.NDArray[np.float64]],
-    second: tuple[Boxed, npt.NDArray[np.float64]],
-) -> Split:
-    (one, one_mm), (two, two_mm) = first, second
+def _apart(mask: Mask, geometry: Geometry, one: Boxed, two: Boxed, said: str) -> Split:
+    one_mm, two_mm = _centre_mm(one, geometry), _centre_mm(two, geometry)
     rest = mask.copy()
     for organ in (one, two):
         rest[organ.slices] &= organ.voxels ^ _ONE
@@ -70,7 +93,7 @@ def _apart(
         is_one[k][rest[k] != 0] = nearer_one
         left_out += len(points)
     is_two = mask & (is_one ^ _ONE)
-    note = "Split into its largest components; left and right follow from the affine."
+    note = f"{said}; left and right follow from the affine."
     if left_out:
         note += f" {left_out} voxels beyond them went to the nearer one."
     # World x grows to the right of the patient.

@@ -2,7 +2,7 @@
 
 from abdomenatlas.storage.v1 import storage_pb2 as pb
 from services.storage.catalog.catalog import Catalog
-from services.storage.label_import import LabelImport
+from services.storage.label_import import LabelImport, says_nothing
 from services.storage.records import Records
 from services.storage.volumes import Volumes
 
@@ -16,7 +16,8 @@ class Cases:
     def run(self, request: pb.ImportCaseRequest) -> tuple[pb.Volume, pb.LabelVersion | None]:
         """Check both, then commit both in one transaction; the same request gives the same case.
 
-        Raises what `Volumes.create` and `LabelImport.run` raise; then the catalog is as it was.
+        Labels of a dataset that says nothing of our organs are left out; others that say nothing are refused. Raises
+        what `Volumes.create` and `LabelImport.run` raise; then the catalog is as it was.
         """
         ct = pb.CreateVolumeRequest()
         ct.CopyFrom(request.volume)
@@ -36,4 +37,6 @@ class Cases:
             # The volume was there, or came a moment ago; it is the same one, or this raises.
             volume = self._volumes.create(ct)
             return volume, self._records.label_versions.add(request.volume_id, version_id, version)
+        if version is None and not labels.dataset_map:
+            raise says_nothing()
         return self._volumes.create(ct), version

@@ -23,6 +23,7 @@ from services.storage import volumes
 from services.storage.blobs import Blobs, parse_name
 from services.storage.catalog.catalog import Catalog
 from services.storage.cleaning import Cleaning
+from services.storage.label_parts import give_out
 from services.storage.label_plan import Asked, Plan, Target, check, plan, title
 from services.storage.records import Records
 
@@ -51,12 +52,7 @@ class LabelImport:
             return stored
         version = self.prepare(request, volume)
         if version is None:
-            raise AtlasError(
-                Reason.FIELD_INVALID,
-                "The files say nothing of the organs of the class map.",
-                field="files",
-                remedy="Choose a class map that has what they label.",
-            )
+            raise says_nothing()
         return self._records.label_versions.add(volume_id, version_id, version)
 
     def id_of(self, request: pb.ImportLabelVersionRequest) -> str:
@@ -102,6 +98,8 @@ class LabelImport:
         """Put masks and organs into the version; whether there is any."""
         label_map = self._label_map(asked, case, version)
         made = plan(asked, _occurring(label_map) if label_map is not None else ())
+        if asked.dataset and label_map is not None:
+            made = give_out(made, asked.dataset, label_map, case.grid)
         version.notes.extend(made.notes)
         apart: dict[str, Boxed] = {}
         for target in made.targets:
@@ -202,6 +200,16 @@ class LabelImport:
             raise error.at(title(entry)) from error
 
 
+def says_nothing() -> AtlasError:
+    """The refusal of labels of which no organ is ours."""
+    return AtlasError(
+        Reason.FIELD_INVALID,
+        "The files say nothing of the organs of the class map.",
+        field="files",
+        remedy="Choose a class map that has what they label.",
+    )
+
+
 @dataclass(frozen=True)
 class _Case:
     """The CT that labels belong to, and what the headers of all of its label files say."""
@@ -227,8 +235,9 @@ class _Case:
         needed = max(map(nifti.labels_bytes, self.headers)) * (2 if asked.label_map else 1)
         organs = len(asked.class_map.organs) if asked.label_map else len(asked.masks)
         if asked.dataset:
-            # A pair: the mask, what is left of it, and its two sides.
-            organs += 4
+            # A pair: the mask, what is left of it, and its two sides; or if they touch the mask, what is taken off in
+            # two steps, the two parts, and the places between them, which are few.
+            organs += 6
         if not all(is_plain(header.geometry, self.grid) for header in self.headers):
             organs += 2 + 2 + 1
         return needed + organs * self.grid.voxel_count

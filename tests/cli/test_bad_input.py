@@ -1,4 +1,4 @@
-"""Bad files are named with reason and remedy, and the rest of the import goes on: through the real storage service."""
+"""Bad files are named with reason and remedy, their cases stay out, and the other cases go in: by the real storage."""
 
 import gzip
 import json
@@ -10,6 +10,8 @@ from typing import Any
 import nibabel
 import numpy as np
 
+from abdomenatlas.storage.v1 import storage_pb2 as pb
+from services.core.storage import Storage
 from tests.cli.test_command_line import atlas
 
 nib: Any = nibabel
@@ -57,9 +59,22 @@ def write_all(root: Path) -> None:
         save(root / name / "ct.nii.gz", scan())
         save(root / name / "segmentations" / "liver.nii.gz", mask)
         save(root / name / "segmentations" / "bone.nii.gz", mask)
-    save(root / "good" / "segmentations" / "spleen.nii.gz", mask, np.diag([-2.0, -2.0, 4.0, 1.0]))
-    save(root / "good" / "segmentations" / "aorta.nii.gz", mask[:-1])
-    save(root / "good" / "segmentations" / "stomach.nii.gz", scan(2))
+    for name, organ, voxels, affine in (
+        ("grid", "spleen", mask, np.diag([-2.0, -2.0, 4.0, 1.0])),
+        ("shape", "aorta", mask[:-1], AFFINE),
+        ("grey", "stomach", scan(2), AFFINE),
+    ):
+        save(root / name / "ct.nii.gz", scan())
+        save(root / name / "segmentations" / "liver.nii.gz", mask)
+        save(root / name / "segmentations" / f"{organ}.nii.gz", voxels, affine)
+    save(root / "several" / "ct.nii.gz", scan())
+    for organ in ("aorta", "liver", "spleen"):
+        save(root / "several" / "segmentations" / f"{organ}.nii.gz", mask)
+    (root / "several" / "segmentations" / "aorta.nii.gz").write_bytes(b"")
+    (root / "several" / "segmentations" / "spleen.nii.gz").unlink()
+    (root / "several" / "segmentations" / "spleen.nii.gz").symlink_to("nowhere")
+    save(root / "background" / "ct.nii.gz", scan())
+    save(root / "background" / "combined_labels.nii.gz", mask * np.uint8(0))
     save(root / "map" / "ct.nii.gz", scan())
     save(root / "map" / "combined_labels.nii.gz", mask * np.uint8(77))
     for name, data in (
@@ -89,9 +104,12 @@ def write_all(root: Path) -> None:
 
 
 EXPECTED = {
-    "good/segmentations/spleen.nii.gz": "GEOMETRY_MISMATCH",
-    "good/segmentations/aorta.nii.gz": "GEOMETRY_MISMATCH",
-    "good/segmentations/stomach.nii.gz": "MASK_NOT_BINARY",
+    "grid/segmentations/spleen.nii.gz": "GEOMETRY_MISMATCH",
+    "shape/segmentations/aorta.nii.gz": "GEOMETRY_MISMATCH",
+    "grey/segmentations/stomach.nii.gz": "MASK_NOT_BINARY",
+    "several/segmentations/aorta.nii.gz": "FILE_TRUNCATED",
+    "several/segmentations/spleen.nii.gz": "RESOURCE_NOT_FOUND",
+    "background/combined_labels.nii.gz": "FIELD_INVALID",
     "map/combined_labels.nii.gz": "LABEL_UNKNOWN",
     "lfs/ct.nii.gz": "FILE_NOT_NIFTI",
     "apple/ct.nii.gz": "FILE_NOT_NIFTI",
@@ -110,7 +128,7 @@ EXPECTED = {
 }
 
 
-def test_every_bad_file_is_named_and_the_rest_goes_in(storage: str, tmp_path: Path) -> None:
+def test_every_bad_file_is_named_and_the_other_cases_go_in(storage: str, tmp_path: Path) -> None:
     root = tmp_path / "cases"
     root.mkdir()
     write_all(root)
@@ -123,9 +141,27 @@ def test_every_bad_file_is_named_and_the_rest_goes_in(storage: str, tmp_path: Pa
         assert refusal["remedy"], path
         assert f"error: {root / path}: {refusal['message']}" in shown.stderr
     volumes = {entry["volume"]: entry["organs"] for entry in entries if entry["volume"]}
-    assert volumes == {"volumes/good": ["liver"], "volumes/late": ["liver"], "volumes/map": []}
+    assert volumes == {"volumes/good": ["liver"], "volumes/late": ["liver"]}
+    listed = Storage(storage).rpc.ListVolumes(pb.ListVolumesRequest(dataset="d")).volumes
+    assert {volume.name for volume in listed} == set(volumes), "nothing is half imported"
     ignored = next(entry["ignored"] for entry in entries if entry["volume"] == "volumes/good")
     assert [Path(path).name for path in ignored] == ["bone.nii.gz"]
+
+
+def test_the_summary_tells_what_went_in_and_what_stayed_out(storage: str, tmp_path: Path) -> None:
+    for name in ("fine", "faulty"):
+        save(tmp_path / "cases" / name / "ct.nii.gz", scan(24))
+        save(tmp_path / "cases" / name / "segmentations" / "liver.nii.gz", (scan() > 0).astype(np.uint8))
+    for organ in ("aorta", "spleen"):
+        (tmp_path / "cases" / "faulty" / "segmentations" / f"{organ}.nii.gz").write_bytes(b"")
+    (tmp_path / "cases" / "empty").mkdir()
+    shown = atlas("import", "cases", cwd=tmp_path, ATLAS_STORAGE=storage)
+    assert shown.returncode == 1
+    said = "Cases in storage: 1. Files or folders refused: 3; their cases stay out, each goes in whole or not at all."
+    assert said in " ".join(shown.stdout.split())
+    again = atlas("import", "cases/fine", cwd=tmp_path, ATLAS_STORAGE=storage)
+    assert again.returncode == 0
+    assert "Cases in storage: 1.\n" in again.stdout
 
 
 def test_importing_again_changes_nothing(storage: str, tmp_path: Path) -> None:

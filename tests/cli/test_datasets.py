@@ -170,6 +170,35 @@ def test_a_release_in_its_own_layout(storage: str, tmp_path: Path) -> None:
     assert done["BDMAP_00000009"].volume.name == "volumes/BDMAP_00000009"
 
 
+LITS = {"liver": 1}
+
+
+@pytest.mark.parametrize(("name", "ids"), [("lits", LITS), ("amos22", public.AMOS)])
+def test_a_label_map_beside_one_ct_speaks_the_ids_of_its_dataset(
+    storage: str, tmp_path: Path, name: str, ids: Mapping[str, int]
+) -> None:
+    """As `--label-map` beside a file, over a case folder, and as the map of a case folder."""
+    case = public.patient(11)
+    labels = public.label_map(case, ids)
+    public.put(case, tmp_path / f"{name}-file.nii.gz", tmp_path / "labels.nii.gz", labels)
+    public.put(case, tmp_path / f"{name}-over/ct.nii.gz")
+    public.put(case, tmp_path / f"{name}-folder/ct.nii.gz", tmp_path / f"{name}-folder/combined_labels.nii.gz", labels)
+    over = ("--label-map", "labels.nii.gz")
+    for given in ((f"{name}-file.nii.gz", *over), (f"{name}-over", *over), (f"{name}-folder",)):
+        shown = atlas("import", *given, "--dataset", name, "--json", cwd=tmp_path, ATLAS_STORAGE=storage)
+        assert shown.returncode == 0, shown.stderr
+        (entry,) = json.loads(shown.stdout)
+        rpc = Storage(storage).rpc
+        version = rpc.GetLabelVersion(pb.GetLabelVersionRequest(name=entry["label_version"])).label_version
+        assert version.dataset_map == name
+        found = masks(storage, version)
+        assert set(found) == set(ids)
+        for organ in ids:
+            np.testing.assert_array_equal(found[organ], case.masks[organ])
+        volume = rpc.GetVolume(pb.GetVolumeRequest(name=entry["volume"])).volume
+        assert volume.licence == datasets.load(name).licence
+
+
 def test_the_same_import_again_changes_nothing(storage: str, tmp_path: Path) -> None:
     public.btcv(tmp_path)
     first, second = (imported(bring(storage, tmp_path, "btcv"))["0007"] for _ in range(2))

@@ -90,6 +90,14 @@ def test_a_label_map_counts_only_without_masks(tmp_path: Path) -> None:
     assert [path.name for path in second.ignored] == ["combined_labels.nii.gz"]
 
 
+def test_a_file_that_is_there_compressed_and_not_is_refused(tmp_path: Path) -> None:
+    (entry,) = found(make(tmp_path / "a", "ct.nii", "ct.nii.gz", "segmentations/liver.nii"))
+    assert refusal(entry) == ("ct.nii", Reason.RESOURCE_CONFLICT)
+    (entry,) = found(make(tmp_path / "b", "ct.nii", "combined_labels.nii", "combined_labels.nii.gz"))
+    assert isinstance(entry, Case)
+    assert [refusal(refused) for refused in entry.refused] == [("combined_labels.nii", Reason.RESOURCE_CONFLICT)]
+
+
 def test_links_out_of_the_folder_are_refused(tmp_path: Path) -> None:
     make(tmp_path, "secret/liver.nii.gz", "secret/ct.nii.gz")
     case = make(tmp_path / "cases" / "one", "ct.nii.gz", "segmentations/spleen.nii.gz")

@@ -3,7 +3,9 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -22,6 +24,7 @@ from services.core.errors import Reason
 from services.core.storage import Storage
 from tests.cli.archive import CAMPAIGN, Archive
 
+nib: Any = nibabel
 REVISED = "BDMAP_00000002"
 
 
@@ -159,6 +162,58 @@ def test_an_altered_case_is_refused_as_a_whole_and_named(
     assert refused[0].error.remedy
     listed = fresh.rpc.ListVolumes(pb.ListVolumesRequest(show_withdrawn=True)).volumes
     assert "volumes/case-d" not in [volume.name for volume in listed]
+
+
+def _list_anew(release: Path, name: str) -> None:
+    """Give a file of the case the checksum that it has now."""
+    sums = release / CHECKSUMS
+    listed = f"{REVISED}/{name}"
+    lines = [
+        f"{sha256(release / listed)}  {listed}" if line.endswith(f"  {listed}") else line
+        for line in sums.read_text().splitlines()
+    ]
+    sums.write_text("\n".join(lines) + "\n")
+
+
+def _other_mask(case: Path) -> str:
+    _edit_mask(case)
+    return "segmentations/liver.nii.gz"
+
+
+def _other_grid(case: Path) -> str:
+    path = case / "segmentations/liver.nii.gz"
+    image = nib.load(path)
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj)[:-1], image.affine), path)
+    return "segmentations/liver.nii.gz"
+
+
+def _no_map(case: Path) -> str:
+    (case / "combined_labels.nii.gz").write_bytes(b"labels")
+    return "combined_labels.nii.gz"
+
+
+def _other_class_map(case: Path) -> str:
+    told = json.loads((case / "provenance.json").read_text())
+    told["records"][0]["class_map"] = "nobodys-1.0"
+    (case / "provenance.json").write_text(json.dumps(told))
+    return "provenance.json"
+
+
+@pytest.mark.parametrize("alter", [_other_mask, _other_grid, _no_map, _other_class_map])
+def test_labels_that_cannot_go_in_keep_their_ct_out(
+    release: Path, fresh: Storage, alter: Callable[[Path], str]
+) -> None:
+    """Even if somebody made checksums anew: storage would take the CT and refuse its labels."""
+    volume = f"case-{alter.__name__.replace('_', '')}"
+    _rename(release, "case-b", volume)
+    altered = alter(release / REVISED)
+    _list_anew(release, altered)
+    (entry,) = bring(fresh, release / REVISED)
+    assert isinstance(entry, Imported)
+    assert [refusal.path for refusal in entry.refusals] == [release / REVISED / altered]
+    assert (entry.volume, entry.labels) == (None, None)
+    listed = fresh.rpc.ListVolumes(pb.ListVolumesRequest(show_withdrawn=True)).volumes
+    assert f"volumes/{volume}" not in [volume.name for volume in listed]
 
 
 def test_a_volume_that_is_something_else_here_is_not_touched(release: Path, fresh: Storage) -> None:

@@ -103,6 +103,36 @@ def test_the_origin_of_the_whole_left_after_a_crop_is_seen_through(case: Synthet
     assert "246 mm off" in laid.note
 
 
+@pytest.mark.parametrize("organ", ["liver", "spleen", "aorta", "kidney_left", "pancreas"])
+@pytest.mark.parametrize("axis", [0, 2])
+def test_a_mask_of_another_patient_is_refused_although_its_shape_fits(
+    case: SyntheticCase, organ: str, axis: int
+) -> None:
+    """Its header puts it outside the CT, and what lies under its array is no one tissue."""
+    other = make_case(4, profile="training")
+    foreign = np.zeros_like(mask(case))
+    part = tuple(slice(0, min(sizes)) for sizes in zip(foreign.shape, other.ct.shape, strict=True))
+    foreign[part] = mask(other, organ)[part]
+    assert foreign.any()
+    matrix = case.geometry.matrix
+    matrix[axis, 3] += 600
+    with pytest.raises(
+        AtlasError, match=r"its header puts 100% .* outside the CT, and the HU in it spread by"
+    ) as caught:
+        lay(case, foreign, matrix)
+    assert caught.value.reason == Reason.GEOMETRY_MISMATCH
+    assert lay(case, mask(case, organ), matrix).voxels.any(), "its own is still taken"
+
+
+def test_a_mask_outside_the_ct_that_is_too_small_to_judge_is_refused(case: SyntheticCase) -> None:
+    few = np.zeros_like(mask(case))
+    few[5, 5, 5] = 1
+    matrix = case.geometry.matrix
+    matrix[2, 3] += 900
+    with pytest.raises(AtlasError, match="by an unknown amount read as its array"):
+        lay(case, few, matrix)
+
+
 def test_less_than_half_a_voxel_changes_nothing(case: SyntheticCase) -> None:
     matrix = case.geometry.matrix
     matrix[0, 3] += 0.7

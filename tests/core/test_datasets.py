@@ -58,30 +58,30 @@ OTHERS = {
 }
 # Version and meaning of every map. A map that means something else than its version did raises the version.
 MEANINGS = {
-    "abdomenatlas-1.0": "1 fcc8c3401a4d",
-    "abdomenatlas-1.1": "1 5ea767e4283c",
-    "abdomenct-12organ": "1 3d87d2e2c299",
-    "abdomenct-1k": "1 7f92de833943",
-    "amos22": "1 8b54aa655492",
-    "btcv": "1 66e5db017461",
-    "chaos": "1 e92febd98e4b",
-    "ct-org": "1 8d82501df8b5",
-    "flare22": "1 88fcba2c6525",
-    "flare23": "1 5995f6e7a686",
-    "kits19": "1 f6a5a5e0b402",
-    "kits21": "1 af50de9c7d36",
-    "kits23": "1 af50de9c7d36",
-    "lits": "1 c50f90b5c4e8",
-    "msd-colon": "1 f5a735f2c204",
-    "msd-hepatic-vessel": "1 f7a0ef3a5ded",
-    "msd-liver": "1 811f0078c40c",
-    "msd-lung": "1 de457054fc51",
-    "msd-pancreas": "1 8b90698894f8",
-    "msd-spleen": "1 a5369406d8ee",
-    "pancreas-ct": "1 32b1b53265d5",
-    "totalsegmentator-v1": "1 d69e2e2c7b24",
-    "totalsegmentator-v2": "1 4074c44f5b55",
-    "word": "1 281ccf073a01",
+    "abdomenatlas-1.0": "1 b164164f4769",
+    "abdomenatlas-1.1": "1 05665c5a9fe8",
+    "abdomenct-12organ": "1 1a9559fc9f34",
+    "abdomenct-1k": "1 46a4cd35bcee",
+    "amos22": "1 d81422bc416e",
+    "btcv": "1 9803f152f446",
+    "chaos": "1 2a6b4f4909b0",
+    "ct-org": "1 8cab982ac7b3",
+    "flare22": "1 139262116165",
+    "flare23": "2 dfbe0ca793de",
+    "kits19": "1 49ce495e9275",
+    "kits21": "1 bf609b2c9cbe",
+    "kits23": "1 bf609b2c9cbe",
+    "lits": "1 7c186ee95228",
+    "msd-colon": "1 fa11465803fb",
+    "msd-hepatic-vessel": "1 bdf67e6a07ee",
+    "msd-liver": "1 7c186ee95228",
+    "msd-lung": "1 fa11465803fb",
+    "msd-pancreas": "1 9fd3b8955213",
+    "msd-spleen": "1 e70a1b0c22c6",
+    "pancreas-ct": "1 7ca422b371bb",
+    "totalsegmentator-v1": "1 f0e0bfc5a86e",
+    "totalsegmentator-v2": "1 6a6454c02821",
+    "word": "1 4cafc58afe79",
 }
 
 
@@ -121,7 +121,8 @@ def test_a_dataset_says_where_it_comes_from_and_under_which_licence(name: str) -
 def test_a_map_that_means_something_else_has_another_version(name: str) -> None:
     """Else files that were imported by a mistaken map would never be read again by the mended one."""
     dataset = datasets.load(name)
-    meaning = content_id(dataset.looks_for, dataset.only_cases, *(str(structure) for structure in dataset.structures))
+    structures = (f"{s.label} {s.target} {s.is_part} {s.is_anywhere}" for s in dataset.structures)
+    meaning = content_id(dataset.looks_for, dataset.only_cases, *structures)
     assert MEANINGS.get(name) == f"{dataset.version} {meaning[:12]}", (
         "Raise `version` in its file, and write this here."
     )
@@ -207,3 +208,12 @@ def test_a_file_that_is_no_dataset_is_refused(text: str, said: str) -> None:
 def test_a_declared_union_is_taken() -> None:
     dataset = datasets.parse(HEAD + "  1: {name: upper, part_of: lung_left}\n  2: {name: lower, part_of: lung_left}\n")
     assert [structure.label for structure in dataset.targets["lung_left"]] == [1, 2]
+
+
+def test_what_lies_in_any_organ_is_none_of_its_own_and_named_as_such() -> None:
+    flare = datasets.load("flare23")
+    assert [(s.label, s.name, s.target) for s in flare.anywhere] == [(14, "tumor", "")]
+    assert "tumor" not in {s.name for of in flare.targets.values() for s in of}
+    assert not datasets.load("flare22").anywhere
+    with pytest.raises(AtlasError, match="'any'"):
+        datasets.parse(HEAD + "  1: {name: y, is: any}\n")

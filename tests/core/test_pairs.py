@@ -90,6 +90,82 @@ def test_what_cannot_be_told_apart_stays_unknown(ranges: tuple[tuple[int, int], 
     assert "unknown" in found.note
 
 
+def _balls(
+    *centres: tuple[float, float, float], radius_mm: float = 25, x_sign: int = -1
+) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.uint8]], Geometry]:
+    """Balls at (x, y, z) mm on a grid of 2 x 2 x 3 mm, 160 x 80 x 80 mm."""
+    matrix = np.diag([2.0 * x_sign, 2.0, 3.0, 1.0])
+    matrix[:3, 3] = (-79.0 * x_sign, -40.0, -40.0)
+    geometry = Geometry.from_matrix((80, 40, 27), matrix)
+    k, j, i = np.meshgrid(*map(np.arange, geometry.array_shape), indexing="ij")
+    world = np.stack([i, j, k], axis=-1) @ matrix[:3, :3].T + matrix[:3, 3]
+    mask = np.zeros(geometry.array_shape, np.uint8)
+    for centre in centres:
+        mask[np.linalg.norm(world - np.array(centre), axis=-1) <= radius_mm] = 1
+    return mask, geometry
+
+
+@pytest.mark.parametrize("x_sign", [1, -1])
+@pytest.mark.parametrize(
+    ("bridge", "said"),
+    [
+        ("corner", "6-connected"),
+        ("voxel", "without their outer 2 mm"),
+        ("bar", "without their outer 4 mm"),
+    ],
+)
+def test_two_that_touch_are_told_apart(bridge: str, said: str, x_sign: int) -> None:
+    """At a corner, by one voxel, by a bar six millimetres thick: not a voxel is lost, each goes to the nearer organ."""
+    right, left = _balls((40, 0, 0), x_sign=x_sign)[0], _balls((-40, 0, 0), x_sign=x_sign)[0]
+    mask, geometry = right | left, _balls(x_sign=x_sign)[1]
+    if bridge == "corner":
+        # Two arms that meet at a corner in the middle of the image.
+        mask[13, 20, 25:40] = mask[13, 21, 40:55] = 1
+    elif bridge == "voxel":
+        mask[13, 20, 25:55] = 1
+    else:
+        mask[12:15, 18:21, 25:55] = 1
+    found = split(mask, geometry)
+    assert said in found.note
+    assert found.left is not None
+    assert found.right is not None
+    np.testing.assert_array_equal(found.left + found.right, mask)
+    assert (found.right[right != 0] == 1).all()
+    assert (found.left[left != 0] == 1).all()
+    cut = np.flatnonzero(found.left[13, 20] & mask[13, 20]) if bridge != "corner" else np.array([40])
+    assert 38 <= (cut.max() if x_sign == 1 else cut.min()) <= 41, "the bridge is cut in the middle"
+
+
+def test_organs_that_are_grown_together_stay_unknown() -> None:
+    """A horseshoe kidney, whose bridge is thicker than what is taken off."""
+    mask, geometry = _balls((40, 0, 0), (-40, 0, 0))
+    mask[9:18, 14:26, 25:55] = 1
+    found = split(mask, geometry)
+    assert (found.left, found.right) == (None, None)
+
+
+def test_the_kidneys_of_a_release_that_touch(real_data: Path) -> None:
+    """Real kidneys, joined by a line of voxels, come apart almost as they were."""
+    left, right = (
+        nifti.read_mask(real_data / f"abdomenatlas_masks9/kidney_{side}.nii.gz") for side in ("left", "right")
+    )
+    touching = left.voxels | right.voxels
+    planes = np.flatnonzero(left.voxels.any(axis=(1, 2)) & right.voxels.any(axis=(1, 2)))
+    k = int(planes[len(planes) // 2])
+    js = np.flatnonzero(left.voxels[k].any(axis=1) & right.voxels[k].any(axis=1))
+    row = int(js[len(js) // 2])
+    ends = np.flatnonzero(touching[k, row])
+    touching[k, row, ends.min() : ends.max() + 1] = 1
+    found = split(touching, left.geometry)
+    assert found.left is not None
+    assert found.right is not None
+    assert "The two touch" in found.note
+    np.testing.assert_array_equal(found.left | found.right, touching)
+    both = np.count_nonzero(left.voxels & right.voxels)
+    assert np.count_nonzero(found.left[left.voxels != 0] == 0) <= both + 20
+    assert np.count_nonzero(found.right[right.voxels != 0] == 0) <= both + 20
+
+
 def test_of_a_pair_that_is_not_there_both_are_absent() -> None:
     found = split(_pair(), _grid())
     assert found.left is not None

@@ -1,10 +1,14 @@
 """Source over revision over AI, organ by organ; among revisions the one named last."""
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from abdomenatlas.storage.v1 import storage_pb2 as pb
+from services.merging.policy import Policy, Readers
 from services.merging.precedence import Choice, Given, Origin, choose
 
 ORGANS = ("aorta", "liver", "spleen")
@@ -69,3 +73,38 @@ def test_a_higher_origin_is_never_displaced(versions: list[Given]) -> None:
 def test_organs_decide_independently(versions: list[Given], order: list[str]) -> None:
     together = {choice.organ: choice for choice in choose(ORGANS, versions, AI)}
     assert [choose([organ], versions, AI)[0] for organ in order] == [together[organ] for organ in order]
+
+
+AUTHORS = ("ana", "ben", "cyd")
+BROUGHT_TOGETHER = st.sampled_from(
+    [Policy(readers=Readers.MAJORITY), Policy(readers=Readers.STAPLE)]
+    + [Policy(readers=Readers.ADJUDICATED, adjudicator=author) for author in AUTHORS]
+)
+BY_AUTHORS = st.tuples(VERSIONS, st.lists(st.sampled_from(AUTHORS), min_size=6, max_size=6)).map(
+    lambda drawn: [replace(version, author=author) for version, author in zip(*drawn, strict=False)]
+)
+
+
+def _shuffled(versions: list[Given], order: list[int], together: Callable[[Given], object]) -> list[Given]:
+    """Versions in another order, in which those that belong `together` keep theirs."""
+    shuffled = [versions[at] for at in order if at < len(versions)]
+    waiting = {key: iter([v for v in versions if together(v) == key]) for key in map(together, versions)}
+    return [next(waiting[together(version)]) for version in shuffled]
+
+
+@settings(deadline=None)
+@given(BY_AUTHORS, st.permutations(range(6)), BROUGHT_TOGETHER)
+def test_readers_of_one_rank_come_together_in_any_order(
+    versions: list[Given], order: list[int], policy: Policy
+) -> None:
+    """Only of one author's own versions the order says something: which is the newest."""
+    other = _shuffled(versions, order, lambda version: (version.origin, version.author))
+    assert choose(ORGANS, other, AI, policy) == choose(ORGANS, versions, AI, policy)
+
+
+@settings(deadline=None)
+@given(BY_AUTHORS, st.permutations(range(6)))
+def test_the_order_between_ranks_says_nothing(versions: list[Given], order: list[int]) -> None:
+    """Whoever speaks last of a rank decides there, whenever the other ranks spoke."""
+    other = _shuffled(versions, order, lambda version: version.origin)
+    assert choose(ORGANS, other, AI) == choose(ORGANS, versions, AI)

@@ -188,8 +188,13 @@ def test_a_label_on_another_grid_is_refused_naming_both(world: World, geometry: 
 
 @pytest.mark.parametrize("geometry", [moved(x=200), moved(flip=-1)])
 def test_a_header_that_puts_a_label_outside_of_its_ct_is_not_followed(world: World, geometry: Geometry) -> None:
-    version = world.import_masks(("liver", files.mask(LIVER, geometry)))
+    data = files.mask(LIVER, geometry)
+    hu = np.where(LIVER > 0, 60, files.hounsfield()).astype(np.int16)
+    world.volume(nifti.encode(hu, files.GEOMETRY), "shown")
+    version = world.import_masks(("liver", data), parent="volumes/shown")
     np.testing.assert_array_equal(world.masks(version)["liver"], LIVER)
+    error = refusal(world.import_masks, ("liver", data))
+    assert error.reason == Reason.GEOMETRY_MISMATCH, "another CT shows nothing there"
     assert any("outside the CT" in note for note in version.notes)
 
 
@@ -267,3 +272,16 @@ def test_a_mask_whose_qform_is_the_cts_grid_is_read_by_it(world: World) -> None:
     assert "the qform, which is the CT's own grid, was taken" in told
     assert str(files.GEOMETRY) in told
     assert str(moved(x=1.6)) in told
+
+
+def test_a_tumour_in_any_organ_counts_as_the_organ_that_it_touches_most(world: World) -> None:
+    """FLARE 2023: label 14 in the liver (1) leaves no hole in it, and one that touches nothing is nobody's."""
+    labels = np.where(LIVER > 0, 1, 0).astype(np.uint8)
+    labels[files.ball(2) > 0] = 14
+    labels[15, 19, 22:] = 14
+    version = world.import_files(("", nifti.encode(labels, files.GEOMETRY), "l.nii.gz"), dataset_map="flare23")
+    np.testing.assert_array_equal(world.masks(version)["liver"], LIVER)
+    assert [(o.organ, list(o.structures)) for o in version.organs] == [("liver", ["liver", "tumor"])]
+    inside = int(files.ball(2).sum())
+    assert f"tumor of {inside} voxels counts as liver, which shares 100% of its surface." in version.notes
+    assert "tumor of 2 voxels touches no organ and was left out." in version.notes

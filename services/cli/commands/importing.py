@@ -11,7 +11,7 @@ from rich.progress import Progress
 from services.cli.commands.options import STATE, Json, State
 from services.cli.connection import Connection
 from services.cli.exits import Exit
-from services.cli.ingest.dataset_folder import discover_dataset
+from services.cli.ingest.dataset_folder import discover_dataset, of_dataset
 from services.cli.ingest.discover import Case, Refusal, discover, stem
 from services.cli.ingest.duplicates import described
 from services.cli.ingest.importer import Imported, Source, import_case
@@ -69,12 +69,12 @@ def run(
     """Import CTs and the labels that their source gave.
 
     A case is a folder with `ct.nii.gz` and, where organs are labelled, `segmentations/<organ>.nii.gz` or else
-    `combined_labels.nii.gz`. What is refused is named with the reason and the remedy, and the rest goes in. Importing
-    the same files again changes nothing.
+    `combined_labels.nii.gz`. A case goes in whole or not at all: what is refused is named with the reason and the
+    remedy, its case stays out, and the other cases go in. Importing the same files again changes nothing.
 
     A dataset that `atlas datasets` lists may lie in its own layout, in nnU-Net's raw folders, in the Decathlon's, or as
     case folders. Its labels become our organs: tumours count as their organ, un-split kidneys and lungs are split, and
-    what it did not look for stays unknown. A case of it goes in as a whole or not at all.
+    what it did not look for stays unknown.
 
     A release that `atlas export` wrote brings its own records: volumes and labels keep their names, masks their
     origins.
@@ -91,7 +91,7 @@ def run(
             found += released_cases(path)
         else:
             found += _discover(path, organs, dataset, case_table)
-    found = _with_options(found, label_map, volume_id)
+    found = _with_options(found, label_map, volume_id, dataset)
     connection = Connection.to(state)
     source = Source(dataset, licence, class_map, looked)
     done = list(import_all(connection, found, source))
@@ -115,7 +115,8 @@ def _discover(
     path: Path, organs: classmaps.ClassMap, dataset: str, case_table: Path | None
 ) -> Iterator[Case | Refusal]:
     """The cases below a path, in the layout of a dataset that we know or as case folders."""
-    if dataset not in datasets.names() or not path.is_dir():
+    known = datasets.load(dataset) if dataset in datasets.names() else None
+    if known is None or not path.is_dir():
         if case_table:
             raise AtlasError(
                 Reason.FIELD_INVALID,
@@ -123,9 +124,9 @@ def _discover(
                 field="--case-table",
                 remedy="Name one that `atlas datasets` lists.",
             )
-        yield from discover(path, organs)
+        for entry in discover(path, organs):
+            yield of_dataset(entry, known) if known and isinstance(entry, Case) else entry
         return
-    known = datasets.load(dataset)
     found = discover_dataset(path, known, organs, case_table)
     if found.left_out:
         warn(f"{path}: {found.left_out} images were left out: {' '.join(known.notes) or 'they are no CTs of it.'}")
@@ -181,7 +182,10 @@ class _Bars:
         return lambda moved: self._progress.advance(task, moved)
 
 
-def _with_options(found: list[Case | Refusal], label_map: Path | None, volume_id: str) -> list[Case | Refusal]:
+def _with_options(
+    found: list[Case | Refusal], label_map: Path | None, volume_id: str, dataset: str
+) -> list[Case | Refusal]:
+    """The cases as the options tell them; a label map takes the place of the case's own labels."""
     if label_map is None and not volume_id:
         return found
     if len(found) != 1:
@@ -196,7 +200,11 @@ def _with_options(found: list[Case | Refusal], label_map: Path | None, volume_id
         return found
     if volume_id:
         case = replace(case, volume_id=require_id(volume_id, "--id"))
-    return [replace(case, label_map=label_map, masks={}) if label_map else case]
+    if label_map:
+        # It has the ids of the dataset if that is known, as the label map of a folder has.
+        known = dataset if dataset in datasets.names() else ""
+        case = replace(case, label_map=label_map, masks={}, refused=(), dataset_map=known)
+    return [case]
 
 
 def _show(done: list[Imported | Refusal], json: bool) -> None:
@@ -213,9 +221,15 @@ def _show(done: list[Imported | Refusal], json: bool) -> None:
         ignored = printable(", ".join(stem(path) for path in entry.case.ignored))
         summary.add_row(entry.case.volume_id, shape, labels, ignored, str(len(entry.refusals) or ""))
     out.print(summary)
-    volumes = sum(isinstance(entry, Imported) and entry.volume is not None for entry in done)
-    refused = sum(len(entry.refusals) if isinstance(entry, Imported) else 1 for entry in done)
-    out.print(f"{volumes} volumes are in storage{f', {refused} files or folders were refused' if refused else ''}.")
+    out.print(_summed(done))
+
+
+def _summed(done: list[Imported | Refusal]) -> str:
+    """How many cases went in, and what kept others out."""
+    inside = sum(isinstance(entry, Imported) and entry.volume is not None for entry in done)
+    files = sum(len(entry.refusals) if isinstance(entry, Imported) else 1 for entry in done)
+    refused = f" Files or folders refused: {files}; their cases stay out, each goes in whole or not at all."
+    return f"Cases in storage: {inside}.{refused if files else ''}"
 
 
 def _data(entry: Imported | Refusal) -> dict[str, Any]:

@@ -6,8 +6,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from services.cli.ingest.case_table import CaseFacts, read_table
-from services.cli.ingest.dataset_json import require_agreement
-from services.cli.ingest.discover import SUFFIXES, Case, Refusal, discover, file_error, unreadable, volume_id
+from services.cli.ingest.dataset_json import read, require_agreement
+from services.cli.ingest.dataset_list import DatasetList
+from services.cli.ingest.discover import (
+    SUFFIXES,
+    Case,
+    Refusal,
+    discover,
+    file_error,
+    stem,
+    stored_twice,
+    unreadable,
+    volume_id,
+)
 from services.core.classmaps import ClassMap
 from services.core.classmaps import names as releases
 from services.core.datasets import Dataset, Layout
@@ -47,17 +58,19 @@ class Found:
 def discover_dataset(root: Path, dataset: Dataset, class_map: ClassMap, table: Path | None = None) -> Found:
     """The cases of `dataset` below `root`, in its own layout, in nnU-Net's, in the Decathlon's, or as case folders.
 
-    A case whose label is missing, a label without a case, and an id that comes twice are refused; the rest is found.
-    Raises CLASS_MAP_MISMATCH if the folder's dataset.json contradicts the dataset, and FIELD_INVALID for a bad table.
+    A case whose label is missing, a label without a case, an id that comes twice, and a case that the folder's
+    dataset.json lists and that is not there, or the other way round, are refused; the rest is found. Raises
+    CLASS_MAP_MISMATCH if the dataset.json contradicts the dataset, and FIELD_INVALID for a bad table.
     """
     try:
         root = _unpacked(root, dataset)
-        require_agreement(root, dataset)
+        told = read(root)
+        require_agreement(told, dataset)
         facts = read_table(root, dataset, table)
         layouts = None if dataset.name in releases() else _layouts(root, dataset)
         if layouts is None:
             return Found(tuple(_case_folders(root, dataset, class_map, facts)))
-        return _found(root, dataset, class_map, layouts, facts)
+        return _found(root, dataset, class_map, layouts, facts, DatasetList(root, told.listed))
     except OSError as error:
         return Found((Refusal(root, unreadable(error)),))
 
@@ -74,24 +87,30 @@ def _unpacked(root: Path, dataset: Dataset) -> Path:
 def _case_folders(
     root: Path, dataset: Dataset, class_map: ClassMap, facts: dict[str, CaseFacts]
 ) -> Iterator[Case | Refusal]:
-    """Cases in our own layout; their labels speak our words, and the ids of the release if the dataset is one."""
+    """Cases in our own layout."""
     for entry in discover(root, class_map):
-        if isinstance(entry, Refusal):
-            yield entry
-            continue
-        told = facts.get(entry.volume_id, CaseFacts())
-        yield replace(
-            entry,
-            source_id=entry.volume_id,
-            hospital=told.hospital or dataset.hospital,
-            phase=told.phase or dataset.phase,
-            licence=told.licence or dataset.licence,
-            dataset_map=dataset.name if dataset.name in releases() and not entry.refused else "",
-        )
+        yield entry if isinstance(entry, Refusal) else of_dataset(entry, dataset, facts.get(entry.volume_id))
+
+
+def of_dataset(case: Case, dataset: Dataset, facts: CaseFacts | None = None) -> Case:
+    """A case in our own layout with what is known of it. Its masks speak our words, its label map the dataset's ids."""
+    facts = facts or CaseFacts()
+    return replace(
+        case,
+        source_id=case.volume_id,
+        hospital=facts.hospital or dataset.hospital,
+        phase=facts.phase or dataset.phase,
+        licence=facts.licence or dataset.licence,
+        dataset_map=dataset.name if case.label_map or dataset.name in releases() else "",
+    )
 
 
 def _layouts(root: Path, dataset: Dataset) -> Layouts | None:
-    """The layout in which most cases are complete; the dataset's own before others; None if none fits at all."""
+    """The layout in which most cases are complete; the dataset's own before others; None if none fits at all.
+
+    Where there are images alone, and all of them end in nnU-Net's number of a channel, nnU-Net's folders fit as well as
+    others: the number is no part of their ids then.
+    """
     best, most = None, 0.0
     for layouts in (dataset.layouts, NNUNET, DECATHLON):
         complete = 0.0
@@ -99,12 +118,19 @@ def _layouts(root: Path, dataset: Dataset) -> Layouts | None:
             images, labels = _matches(root, layout.images), _labelled(root, layout)
             complete += sum(case in labels for case in images) if layout.labels else 0
             complete += len(images) / 1e6  # images alone are better than nothing
-        if complete > most:
+        if complete > most or (layouts is NNUNET and complete == most > 0):
             best, most = layouts, complete
     return best
 
 
-def _found(root: Path, dataset: Dataset, class_map: ClassMap, layouts: Layouts, facts: dict[str, CaseFacts]) -> Found:
+def _found(
+    root: Path,
+    dataset: Dataset,
+    class_map: ClassMap,
+    layouts: Layouts,
+    facts: dict[str, CaseFacts],
+    listed: DatasetList,
+) -> Found:
     only = re.compile(dataset.only_cases) if dataset.only_cases else None
     entries: list[Case | Refusal] = []
     ids: dict[str, Path] = {}
@@ -122,7 +148,17 @@ def _found(root: Path, dataset: Dataset, class_map: ClassMap, layouts: Layouts, 
             entries.append(Refusal(files.image, _taken(id_, ids[id_])))
             continue
         ids[id_] = files.image
+        if error := listed.fault(_stem(files.image, root), is_labelled=bool(files.label_map or files.masks)):
+            entries.append(Refusal(files.image, error))
+            continue
         entries.append(_case(files, id_, root, dataset, class_map, facts.get(files.case, CaseFacts())))
+    there = [_stem(paths[0], root) for layout in layouts for paths in _matches(root, layout.images).values()]
+    for missing in listed.missing(there):
+        if only and missing.path.name.endswith(SUFFIXES):
+            case = _case_in(missing.path, layouts, root) or stem(missing.path)
+            if not only.fullmatch(case):
+                continue
+        entries.append(missing)
     return Found(tuple(entries), left_out)
 
 
@@ -154,14 +190,17 @@ def _files(root: Path, layouts: Layouts) -> Iterator[Files | Refusal]:
     """Images with their labels, and what lacks the other."""
     for layout in layouts:
         images, labels = _matches(root, layout.images), _labelled(root, layout)
-        for case, image in images.items():
+        for case, (image, *others) in images.items():
             found = labels.get(case, {})
             # A folder of labels that is not there at all was not downloaded, or does not exist for these images.
             if labels and not found:
                 yield Refusal(image, _without_label(layout, case))
+            elif repeated := next((paths for paths in ([image, *others], *found.values()) if len(paths) > 1), None):
+                yield Refusal(repeated[1], stored_twice(repeated[0]))
             else:
-                label_map = found.get("")
-                yield Files(case, image, label_map, {name: path for name, path in found.items() if name})
+                single = {name: path for name, (path,) in found.items()}
+                label_map = single.pop("", None)
+                yield Files(case, image, label_map, single)
         # Several folders of images may share one of labels.
         everywhere = {
             case for other in layouts if other.labels == layout.labels for case in _matches(root, other.images)
@@ -170,26 +209,30 @@ def _files(root: Path, layouts: Layouts) -> Iterator[Files | Refusal]:
         if images and is_first:
             for case, found in labels.items():
                 if case not in everywhere:
-                    yield Refusal(next(iter(found.values())), _without_image(layout, case))
+                    yield Refusal(next(iter(found.values()))[0], _without_image(layout, case))
 
 
-def _labelled(root: Path, layout: Layout) -> dict[str, dict[str, Path]]:
-    """Label files by case and structure; the structure of a label map is ""."""
+def _labelled(root: Path, layout: Layout) -> dict[str, dict[str, list[Path]]]:
+    """Label files by case and structure; the structure of a label map is "". More than one means one too many."""
     if not layout.labels:
         return {}
-    found: dict[str, dict[str, Path]] = {}
+    found: dict[str, dict[str, list[Path]]] = {}
     pattern = _regex(layout.labels)
     for path in _glob(root, layout.labels):
         if match := pattern.fullmatch(_stem(path, root)):
             groups = match.groupdict()
-            found.setdefault(groups["case"], {})[groups.get("structure", "")] = path
+            found.setdefault(groups["case"], {}).setdefault(groups.get("structure", ""), []).append(path)
     return found
 
 
-def _matches(root: Path, images: str) -> dict[str, Path]:
-    """Image files by case, in the order of names."""
+def _matches(root: Path, images: str) -> dict[str, list[Path]]:
+    """Image files by case, in the order of names. More than one means one too many."""
     pattern = _regex(images)
-    return {match["case"]: path for path in _glob(root, images) if (match := pattern.fullmatch(_stem(path, root)))}
+    found: dict[str, list[Path]] = {}
+    for path in _glob(root, images):
+        if match := pattern.fullmatch(_stem(path, root)):
+            found.setdefault(match["case"], []).append(path)
+    return found
 
 
 def _case_in(path: Path, layouts: Layouts, root: Path) -> str | None:

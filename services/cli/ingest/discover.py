@@ -34,7 +34,7 @@ class Case:
     ignored: tuple[Path, ...] = ()
     """Label files of organs that the class map does not know."""
     refused: tuple[Refusal, ...] = ()
-    """Label files that cannot be read at all."""
+    """Label files that cannot be read at all; with them the case is refused."""
     source_id: str = ""
     """The case's id in its dataset; empty means the volume's."""
     hospital: str = ""
@@ -42,7 +42,7 @@ class Case:
     phase: str = ""
     """What the dataset tells of this case; empty where it tells nothing."""
     dataset_map: str = ""
-    """The dataset in whose words and ids the labels speak. Such a case goes in as a whole or not at all."""
+    """The dataset in whose words and ids the labels speak; empty means those of the class map."""
 
 
 def discover(path: Path, class_map: ClassMap) -> Iterator[Case | Refusal]:
@@ -101,6 +101,15 @@ def twice(organ: str, first: Path) -> AtlasError:
     )
 
 
+def stored_twice(first: Path) -> AtlasError:
+    """The refusal of a file that is there compressed and not, of which `first` is the other."""
+    return AtlasError(
+        Reason.RESOURCE_CONFLICT,
+        f"{first.name} lies beside it, and they may not be the same.",
+        remedy="Remove one of the two files.",
+    )
+
+
 def _folder_of_cases(path: Path, root: Path, class_map: ClassMap) -> Iterator[Case | Refusal]:
     folders = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
     found = [folder for folder in folders if _ct_of(folder)]
@@ -126,6 +135,8 @@ def _case(folder: Path, root: Path, class_map: ClassMap) -> Case | Refusal:
     assert ct is not None
     if error := file_error(ct, root):
         return Refusal(ct, error)
+    for other in _stored_as(folder, "ct")[1:]:
+        return Refusal(other, stored_twice(ct))
     masks: dict[str, Path] = {}
     ignored: list[Path] = []
     refused: list[Refusal] = []
@@ -139,7 +150,8 @@ def _case(folder: Path, root: Path, class_map: ClassMap) -> Case | Refusal:
             refused.append(Refusal(file, twice(organ, masks[organ])))
         else:
             masks[organ] = file
-    label_map = next((p for s in SUFFIXES if (p := folder / f"combined_labels{s}").exists()), None)
+    maps = _stored_as(folder, "combined_labels")
+    label_map = maps[0] if maps else None
     if label_map and (masks or ignored or refused):
         # The per-organ masks are the truth; the map was painted from them and has lost what overlaps.
         ignored.append(label_map)
@@ -147,13 +159,20 @@ def _case(folder: Path, root: Path, class_map: ClassMap) -> Case | Refusal:
     if label_map and (error := file_error(label_map, root)):
         refused.append(Refusal(label_map, error))
         label_map = None
+    elif label_map and len(maps) > 1:
+        refused.append(Refusal(maps[1], stored_twice(label_map)))
     name = folder.resolve().name if folder.name in ("", "..") else folder.name
     return Case(volume_id(name), ct, masks, label_map, tuple(ignored), tuple(refused))
 
 
 def _ct_of(folder: Path) -> Path | None:
     """The case's CT, also if it is a broken link: that is an error to report, not a missing CT."""
-    return next((p for s in SUFFIXES if os.path.lexists(p := folder / f"ct{s}")), None)
+    return next(iter(_stored_as(folder, "ct")), None)
+
+
+def _stored_as(folder: Path, name: str) -> list[Path]:
+    """The files of that name, compressed and not; broken links too."""
+    return [path for suffix in SUFFIXES if os.path.lexists(path := folder / f"{name}{suffix}")]
 
 
 def _nifti_files(folder: Path) -> list[Path]:

@@ -14,12 +14,13 @@ from services.cli.ingest.importer import ENDS_THE_IMPORT, Imported, Watch
 from services.cli.reimport.folder import REMEDY, ReleasedCase
 from services.cli.reimport.provenance import Told, read_provenance
 from services.cli.release.present import sha256
+from services.core import classmaps
 from services.core.arrayfile import Writer, decode
 from services.core.errors import AtlasError, Reason
-from services.core.geometry import require_same
+from services.core.geometry import Geometry, require_same
 from services.core.names import content_id
-from services.core.nifti import read_labels, read_mask
-from services.core.rpc.convert import array_ref, geometry_from_proto
+from services.core.nifti import read_header, read_labels, read_mask
+from services.core.rpc.convert import array_ref
 from services.core.storage import Storage, found
 
 Voxels = npt.NDArray[np.uint8]
@@ -32,8 +33,9 @@ def import_released(storage: Storage, case: ReleasedCase, watch: Watch) -> Impor
 
     Volume and label versions keep their names, and each mask its origin. What the release does not hold is left out:
     predictions, of which only the models are named; readers whose masks were brought together; and reviews. A case with
-    a file that was altered, or that clashes with what is in storage, is refused. Raises DEPENDENCY_UNAVAILABLE if
-    storage is gone.
+    a file that was altered, or that clashes with what is in storage, is refused before anything of it is committed.
+    Where a process is killed in between, importing again completes it. Raises DEPENDENCY_UNAVAILABLE if storage is
+    gone.
     """
     at_work = case.ct
     try:
@@ -42,8 +44,18 @@ def import_released(storage: Storage, case: ReleasedCase, watch: Watch) -> Impor
         at_work = case.ct.with_name("provenance.json")
         told = read_provenance(at_work)
         at_work = case.ct
-        volume, duplicates = _volume(storage, case, told.volume, watch)
-        labels = _Labels(storage, volume, case.ct.parent).restore(told)
+        # A volume whose name is taken comes back as it is, or clashes; a new one waits until its labels are sure.
+        is_there = found(lambda: storage.rpc.GetVolume(pb.GetVolumeRequest(name=told.volume.name))) is not None
+        known = _volume(storage, case, told.volume, watch) if is_there else None
+        labels = _Labels(storage, told.volume.name, read_header(case.ct).geometry, case.ct.parent)
+        try:
+            versions = labels.prepared(told)
+        except (AtlasError, OSError):
+            at_work = labels.at_work
+            raise
+        at_work = case.ct
+        volume, duplicates = known or _volume(storage, case, told.volume, watch)
+        restored = labels.commit(versions)
     except AtlasError as error:
         if error.reason in ENDS_THE_IMPORT:
             raise
@@ -51,7 +63,7 @@ def import_released(storage: Storage, case: ReleasedCase, watch: Watch) -> Impor
     except OSError as error:
         return Imported(case, refusals=[Refusal(at_work, unreadable(error))])
     return Imported(
-        replace(case, volume_id=volume.name.removeprefix("volumes/")), volume, labels, duplicates=duplicates
+        replace(case, volume_id=volume.name.removeprefix("volumes/")), volume, restored, duplicates=duplicates
     )
 
 
@@ -101,16 +113,30 @@ def _identity(version: pb.LabelVersion) -> tuple[object, ...]:
     return version.origin, version.author, version.class_map, organs
 
 
+def _require_counted(organ: pb.OrganLabel, mask: Voxels) -> None:
+    """Raise FIELD_INVALID if an organ's mask, 0/1, is not the one that the record tells of."""
+    if organ.voxels != (count := int(np.count_nonzero(mask))):
+        message = f"It has {count} voxels, and {organ.voxels} in the case's provenance.json."
+        raise AtlasError(Reason.FIELD_INVALID, message, field="records.organs.voxels", remedy=REMEDY)
+
+
 class _Labels:
-    """The label versions of one case, whose masks lie in its folder."""
+    """The label versions of one case, whose masks lie in its folder on the grid of its CT.
 
-    def __init__(self, storage: Storage, volume: pb.Volume, folder: Path) -> None:
-        self._storage, self._volume, self._folder = storage, volume, folder
-        self._grid = geometry_from_proto(volume.geometry)
+    `at_work` is the file that was read last.
+    """
 
-    def restore(self, told: Told) -> pb.LabelVersion:
-        """The labels in storage, after what was given."""
-        names = {version.name: self._given(version, told.labels).name for version in told.given}
+    def __init__(self, storage: Storage, volume: str, grid: Geometry, folder: Path) -> None:
+        self._storage, self._volume, self._grid, self._folder = storage, volume, grid, folder
+        self.at_work = folder / "provenance.json"
+
+    def prepared(self, told: Told) -> list[pb.LabelVersion]:
+        """The versions as they will be, what was given first and the labels last; their arrays are in storage.
+
+        Raises what is wrong with any of them.
+        """
+        given = {version.name: self._given(version, told.labels) for version in told.given}
+        names = {name: version.name for name, version in given.items()}
         labels = pb.LabelVersion()
         labels.CopyFrom(told.labels)
         for organ in labels.organs:
@@ -120,7 +146,18 @@ class _Labels:
         for source in labels.sources:
             source.label_versions[:] = [names[name] for name in source.label_versions if name in names]
             source.ClearField("predictions")
-        return self._create(labels, [name for name in _MAPS if (self._folder / f"{name}.nii.gz").is_file()])
+        maps = [name for name in _MAPS if (self._folder / f"{name}.nii.gz").is_file()]
+        return [*(self._prepare(version) for version in given.values()), self._prepare(labels, maps)]
+
+    def commit(self, versions: Sequence[pb.LabelVersion]) -> pb.LabelVersion:
+        """Create those that are not in storage yet; the last one as it is there."""
+        for version in versions:
+            if not version.HasField("create_time"):
+                request = pb.CreateLabelVersionRequest(
+                    parent=self._volume, label_version_id=version.name.rsplit("/", 1)[1], label_version=version
+                )
+                version = self._storage.rpc.CreateLabelVersion(request, timeout=_SECONDS).label_version
+        return version
 
     def _given(self, version: pb.LabelVersion, labels: pb.LabelVersion) -> pb.LabelVersion:
         """A source or revision version: of its masks the release holds those that went into the labels."""
@@ -131,21 +168,28 @@ class _Labels:
         if len(organs) < len(version.organs):
             kept.ClearField("organs")
             kept.organs.extend(organs)
-            kept.name = f"{self._volume.name}/labels/{content_id('released', version.name, *sorted(held))}"
-        return self._create(kept)
+            kept.name = f"{self._volume}/labels/{content_id('released', version.name, *sorted(held))}"
+        return kept
 
-    def _create(self, version: pb.LabelVersion, maps: Sequence[str] = ()) -> pb.LabelVersion:
+    def _prepare(self, version: pb.LabelVersion, maps: Sequence[str] = ()) -> pb.LabelVersion:
         rpc, name = self._storage.rpc, version.name
         if stored := found(lambda: rpc.GetLabelVersion(pb.GetLabelVersionRequest(name=name)).label_version):
             _require_told(stored, version)
             return stored
-        version.masks.CopyFrom(self._array([organ.organ for organ in version.organs], self._mask))
+        organs = {organ.organ: organ for organ in version.organs}
+
+        def counted(name: str) -> Voxels:
+            mask = self._mask(name)
+            _require_counted(organs[name], mask)
+            return mask
+
+        self.at_work = self._folder / "provenance.json"
+        classmaps.load(version.class_map).require([*organs], field="records.organs")
+        version.ClearField("create_time")
+        version.masks.CopyFrom(self._array([*organs], counted))
         if maps:
             version.combined.CopyFrom(self._array(maps, self._map))
-        request = pb.CreateLabelVersionRequest(
-            parent=self._volume.name, label_version_id=name.rsplit("/", 1)[1], label_version=version
-        )
-        return rpc.CreateLabelVersion(request, timeout=_SECONDS).label_version
+        return version
 
     def _array(self, channels: Sequence[str], read: Callable[[str], Voxels]) -> ArrayRef:
         """An array file of the channels in storage; one of them is in memory at a time."""
@@ -156,11 +200,13 @@ class _Labels:
         return array_ref(self._storage.put(data), decode(data))
 
     def _mask(self, organ: str) -> Voxels:
-        mask = read_mask(self._folder / "segmentations" / f"{organ}.nii.gz")
-        require_same(mask.geometry, self._grid, first_name=organ, second_name=self._volume.name)
+        self.at_work = self._folder / "segmentations" / f"{organ}.nii.gz"
+        mask = read_mask(self.at_work)
+        require_same(mask.geometry, self._grid, first_name=organ, second_name=self._volume)
         return mask.voxels
 
     def _map(self, name: str) -> Voxels:
-        labels = read_labels(self._folder / f"{name}.nii.gz")
-        require_same(labels.geometry, self._grid, first_name=name, second_name=self._volume.name)
+        self.at_work = self._folder / f"{name}.nii.gz"
+        labels = read_labels(self.at_work)
+        require_same(labels.geometry, self._grid, first_name=name, second_name=self._volume)
         return labels.voxels.astype(np.uint8, copy=False)

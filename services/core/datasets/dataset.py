@@ -19,13 +19,15 @@ class Structure:
     """One thing that the source labelled.
 
     `target` is the organ or the un-split pair that its voxels count for; empty if we have none. `is_part` tells that
-    they are only a part of it, such as a tumour, which counts as the organ.
+    they are only a part of it, such as a tumour, which counts as the organ; `is_anywhere` that it has no target because
+    each of its connected parts counts as the organ that it touches most.
     """
 
     label: int
     name: str
     target: str = ""
     is_part: bool = False
+    is_anywhere: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,11 @@ class Dataset:
             if structure.target:
                 found[structure.target] = (*found.get(structure.target, ()), structure)
         return found
+
+    @property
+    def anywhere(self) -> tuple[Structure, ...]:
+        """What counts as whatever organ it touches most, in order of label ids."""
+        return tuple(structure for structure in self.structures if structure.is_anywhere)
 
     @property
     def organs(self) -> tuple[str, ...]:

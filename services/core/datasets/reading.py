@@ -31,6 +31,8 @@ _FIELDS = {
     "notes",
 }
 _REQUIRED = ("name", "version", "title", "source", "licence", "labels", "layouts")
+_ANY = "any"
+"""What something is `part_of` if it lies in one organ or the other."""
 _BDMAP = (Layout("{case}/ct", "{case}/segmentations/{structure}"),)
 
 
@@ -122,6 +124,8 @@ def _structure(label: Any, told: Any) -> Structure:
         )
     kind = next(key for key in told if key != "name")
     target, known = told[kind], {"is": VOCABULARY, "pair": tuple(PAIRS), "part_of": (*VOCABULARY, *PAIRS)}.get(kind)
+    if kind == "part_of" and target == _ANY:
+        return Structure(label, told["name"], is_part=True, is_anywhere=True)
     if known is None:
         raise _refused(f"Label {label} has {kind!r}, which nobody knows.", "Use `is`, `pair` or `part_of`.")
     if target not in known:
