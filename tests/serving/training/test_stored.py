@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from abdomenatlas.storage.v1 import storage_pb2 as pb
@@ -15,11 +16,13 @@ from services.scheduler.training_processes import TrainingProcesses
 from services.scheduler.trainings import State
 from services.serving.card import Card, load_version
 from services.serving.training import selection, stored
-from tests.components.case import Case, new_case
+from services.synthetic import make_case
+from tests.components.case import Case, new_case, nifti
 from tests.components.processes import wait_until
 from tests.inference.conftest import service
 from tests.serving.training.boxes import plan, trained
 
+IntArray = npt.NDArray[np.int16]
 SHAPE = (24, 30, 28)
 CT = Geometry.from_matrix(SHAPE[::-1], np.diag([-2.0, 2.0, 3.0, 1.0]))
 
@@ -46,21 +49,27 @@ def box(*corner: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
 
 @pytest.fixture(scope="module")
 def volumes(storage: Storage) -> list[Case]:
-    """Eight volumes: sources labelled liver and spleen of each, reviewers revised the spleen of the even ones."""
+    """Eight volumes: sources labelled the liver of each and the spleen of the odd ones, reviewers revised the spleen of
+    the even ones, and once the liver."""
     cases = [new_case(storage, f"volume-{number}", CT, seed=number) for number in range(8)]
     for number, case in enumerate(cases):
-        case.label(pb.ORIGIN_SOURCE, {"liver": box(2, 2, 2), "spleen": box(8, 8, 8)}, author="source")
+        spleen = {"spleen": box(8, 8, 8)}
+        case.label(pb.ORIGIN_SOURCE, {"liver": box(2, 2, 2)} | (spleen if number % 2 else {}), author="source")
         if number % 2 == 0:
-            case.label(pb.ORIGIN_REVISION, {"spleen": box(8, 10, 12)}, author="reader")
+            case.label(pb.ORIGIN_REVISION, spleen, author="reader")
+    cases[0].label(pb.ORIGIN_REVISION, {"liver": box(4, 4, 4), "spleen": box(8, 10, 12)}, author="reader")
     return cases
 
 
-def test_people_count_and_the_newest_of_them_first(storage: Storage, volumes: list[Case], card: Card) -> None:
-    """A revision goes before the source, organ by organ; what nobody labelled is unknown."""
+def test_the_source_counts_first_and_then_the_newest_revision(
+    storage: Storage, volumes: list[Case], card: Card
+) -> None:
+    """As in a merge: a revision of what the source labelled changes nothing; what nobody labelled is unknown."""
     first, second = stored.labelled(storage, card, [case.volume.name for case in volumes[:2]])
     assert (set(first.revised), set(second.revised)) == ({"spleen"}, set())
     authors = {organ: version.author for organ, version in first.versions.items()}
     assert authors == {"liver": "source", "spleen": "reader"}
+    assert first.versions["spleen"].organs[0].organ == "liver", "the newer of the two revisions"
     entry = stored.entry(storage, card, first)
     assert set(entry.organs) == {"liver", "spleen"}, "the pancreas is unknown"
     assert entry.key != stored.entry(storage, card, second).key
@@ -90,6 +99,57 @@ def test_what_is_held_out_stays_so(storage: Storage, volumes: list[Case], card: 
     assert {entry.key for entry in data.held_out} == held_out
     assert held_out.isdisjoint(entry.key for entry in (*everything.cases, *data.cases, *data.replay))
     assert len(data.cases) + len(data.replay) + len(held_out) == len(volumes)
+
+
+def test_copies_of_a_scan_share_its_lot(tmp_path: Path, card: Card) -> None:
+    """Moved, cropped and compressed: a copy is never trained on where the scan is held out, whatever comes in later."""
+    (tmp_path / "storage").mkdir()
+    settings = {"objects": f"file:{tmp_path}/objects", "database_url": f"sqlite:///{tmp_path}/catalog.db"}
+    with service("storage", tmp_path / "storage", **settings) as process:
+        storage = Storage(process.address)
+        lots: dict[str, set[str]] = {}
+        for patient in range(3):
+            scan = make_case(40 + patient, profile="training")
+            for kind, (ct, geometry) in copies(scan.ct, scan.geometry).items():
+                file = nifti(ct, geometry)
+                request = pb.CreateVolumeRequest(volume_id=f"{kind}-{patient}", object=storage.put(file).name)
+                case = Case(storage, storage.rpc.CreateVolume(request).volume)
+                case.label(pb.ORIGIN_SOURCE, {"liver": np.ones(geometry.array_shape, np.uint8)})
+            for labelled in stored.labelled(storage, card):
+                lots.setdefault(labelled.volume.name.rpartition("-")[2], set()).add(labelled.scan)
+        assert {patient: len(scans) for patient, scans in lots.items()} == {"0": 1, "1": 1, "2": 1}
+        assert len(set.union(*lots.values())) == 3
+        # The first one's lot stays, even without it.
+        first = pb.WithdrawVolumeRequest(name="volumes/whole-0", reason="consent", author="ann")
+        storage.rpc.WithdrawVolume(first)
+        left = [found for found in stored.labelled(storage, card) if found.volume.name.endswith("-0")]
+        assert len(left) == 3
+        assert {found.scan for found in left} == lots["0"]
+
+
+def copies(ct: IntArray, geometry: Geometry) -> dict[str, tuple[IntArray, Geometry]]:
+    """A scan, one with a moved header, one without its lowest slices, and one as lossy compression leaves it."""
+    columns, rows, depth = geometry.shape
+    moved = geometry.matrix.copy()
+    moved[:3, 3] += (7, -3, 40)
+    cut = Geometry.from_matrix((columns, rows, depth - 6), geometry.matrix)
+    lossy = ct + np.random.default_rng(0).integers(-3, 4, ct.shape).astype(np.int16)
+    return {
+        "whole": (ct, geometry),
+        "moved": (ct, Geometry.from_matrix((columns, rows, depth), moved)),
+        "cut": (np.ascontiguousarray(ct[6:]), cut),
+        "lossy": (lossy, geometry),
+    }
+
+
+def test_labels_of_another_class_map_count_by_organ(storage: Storage, card: Card) -> None:
+    """Organs mean the same in every class map; one that the card has not is left out."""
+    case = new_case(storage, "newer-map", CT, seed=77)
+    case.label(pb.ORIGIN_SOURCE, {"spleen": box(2, 2, 2), "colon": box(8, 8, 8)}, class_map="abdomenatlas-1.1")
+    (labelled,) = stored.labelled(storage, card, [case.volume.name])
+    storage.rpc.WithdrawVolume(pb.WithdrawVolumeRequest(name=case.volume.name, reason="test", author="ann"))
+    assert set(labelled.versions) == {"spleen"}
+    assert stored.entry(storage, card, labelled).make().mask("spleen").any()
 
 
 def test_a_withdrawn_volume_is_left_out(storage: Storage, volumes: list[Case], card: Card) -> None:
