@@ -57,9 +57,11 @@ def _training(arguments: argparse.Namespace, leads: bool) -> tuple[Plan, Data]:
 def _tuning(arguments: argparse.Namespace) -> tuple[Plan, Data]:
     card = load_version(arguments.folder, newest(arguments.folder))
     data, revised = selection.revisions(_storage(), card, arguments.volumes, arguments.held_out)
-    organs = arguments.organs or revised
-    rate, learned, heads = (2e-4, card.organs, ()) if arguments.whole else (2e-3, organs, organs)
-    return _plan(arguments, rate, learned, heads=heads, goes_on=True, margin=arguments.margin), data
+    organs = tuple(arguments.organs or revised)
+    if not arguments.whole:
+        return _plan(arguments, 2e-3, organs, heads=organs, goes_on=True, margin=arguments.margin), data
+    data, learned = selection.labelled_organs(data, card)
+    return _plan(arguments, 2e-4, learned, answers_for=organs, goes_on=True, margin=arguments.margin), data
 
 
 def _plan(arguments: argparse.Namespace, rate: float, organs: Sequence[str], **others: object) -> Plan:

@@ -34,7 +34,7 @@ def tune(
     weights change; then give cases of earlier rounds as `replay`, or organs that nobody revised are forgotten (in the
     paper they lost 10.4 DSC). Raises TRAINING_DATA if an organ of `organs` is labelled in no case.
     """
-    require_labelled(card, [case.organs for case in cases], organs)
+    require_labelled(card, [case.organs for case in (*cases, *replay)], organs)
     torch.manual_seed(seed)
     run = Run(copy.deepcopy(network), card, rate, heads=() if whole else organs, group=group)
     sampler = Sampler(cases, card, seed, organs=None if whole else organs, replay=replay)
@@ -47,7 +47,7 @@ def tune(
 def require_labelled(card: Card, labelled: Sequence[Collection[str]], organs: Collection[str]) -> None:
     """Raise TRAINING_DATA, naming them, if organs are not the card's, or if no case is labelled for them.
 
-    `labelled` names the organs that each case's source looked for.
+    `labelled` names the organs that each case's source looked for, replayed cases among them.
     """
     if strangers := sorted(set(organs) - set(card.organs)):
         raise _unfit(
@@ -56,7 +56,7 @@ def require_labelled(card: Card, labelled: Sequence[Collection[str]], organs: Co
     seen = {organ for looked_for in labelled for organ in looked_for}
     if missing := [organ for organ in card.organs if organ in organs and organ not in seen]:
         raise _unfit(
-            f"Nobody looked for {', '.join(missing)} in any of the {len(labelled)} cases.",
+            f"Nobody looked for {', '.join(missing)} in any of the {len(labelled)} cases to learn from.",
             "Add cases that are labelled for it, or leave the organ out.",
         )
 

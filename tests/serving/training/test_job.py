@@ -25,7 +25,8 @@ from services.serving.training import adding, checkpoints, curves, job
 from services.serving.training.distributed import ALONE
 from services.serving.training.loop import Budget
 from services.serving.training.run import learning_rate
-from tests.serving.training.boxes import EPOCHS, ORGANS, STEPS, data, plan, trained
+from services.serving.training.selection import Data
+from tests.serving.training.boxes import EPOCHS, ORGANS, STEPS, data, entries, plan, trained
 
 ROOT = Path(__file__).parents[3]
 
@@ -163,6 +164,29 @@ def test_an_organ_without_labels_is_refused_by_name(home: Path) -> None:
     with pytest.raises(AtlasError, match="Nobody looked for spleen, pancreas") as caught:
         job.train(plan(home), data(("liver",)), ALONE)
     assert caught.value.reason is Reason.TRAINING_DATA
+
+
+def test_earlier_cases_count_as_labelled(home: Path) -> None:
+    """All weights are tuned on the labels there are; an organ that no held-out case has is named, and refuses only
+    where the version answers for it."""
+    trained(plan(home))
+    some = Data(
+        entries(range(4), ("liver",)), entries(range(100, 102), ("liver",)), {}, entries(range(4, 8), ORGANS[:2])
+    )
+    whole = plan(home, organs=ORGANS[:2], answers_for=("liver",), goes_on=True, seed=2, margin=1.0)
+    result = job.train(whole, some, ALONE)
+    assert result is not None
+    assert (result.promoted, result.reasons) == (True, ())
+    assert [note.partition(",")[0] for note in result.notes] == [
+        "No held-out case has spleen",
+        "No held-out case has pancreas",
+    ]
+    assert job.train(whole, some, ALONE) == result
+    asked = job.train(replace(whole, answers_for=ORGANS[:2]), some, ALONE)
+    assert asked is not None
+    assert asked.reasons == ("No held-out case has spleen, which was tuned.",)
+    only_earlier = replace(whole, organs=("spleen",), heads=("spleen",), answers_for=())
+    assert job.train(only_earlier, some, ALONE) is not None
 
 
 def test_a_loss_that_is_not_finite_leaves_the_checkpoint(home: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from abdomenatlas.storage.v1 import storage_pb2 as pb
 from services.core import modelversions
+from services.core.errors import AtlasError, Reason
 from services.core.geometry import Geometry
 from services.core.storage import Storage
 from services.scheduler.training_processes import TrainingProcesses
@@ -39,6 +40,9 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def storage(address: str) -> Storage:
     return Storage(address)
+
+
+NOTES = ["pancreas was revised in held-out volumes only, so it is not tuned."]
 
 
 def box(*corner: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
@@ -99,6 +103,39 @@ def test_what_is_held_out_stays_so(storage: Storage, volumes: list[Case], card: 
     assert {entry.key for entry in data.held_out} == held_out
     assert held_out.isdisjoint(entry.key for entry in (*everything.cases, *data.cases, *data.replay))
     assert len(data.cases) + len(data.replay) + len(held_out) == len(volumes)
+
+
+def test_what_was_revised_in_held_out_volumes_only_is_not_learned(
+    storage: Storage, volumes: list[Case], card: Card
+) -> None:
+    """The rest is, and the note names what is not; where nothing is left that is said, not that nobody revised."""
+    held = [one for one in stored.labelled(storage, card) if one.revised and one.is_held_out(0.5)]
+    assert held
+    lonely = next(case for case in volumes if case.volume.name == held[0].volume.name)
+    lonely.label(pb.ORIGIN_REVISION, {"pancreas": box(10, 2, 2)})
+    data, organs = selection.revisions(storage, card, None, 0.5)
+    assert organs == ("spleen",)
+    assert data.notes == ("pancreas was revised in held-out volumes only, so it is not tuned.",)
+    with pytest.raises(AtlasError, match="Every volume in which an organ was revised is held out") as caught:
+        selection.revisions(storage, card, [one.volume.name for one in held], 0.5)
+    assert caught.value.reason is Reason.TRAINING_DATA
+
+
+def test_a_whole_tuning_learns_what_is_labelled(address: str, volumes: list[Case], home: Path, card: Card) -> None:
+    """Nobody labelled the pancreas of a case to learn from: the other organs are learned, and it says so."""
+    trained(plan(home))
+    runner = TrainingProcesses(home, home / "trainings", {"ATLAS_STORAGE": address, "OMP_NUM_THREADS": "1"})
+    words = ["tune", str(home / "small"), "--whole", "--epochs", "1", "--steps", "2", "--held-out", "0.5"]
+    training = runner.start({"model": "models/small"}, words, "ann")
+    wait_until(lambda: runner.get(training.id).state != State.RUNNING, "the tuning", 300)
+    done = runner.get(training.id)
+    assert done.state == State.DONE, done.message
+    said = json.loads(done.message)
+    assert said["version"] == 2
+    assert "No case to learn from is labelled for pancreas." in said["notes"]
+    facts = load_version(home / "small", 2).trained_on
+    assert facts is not None
+    assert (facts["organs"], facts["changed"]) == ("liver, spleen", "all weights")
 
 
 def test_copies_of_a_scan_share_its_lot(tmp_path: Path, card: Card) -> None:
@@ -170,7 +207,7 @@ def test_a_tuning_is_a_process_of_its_own(address: str, volumes: list[Case], hom
     wait_until(lambda: runner.get(training.id).state != State.RUNNING, "the tuning", 300)
     done = runner.get(training.id)
     assert done.state == State.DONE, done.message
-    assert json.loads(done.message) == {"model": "small", "version": 2, "promoted": True, "reasons": []}
+    assert json.loads(done.message) == {"model": "small", "version": 2, "promoted": True, "reasons": [], "notes": NOTES}
     assert modelversions.numbers(folder) == [1, 2]
     facts = load_version(folder, 2).trained_on
     assert facts is not None
