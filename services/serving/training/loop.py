@@ -42,7 +42,9 @@ class Budget:
 
 
 def train(run: Run, sampler: Sampler, measure: Measure, budget: Budget, folder: Path, group: Group) -> float:
-    """Train `run` to the end of its budget, from its checkpoint in `folder` if there is one. Returns seconds trained.
+    """Train `run` to the end of its budget, one step at least, from its checkpoint in `folder` if there is one.
+
+    Returns seconds trained.
 
     `measure` gives DSC by organ of the running average. A run that is killed loses at most the epoch at hand. Raises
     TRAINING_FAILED and DISK_FULL; the checkpoint is as it was then.
@@ -60,7 +62,8 @@ def train(run: Run, sampler: Sampler, measure: Measure, budget: Budget, folder: 
         began = time.monotonic()
         for step, crop in enumerate(_crops(sampler, epoch, budget, group)):
             progress = group.first(budget.progress(epoch, step, seconds + time.monotonic() - began))
-            if progress >= 1:
+            # One step at least: without, nothing would come of a budget that ends while the first crop is drawn.
+            if progress >= 1 and run.steps:
                 break
             losses.append(run.step(crop, progress))
             rate = run.optimiser.param_groups[0]["lr"]
