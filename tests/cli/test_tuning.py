@@ -17,7 +17,7 @@ class Scheduler:
     """Answers with these reviews, and with one state of the training after the other."""
 
     def __init__(self, *states: pb.Training, reviews: tuple[sched.Review, ...] = ()) -> None:
-        self.states, self.reviews, self.cancelled = list(states), reviews, 0
+        self.states, self.reviews = list(states), reviews
 
     def ListReviews(self, request: sched.ListReviewsRequest) -> sched.ListReviewsResponse:  # noqa: N802
         return sched.ListReviewsResponse(reviews=self.reviews)
@@ -27,10 +27,6 @@ class Scheduler:
 
     def GetTraining(self, request: pb.GetTrainingRequest) -> pb.GetTrainingResponse:  # noqa: N802
         return pb.GetTrainingResponse(training=self.states.pop(0))
-
-    def CancelTraining(self, request: pb.CancelTrainingRequest) -> pb.CancelTrainingResponse:  # noqa: N802
-        self.cancelled += 1
-        return pb.CancelTrainingResponse()
 
 
 def state(number: int, message: str = "", version: int = 0) -> pb.Training:
@@ -63,13 +59,12 @@ def test_a_training_is_followed_to_its_end() -> None:
     scheduler: Any = Scheduler(state(pb.Training.STATE_WAITING), running, running, done)
     said: list[str] = []
     assert trainings.followed(scheduler, "models/unet", PLAN, said.append).result.version == 2
-    assert (said, scheduler.cancelled) == (["epoch 1"], 0)
+    assert said == ["epoch 1"]
 
 
-def test_an_earlier_training_of_the_same_plan_is_begun_anew() -> None:
-    """Labels may have changed since; and a failure is told with its last words."""
+def test_a_failure_is_told_with_its_last_words() -> None:
     failed = state(pb.Training.STATE_FAILED, "TRAINING_FAILED: The loss is nan.")
-    scheduler: Any = Scheduler(state(pb.Training.STATE_DONE, version=2), state(pb.Training.STATE_RUNNING), failed)
+    scheduler: Any = Scheduler(state(pb.Training.STATE_RUNNING), failed)
     with pytest.raises(AtlasError, match="The loss is nan") as raised:
         trainings.followed(scheduler, "models/unet", PLAN, lambda line: None)
-    assert (raised.value.reason, scheduler.cancelled) == (Reason.TRAINING_FAILED, 1)
+    assert raised.value.reason == Reason.TRAINING_FAILED
