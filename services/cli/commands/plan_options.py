@@ -13,7 +13,7 @@ Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the random num
 Whole = Annotated[bool, typer.Option("--whole", help="All weights, not only the revised organs' heads.")]
 Margin = Annotated[
     float,
-    typer.Option(min=0, max=1, help="DSC that an organ may lose and still pass the comparison.", show_default="0"),
+    typer.Option(min=0, max=1, help="DSC that an organ may lose and still pass the comparison.", show_default="0.001"),
 ]
 HeldOut = Annotated[
     float,

@@ -111,7 +111,10 @@ def _arguments() -> argparse.ArgumentParser:
         command.add_argument("--volumes", nargs="+", help='volumes in storage, "volumes/x"; all if none is named')
         command.add_argument("--organs", nargs="+", help="organs to learn; default: the card's, or those revised")
         command.add_argument(
-            "--margin", type=float, default=0.0, help="DSC that an organ may lose and still pass the gate"
+            "--margin",
+            type=float,
+            default=0.0,
+            help="DSC that an organ may lose and still pass the gate; 0.001 at least",
         )
         command.add_argument("--held-out", type=float, default=0.2, help="share of volumes nothing is trained on")
         command.add_argument("--minutes", type=float, default=25, help="time of training, measuring not counted")

@@ -21,7 +21,7 @@ from services.serving.training import adding, curves, loop
 from services.serving.training.cache import CachedCases, CaseCache, Entry
 from services.serving.training.disk import write_whole
 from services.serving.training.distributed import Group
-from services.serving.training.gate import Verdict, judge
+from services.serving.training.gate import LEAST_MARGIN, Verdict, judge
 from services.serving.training.loop import Budget
 from services.serving.training.run import Run
 from services.serving.training.sampling import Sampler
@@ -153,7 +153,8 @@ def _compared(plan: Plan, data: Data, card: Card, served: int, network: nn.Modul
     after = scores(network, card, held_out)
     now = load_version(plan.folder, served)
     before = scores(load_network(plan.folder, now).to(device), now, held_out)
-    verdict = judge(card.organs, before, after, tuned=plan.answers_for or plan.organs, margin=plan.margin)
+    margin = max(plan.margin, LEAST_MARGIN)
+    verdict = judge(card.organs, before, after, tuned=plan.answers_for or plan.organs, margin=margin)
     print(verdict.markdown(), flush=True)
     files = adding.comparison_files(verdict, served) | _curve_files(run_folder)
     card = card.model_copy(update={"reaches": (_agreement(card, after),)})

@@ -48,7 +48,9 @@ class TrainingPlan(_message.Message):
     seed: _builtins.int
     """Of the random numbers."""
     margin: _builtins.float
-    """DSC, from 0 to 1, that the interval of an organ may lie below 0 and the version still pass its comparison."""
+    """DSC, from 0 to 1, that the interval of an organ may lie below 0 and the version still pass its comparison; less
+    than 0.001 means 0.001.
+    """
     held_out: _builtins.float
     """Share of the labelled volumes that nothing is trained on and that versions are compared on, up to 0.9; 0 means 0.2.
     What is held out at one share is so at every greater one.
