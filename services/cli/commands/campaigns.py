@@ -12,7 +12,7 @@ from services.cli import merge_words, selftest, tuning
 from services.cli.campaign_display import show_progress, state_name, summary
 from services.cli.campaign_report import STRATEGIES, report_lines
 from services.cli.commands.options import STATE, Campaign, Json, State, campaign_name, volume_name
-from services.cli.commands.plan_options import Epochs, HeldOut, naming_flags
+from services.cli.commands.plan_options import Epochs, HeldOut, Margin, naming_flags
 from services.cli.connection import Connection
 from services.cli.exits import Exit, exit_code
 from services.cli.output import as_data, out, print_json, say, table
@@ -154,6 +154,7 @@ def next_round(
     ] = False,
     minutes: Annotated[int, typer.Option(min=1, help="Minutes of tuning for each model.")] = 25,
     epochs: Epochs = 0,
+    margin: Margin = 0.0,
     held_out: HeldOut = 0.0,
     state: State = STATE,
     json: Json = False,
@@ -169,7 +170,8 @@ def next_round(
     name, scheduler = campaign_name(campaign), connection.scheduler
     current = scheduler.GetCampaign(sched.GetCampaignRequest(name=name)).campaign
     if tune:
-        _tune_first(connection, current, pb_training.TrainingPlan(minutes=minutes, epochs=epochs, held_out=held_out))
+        plan = pb_training.TrainingPlan(minutes=minutes, epochs=epochs, margin=margin, held_out=held_out)
+        _tune_first(connection, current, plan)
     models = tuning.models_of(current) if newest or tune else ()
     # Named, so that a repetition after a lost answer cannot start one more.
     request = sched.StartRoundRequest(name=name, round=current.round + 1, models=models)

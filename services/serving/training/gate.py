@@ -65,8 +65,8 @@ class Verdict:
                 f"| {row.low:+.4f} to {row.high:+.4f} | {row.change} |"
             )
         rule = (
-            f"An organ regresses if its whole interval lies below minus {self.margin:.4f} DSC. Intervals are Student's t "
-            f"of fewer than {FEW_CASES} cases, of one case its difference, else a bootstrap over cases."
+            f"An organ regresses if its whole interval lies below minus {self.margin:.4f} DSC. Intervals are Student's "
+            f"t of fewer than {FEW_CASES} cases, of one case its difference, else a bootstrap over cases."
         )
         verdict = "Promoted." if self.promoted else f"Refused. {' '.join(self.reasons)}"
         return "\n".join([*lines, "", rule, "", verdict, ""])

@@ -1,15 +1,15 @@
-"""Tuning a trained network on what people have revised."""
+"""Tuning a trained network on what people have revised, in memory: one epoch of the same loop as a training job's."""
 
 import copy
 from collections.abc import Collection, Sequence
 
-import torch
 from torch import nn
 
 from services.core.errors import AtlasError, Reason
 from services.serving.card import Card
 from services.serving.training.case import Case
 from services.serving.training.distributed import ALONE, Group
+from services.serving.training.loop import Budget, one_epoch
 from services.serving.training.run import Run
 from services.serving.training.sampling import Sampler
 
@@ -35,12 +35,9 @@ def tune(
     paper they lost 10.4 DSC). Raises TRAINING_DATA if an organ of `organs` is labelled in no case.
     """
     require_labelled(card, [case.organs for case in (*cases, *replay)], organs)
-    torch.manual_seed(seed)
     run = Run(copy.deepcopy(network), card, rate, heads=() if whole else organs, group=group)
     sampler = Sampler(cases, card, seed, organs=None if whole else organs, replay=replay)
-    for step in range(steps):
-        numbers = group.mine(range(step * batch * group.size, (step + 1) * batch * group.size))
-        run.step(sampler.draw(0, numbers, steps * batch * group.size), step / steps)
+    one_epoch(run, sampler, Budget(1, None, steps, batch), group)
     return run.average
 
 
