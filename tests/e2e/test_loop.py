@@ -15,10 +15,11 @@ from services.cli.connection import Connection
 from services.cli.demo.reviewer import await_merges
 from services.cli.reviewing import upload_revision
 from services.cli.stack.plan import default_models
+from services.cli.watching import follow
 from services.core.geometry import Geometry
 from services.serving.training.stored import Labelled
 from services.synthetic.cases import make_case, write_case
-from tests.e2e.campaign import NAME, bring_in, follow, stack
+from tests.e2e.campaign import NAME, bring_in, stack
 
 GRID = Geometry.from_matrix((56, 44, 36), np.array([[6.0, 0, 0, -165], [0, 6, 0, -130], [0, 0, 6, -100], [0, 0, 0, 1]]))
 SHARE, CLASS_MAP = 0.5, "abdomenatlas-1.0"
