@@ -29,7 +29,7 @@ from services.scheduler.trainings import ENDED, State, Training
 _ABOUT, _OUTPUT, _CODE = "about.json", "output.log", "code"
 _ID_LETTERS = 20
 _TAIL = 4096
-_LOOK_SECONDS = 0.2
+_LOOK_SECONDS, _TURN_SECONDS = 0.2, 1.0
 # The shell writes down how the training ended, whoever is still there to ask.
 _SCRIPT = 'output=$1 code=$2; shift 2; "$@" > "$output" 2>&1; echo $? > "$code.part"; mv "$code.part" "$code"'
 
@@ -52,7 +52,7 @@ class TrainingProcesses:
         self._thread.start()
 
     def _look(self) -> None:
-        while not self._stopping.wait(_LOOK_SECONDS):
+        while not self._stopping.wait(_TURN_SECONDS):
             # Whatever the disk does, the next look may find it mended.
             with suppress(OSError, AtlasError), locked(self._folder):
                 if not self._stopping.is_set():
