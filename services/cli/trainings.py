@@ -39,10 +39,6 @@ def followed(
     """
     request = pb.StartTrainingRequest(model=model, plan=plan)
     training = scheduler.StartTraining(request).training
-    if training.state in _ENDED:
-        # An earlier one, of other labels perhaps. What it kept on disk is found again.
-        scheduler.CancelTraining(pb.CancelTrainingRequest(name=training.name))
-        training = scheduler.StartTraining(request).training
     said = ""
     while training.state not in _ENDED:
         time.sleep(_LOOK_SECONDS)

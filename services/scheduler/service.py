@@ -62,6 +62,8 @@ class Service:
         self._housekeeper.start()
         if self._scaler:
             self._scaler.start()
+        if self._processes:
+            self._processes.serve()
 
     def stop(self) -> None:
         """Cut off the calls in flight; their work is taken up at the next start."""
@@ -82,7 +84,7 @@ def _processes(settings: Settings) -> TrainingProcesses | None:
         return None
     files = {"ATLAS_CA": settings.tls_ca, "ATLAS_CERT": settings.tls_cert, "ATLAS_KEY": settings.tls_key}
     environment = {"ATLAS_STORAGE": settings.storage} | {name: str(path) for name, path in files.items() if path}
-    return TrainingProcesses(settings.training_models, settings.training_folder, environment)
+    return TrainingProcesses(settings.training_models, settings.training_folder, environment, settings.training_slots)
 
 
 def _cluster(settings: Settings, database: Database) -> "tuple[Scaler | None, TrainingRunner | None]":

@@ -86,6 +86,8 @@ class Settings(ServiceSettings):
     without `cluster_training` there are none."""
     training_folder: Path = Path("trainings")
     """Folder that keeps these trainings, their checkpoints and their cache of cases."""
+    training_slots: int = Field(1, ge=1, le=64)
+    """How many of these trainings run at once; the others wait. Each takes all processors and the GPU it finds."""
     cluster_training: str = Field("", max_length=253, pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$")
     """ConfigMap in Kubernetes with the template of a training's Job; empty for no trainings."""
 

@@ -13,6 +13,7 @@ from services.scheduler.trainings import ENDED, State, Training, TrainingRunner
 
 _MAX_VOLUMES, _MAX_ORGANS = 2000, 256
 _MAX_EPOCHS, _MAX_MINUTES = 100_000, 60 * 24 * 30
+_MOST_HELD_OUT, _MAX_BATCH = 0.9, 64
 _WAIT_SECONDS = 5
 
 
@@ -73,9 +74,14 @@ def arguments(request: pb.StartTrainingRequest, repository: str) -> list[str]:
         ("volumes", len(volumes), _MAX_VOLUMES),
         ("epochs", plan.epochs, _MAX_EPOCHS),
         ("minutes", plan.minutes, _MAX_MINUTES),
+        ("margin", plan.margin, 1),
+        ("held_out", plan.held_out, _MOST_HELD_OUT),
+        ("rate", plan.rate, 1),
+        ("batch", plan.batch, _MAX_BATCH),
     ):
-        if value > most:
-            raise AtlasError(Reason.FIELD_INVALID, f"At most {most}, not {value}.", field=f"plan.{field}")
+        if not 0 <= value <= most:
+            message = f"From 0 to {most}, not {value:g}."
+            raise AtlasError(Reason.FIELD_INVALID, message, field=f"plan.{field}", remedy="Name a value within.")
     given = ["train" if plan.from_the_beginning else "tune", f"{repository}/{model}", "--seed", str(plan.seed)]
     if plan.whole and not plan.from_the_beginning:
         given.append("--whole")
@@ -83,6 +89,9 @@ def arguments(request: pb.StartTrainingRequest, repository: str) -> list[str]:
         given += ["--epochs", str(plan.epochs)]
     elif plan.minutes:
         given += ["--minutes", str(plan.minutes)]
+    for option in ("margin", "held_out", "rate", "batch"):
+        if value := getattr(plan, option):
+            given += [f"--{option.replace('_', '-')}", repr(value)]
     return given + _many("--organs", organs) + _many("--volumes", volumes)
 
 
@@ -114,6 +123,7 @@ def _message(training: Training) -> pb.Training:
                 promotable=said.get("promoted", False),
                 reasons=said.get("reasons", []),
                 sha256=said.get("sha256", ""),
+                notes=said.get("notes", []),
             )
         )
     else:

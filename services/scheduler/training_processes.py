@@ -1,6 +1,7 @@
 """Trainings as processes of this machine: one folder each, which is the record, so that a new scheduler finds them.
 
-A training ends with the scheduler: storage, which it reads from, does too. Started again, it goes on from its last
+So many run at once as there are slots; the others wait for their turn, the oldest first, and over a restart. A training
+that runs ends with the scheduler: storage, which it reads from, does too. Started again, it goes on from its last
 checkpoint.
 """
 
@@ -10,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -27,7 +29,7 @@ from services.scheduler.trainings import ENDED, State, Training
 _ABOUT, _OUTPUT, _CODE = "about.json", "output.log", "code"
 _ID_LETTERS = 20
 _TAIL = 4096
-_LOOK_SECONDS = 0.2
+_LOOK_SECONDS, _TURN_SECONDS = 0.2, 1.0
 # The shell writes down how the training ended, whoever is still there to ask.
 _SCRIPT = 'output=$1 code=$2; shift 2; "$@" > "$output" 2>&1; echo $? > "$code.part"; mv "$code.part" "$code"'
 
@@ -35,34 +37,60 @@ _SCRIPT = 'output=$1 code=$2; shift 2; "$@" > "$output" 2>&1; echo $? > "$code.p
 class TrainingProcesses:
     """The `TrainingRunner` of one machine: `repository` holds the models, `folder` the trainings and their cache.
 
-    `environment` says where storage is.
+    `environment` says where storage is. At most `slots` trainings run at once.
     """
 
-    def __init__(self, repository: Path, folder: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, repository: Path, folder: Path, environment: Mapping[str, str], slots: int = 1) -> None:
         self.repository = str(repository.resolve())
-        self._folder, self._environment = folder.resolve(), environment
+        self._folder, self._environment, self._slots = folder.resolve(), environment, slots
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._look, name="trainings", daemon=True)
+
+    def serve(self) -> None:
+        """From now on, begin those that wait whenever there is a slot."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._thread.start()
+
+    def _look(self) -> None:
+        while not self._stopping.wait(_TURN_SECONDS):
+            # Whatever the disk does, the next look may find it mended.
+            with suppress(OSError, AtlasError), locked(self._folder):
+                if not self._stopping.is_set():
+                    self._fill()
 
     def start(self, plan: Mapping[str, Any], arguments: list[str], actor: str) -> Training:
-        """Start a training, or find the one there is of these arguments; one that failed goes on."""
+        """Start a training, or find the one that waits or runs with these arguments; one that has ended goes on."""
         training_id = content_id(*arguments)[:_ID_LETTERS]
         self._folder.mkdir(parents=True, exist_ok=True)
         with locked(self._folder):
             with suppress(AtlasError):
                 known = self.get(training_id)
-                if known.state != State.FAILED:
+                if known.state not in ENDED:
                     return known
-            self._begin(self._folder / training_id, plan, arguments, actor)
+            home = self._folder / training_id
+            home.mkdir(parents=True, exist_ok=True)
+            (home / _CODE).unlink(missing_ok=True)
+            (home / _OUTPUT).write_text("")
+            create_time = datetime.now(UTC).isoformat()
+            _write(home, {"plan": dict(plan), "arguments": arguments, "actor": actor, "create_time": create_time})
+            self._fill()
             return self.get(training_id)
 
-    def _begin(self, home: Path, plan: Mapping[str, Any], arguments: list[str], actor: str) -> None:
-        home.mkdir(parents=True, exist_ok=True)
-        (home / _CODE).unlink(missing_ok=True)
-        (home / _OUTPUT).write_text("")
+    def _fill(self) -> None:
+        """Begin those that wait, while there are slots; with the folder locked."""
+        known = self.all()
+        running = sum(one.state == State.RUNNING for one in known)
+        waiting = [one.id for one in reversed(known) if one.state == State.WAITING]
+        for training_id in waiting[: max(self._slots - running, 0)]:
+            self._begin(self._folder / training_id)
+
+    def _begin(self, home: Path) -> None:
+        about = json.loads((home / _ABOUT).read_text())
         command = [
             sys.executable,
             "-m",
             "services.serving.training",
-            *arguments,
+            *about["arguments"],
             "--cache",
             str(self._folder / "cache"),
         ]
@@ -72,16 +100,7 @@ class TrainingProcesses:
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
-        about = {
-            "plan": dict(plan),
-            "actor": actor,
-            "pid": process.pid,
-            "started": process.create_time(),
-            "create_time": datetime.now(UTC).isoformat(),
-        }
-        part = home / f"{_ABOUT}.part"
-        part.write_text(json.dumps(about))
-        part.replace(home / _ABOUT)
+        _write(home, about | {"pid": process.pid, "started": process.create_time()})
 
     def get(self, training_id: str) -> Training:
         """A training. Raises RESOURCE_NOT_FOUND."""
@@ -112,6 +131,7 @@ class TrainingProcesses:
             # First what makes it a training: killed here, nobody finds half of one.
             (home / _ABOUT).unlink(missing_ok=True)
             shutil.rmtree(home, ignore_errors=True)
+            self._fill()
 
     def wait(self, training_id: str, seconds: int) -> None:
         """Return when the training has said something or ended, or after `seconds`."""
@@ -120,10 +140,20 @@ class TrainingProcesses:
             time.sleep(_LOOK_SECONDS)
 
     def stop(self) -> None:
-        """End those that run."""
-        for about in self._folder.glob(f"*/{_ABOUT}"):
-            with suppress(OSError, ValueError):
-                _kill(json.loads(about.read_text()))
+        """End those that run; those that wait begin after a restart."""
+        self._stopping.set()
+        if not self._folder.exists():
+            return
+        with locked(self._folder):
+            for about in self._folder.glob(f"*/{_ABOUT}"):
+                with suppress(OSError, ValueError):
+                    _kill(json.loads(about.read_text()))
+
+
+def _write(home: Path, about: Mapping[str, Any]) -> None:
+    part = home / f"{_ABOUT}.part"
+    part.write_text(json.dumps(about))
+    part.replace(home / _ABOUT)
 
 
 def _training(home: Path) -> Training:
@@ -142,6 +172,8 @@ def _training(home: Path) -> Training:
 
 def _state(home: Path, about: dict[str, Any]) -> tuple[State, datetime | None]:
     code = home / _CODE
+    if "pid" not in about:
+        return State.WAITING, None
     if not code.exists() and _process(about):
         return State.RUNNING, None
     # Asked last, for it may have ended just now.
@@ -153,6 +185,8 @@ def _state(home: Path, about: dict[str, Any]) -> tuple[State, datetime | None]:
 
 def _message(home: Path, state: State) -> str:
     """The last line of what it printed, which is its result if it is done."""
+    if state == State.WAITING:
+        return "It begins when another training has ended."
     with (home / _OUTPUT).open("rb") as output:
         output.seek(max(output.seek(0, os.SEEK_END) - _TAIL, 0))
         lines = output.read().decode(errors="replace").strip().splitlines()

@@ -42,7 +42,9 @@ class TrainingRunner(Protocol):
     """Folder of the models, where it runs."""
 
     def start(self, plan: Mapping[str, Any], arguments: list[str], actor: str) -> Training:
-        """Start a training with these arguments, or find the one that there is; one that failed goes on."""
+        """Start a training with these arguments, or find the one that waits or runs; one that has ended goes on.
+
+        Of one that is done, nothing is trained again unless its data changed."""
 
     def get(self, training_id: str) -> Training:
         """A training. Raises RESOURCE_NOT_FOUND."""

@@ -1,5 +1,6 @@
 """The architectures, built from a card: one channel in, as many out as the card says."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -111,8 +112,11 @@ def load_network(folder: Path, card: Card) -> nn.Module:
 
 def save_weights(network: nn.Module, path: Path) -> None:
     """Write a network's weights in half precision."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    data = io.BytesIO()
     torch.save(
         {name: value.half() if value.is_floating_point() else value for name, value in network.state_dict().items()},
-        path,
+        data,
     )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Not by torch, which does not tell a full disk from other trouble.
+    path.write_bytes(data.getbuffer())

@@ -1,12 +1,18 @@
 """`atlas campaign tune`: what it trains on, and that it follows a training to its end."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as sched
 from abdomenatlas.scheduler.v1 import training_pb2 as pb
 from services.cli import trainings
+from services.cli.commands import campaigns
+from services.cli.commands.plan_options import naming_flags
+from services.cli.connection import Connection
 from services.core.errors import AtlasError, Reason
 
 PLAN = pb.TrainingPlan(epochs=1)
@@ -17,7 +23,7 @@ class Scheduler:
     """Answers with these reviews, and with one state of the training after the other."""
 
     def __init__(self, *states: pb.Training, reviews: tuple[sched.Review, ...] = ()) -> None:
-        self.states, self.reviews, self.cancelled = list(states), reviews, 0
+        self.states, self.reviews = list(states), reviews
 
     def ListReviews(self, request: sched.ListReviewsRequest) -> sched.ListReviewsResponse:  # noqa: N802
         return sched.ListReviewsResponse(reviews=self.reviews)
@@ -27,10 +33,6 @@ class Scheduler:
 
     def GetTraining(self, request: pb.GetTrainingRequest) -> pb.GetTrainingResponse:  # noqa: N802
         return pb.GetTrainingResponse(training=self.states.pop(0))
-
-    def CancelTraining(self, request: pb.CancelTrainingRequest) -> pb.CancelTrainingResponse:  # noqa: N802
-        self.cancelled += 1
-        return pb.CancelTrainingResponse()
 
 
 def state(number: int, message: str = "", version: int = 0) -> pb.Training:
@@ -63,13 +65,34 @@ def test_a_training_is_followed_to_its_end() -> None:
     scheduler: Any = Scheduler(state(pb.Training.STATE_WAITING), running, running, done)
     said: list[str] = []
     assert trainings.followed(scheduler, "models/unet", PLAN, said.append).result.version == 2
-    assert (said, scheduler.cancelled) == (["epoch 1"], 0)
+    assert said == ["epoch 1"]
 
 
-def test_an_earlier_training_of_the_same_plan_is_begun_anew() -> None:
-    """Labels may have changed since; and a failure is told with its last words."""
+def test_a_failure_is_told_with_its_last_words() -> None:
     failed = state(pb.Training.STATE_FAILED, "TRAINING_FAILED: The loss is nan.")
-    scheduler: Any = Scheduler(state(pb.Training.STATE_DONE, version=2), state(pb.Training.STATE_RUNNING), failed)
+    scheduler: Any = Scheduler(state(pb.Training.STATE_RUNNING), failed)
     with pytest.raises(AtlasError, match="The loss is nan") as raised:
         trainings.followed(scheduler, "models/unet", PLAN, lambda line: None)
-    assert (raised.value.reason, scheduler.cancelled) == (Reason.TRAINING_FAILED, 1)
+    assert raised.value.reason == Reason.TRAINING_FAILED
+
+
+def test_a_refusal_of_the_plan_names_the_flag() -> None:
+    """The scheduler knows fields; other fields stay as they are."""
+    for field, flag in (("plan.held_out", "--held-out"), ("plan.organs", "--organ"), ("model", "model")):
+        with pytest.raises(AtlasError) as raised, naming_flags():
+            raise AtlasError(Reason.FIELD_INVALID, "From 0 to 0.9, not 2.", field=field)
+        assert raised.value.field == flag
+
+
+def test_the_next_round_is_not_tuned_for_while_reviews_are_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says so before anything is trained."""
+    scheduler: Any = Scheduler()
+    scheduler.GetCampaign = lambda request: sched.GetCampaignResponse(
+        campaign=sched.Campaign(name="campaigns/spring", state=sched.Campaign.STATE_IN_REVIEW)
+    )
+    monkeypatch.setattr(Connection, "to", lambda state: SimpleNamespace(scheduler=scheduler))
+    app = typer.Typer()
+    campaigns.register(app)
+    result = CliRunner().invoke(app, ["campaign", "next-round", "spring", "--tune"])
+    assert isinstance(result.exception, AtlasError)
+    assert (result.exception.reason, result.exception.field) == (Reason.CAMPAIGN_STATE, "--tune")

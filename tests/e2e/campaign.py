@@ -19,10 +19,10 @@ NAME = "campaigns/trial"
 
 
 @contextmanager
-def stack(state: Path) -> Iterator[Connection]:
-    """A stack that keeps its state in `state`."""
+def stack(state: Path, models: Path | None = None) -> Iterator[Connection]:
+    """A stack that keeps its state in `state`, on the shipped models or others."""
     folder = StateFolder(state)
-    start_detached(folder, default_models(), lambda _: None)
+    start_detached(folder, models or default_models(), lambda _: None)
     try:
         yield Connection(state, {})
     finally:

@@ -12,6 +12,8 @@ import pytest
 
 from services.core.errors import AtlasError, Reason
 from services.scheduler.training_processes import TrainingProcesses
+from services.scheduler.trainings import State
+from tests.components.processes import wait_until
 
 
 @pytest.fixture
@@ -21,7 +23,7 @@ def runner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Training
     endless.write_text("#!/bin/sh\nsleep 600\n")
     endless.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(endless))
-    runner = TrainingProcesses(tmp_path, tmp_path / "trainings", {})
+    runner = TrainingProcesses(tmp_path, tmp_path / "trainings", {}, slots=2)
     yield runner
     runner.stop()
 
@@ -69,3 +71,39 @@ def test_a_cancelled_training_leaves_no_half_record(
     monkeypatch.setattr(shutil, "rmtree", lambda *given, **options: None)
     runner.cancel(training.id)
     assert runner.all() == []
+
+
+def words(tmp_path: Path, name: str) -> list[str]:
+    return ["tune", str(tmp_path / name)]
+
+
+def test_trainings_wait_for_a_slot_also_over_a_restart(runner: TrainingProcesses, tmp_path: Path) -> None:
+    """The oldest that waits begins when one ends; after a restart those that wait begin, and those that ran do not."""
+    ids = [runner.start({}, words(tmp_path, name), "ann").id for name in "abcde"]
+    waiting, running = [State.WAITING] * 2, [State.RUNNING] * 2
+    assert [runner.get(one).state for one in ids] == [*running, State.WAITING, *waiting]
+    assert runner.get(ids[2]).message == "It begins when another training has ended."
+    assert runner.start({}, words(tmp_path, "c"), "ann").state == State.WAITING
+    runner.cancel(ids[0])
+    assert [runner.get(one).state for one in ids[1:]] == [*running, *waiting]
+    (tmp_path / "trainings" / ids[1] / "code").write_text("0")
+    runner.serve()
+    wait_until(lambda: runner.get(ids[3]).state == State.RUNNING, "its turn", 30)
+    assert runner.get(ids[4]).state == State.WAITING
+    runner.stop()
+    assert [runner.get(one).state for one in ids[1:]] == [State.DONE, State.FAILED, State.FAILED, State.WAITING]
+    again = TrainingProcesses(tmp_path, tmp_path / "trainings", {}, slots=2)
+    again.serve()
+    try:
+        wait_until(lambda: again.get(ids[4]).state == State.RUNNING, "its turn after the restart", 30)
+    finally:
+        again.stop()
+
+
+def test_a_training_that_is_done_is_done_again_for_new_labels(runner: TrainingProcesses, tmp_path: Path) -> None:
+    """Its arguments say nothing of what people have labelled since."""
+    done = runner.start({}, words(tmp_path, "a"), "ann")
+    (tmp_path / "trainings" / done.id / "code").write_text("0")
+    assert runner.get(done.id).state == State.DONE
+    again = runner.start({}, words(tmp_path, "a"), "bob")
+    assert (again.id, again.state, again.actor) == (done.id, State.RUNNING, "bob")

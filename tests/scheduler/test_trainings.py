@@ -18,6 +18,10 @@ FOLDER = ["/repository/unet", "--seed", "0"]
         (pb.TrainingPlan(whole=True, epochs=3, minutes=7), ["tune", *FOLDER, "--whole", "--epochs", "3"]),
         (pb.TrainingPlan(from_the_beginning=True, whole=True, minutes=7), ["train", *FOLDER, "--minutes", "7"]),
         (
+            pb.TrainingPlan(margin=0.01, held_out=0.3, rate=1e-5, batch=2),
+            ["tune", *FOLDER, "--margin", "0.01", "--held-out", "0.3", "--rate", "1e-05", "--batch", "2"],
+        ),
+        (
             pb.TrainingPlan(organs=["spleen", "liver", "liver"], volumes=["volumes/b", "volumes/a"]),
             ["tune", *FOLDER, "--organs", "liver", "spleen", "--volumes", "volumes/a", "volumes/b"],
         ),
@@ -37,6 +41,10 @@ def test_a_plan_becomes_the_arguments_of_the_training_command(plan: pb.TrainingP
         ("models/unet", {"volumes": ["volumes/--seed"]}, Reason.NAME_INVALID, "plan.volumes"),
         ("models/unet", {"epochs": 100_001}, Reason.FIELD_INVALID, "plan.epochs"),
         ("models/unet", {"minutes": 43_201}, Reason.FIELD_INVALID, "plan.minutes"),
+        ("models/unet", {"margin": -0.1}, Reason.FIELD_INVALID, "plan.margin"),
+        ("models/unet", {"held_out": 0.91}, Reason.FIELD_INVALID, "plan.held_out"),
+        ("models/unet", {"rate": float("nan")}, Reason.FIELD_INVALID, "plan.rate"),
+        ("models/unet", {"batch": 65}, Reason.FIELD_INVALID, "plan.batch"),
         ("models/unet", {"organs": ["o"] * 257}, Reason.FIELD_INVALID, "plan.organs"),
         ("models/unet", {"volumes": ["volumes/v"] * 2001}, Reason.FIELD_INVALID, "plan.volumes"),
     ],

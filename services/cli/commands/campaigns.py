@@ -6,14 +6,16 @@ from typing import Annotated
 import typer
 
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as sched
+from abdomenatlas.scheduler.v1 import training_pb2 as pb_training
 from abdomenatlas.storage.v1 import storage_pb2 as pb
-from services.cli import merge_words, selftest
+from services.cli import merge_words, selftest, tuning
 from services.cli.campaign_display import show_progress, state_name, summary
 from services.cli.campaign_report import STRATEGIES, report_lines
 from services.cli.commands.options import STATE, Campaign, Json, State, campaign_name, volume_name
+from services.cli.commands.plan_options import Epochs, HeldOut, Margin, naming_flags
 from services.cli.connection import Connection
-from services.cli.exits import Exit
-from services.cli.output import as_data, out, print_json, table
+from services.cli.exits import Exit, exit_code
+from services.cli.output import as_data, out, print_json, say, table
 from services.cli.paging import every
 from services.cli.watching import follow
 from services.core.errors import AtlasError, Reason
@@ -147,13 +149,30 @@ def next_round(
     newest: Annotated[
         bool, typer.Option("--newest", help="Work with the newest version of each model, as `tune` left it.")
     ] = False,
+    tune: Annotated[
+        bool, typer.Option("--tune", help="Tune the models first, as `tune` does, and work with the newest versions.")
+    ] = False,
+    minutes: Annotated[int, typer.Option(min=1, help="Minutes of tuning for each model.")] = 25,
+    epochs: Epochs = 0,
+    margin: Margin = 0.0,
+    held_out: HeldOut = 0.0,
     state: State = STATE,
     json: Json = False,
 ) -> None:
-    """Start the next round of a campaign whose reviews are all done."""
-    name, scheduler = campaign_name(campaign), Connection.to(state).scheduler
+    """Start the next round of a campaign whose reviews are all done.
+
+    With --tune it waits for the tuning of each model, and starts no round if one fails: the same command goes on. A
+    version that lost something is kept, and the round works with the one that is served.
+
+    Examples: `atlas campaign next-round spring --newest` · `atlas campaign next-round spring --tune --minutes 60`
+    """
+    connection = Connection.to(state)
+    name, scheduler = campaign_name(campaign), connection.scheduler
     current = scheduler.GetCampaign(sched.GetCampaignRequest(name=name)).campaign
-    models = dict.fromkeys(model.partition("/versions/")[0] for model in current.models) if newest else ()
+    if tune:
+        plan = pb_training.TrainingPlan(minutes=minutes, epochs=epochs, margin=margin, held_out=held_out)
+        _tune_first(connection, current, plan)
+    models = tuning.models_of(current) if newest or tune else ()
     # Named, so that a repetition after a lost answer cannot start one more.
     request = sched.StartRoundRequest(name=name, round=current.round + 1, models=models)
     _tell(scheduler.StartRound(request).campaign, json)
@@ -198,6 +217,25 @@ def cancel(campaign: Campaign, state: State = STATE, json: Json = False) -> None
     """Close a campaign: its open reviews are withdrawn; what it made stays."""
     request = sched.CancelCampaignRequest(name=campaign_name(campaign))
     _tell(Connection.to(state).scheduler.CancelCampaign(request).campaign, json)
+
+
+def _tune_first(connection: Connection, campaign: sched.Campaign, plan: pb_training.TrainingPlan) -> None:
+    """Tune, or end with the reason of the first model that failed."""
+    if campaign.state != sched.Campaign.STATE_ROUND_DONE:
+        # Before hours of training, not after them.
+        raise AtlasError(
+            Reason.CAMPAIGN_STATE,
+            f"{campaign.name} is {state_name(campaign)}, so no round can follow yet.",
+            field="--tune",
+            remedy="Finish its reviews first: `atlas review list`.",
+        )
+    with naming_flags():
+        tuned = tuning.tune(connection, campaign, plan)
+    for one in tuned.models:
+        why = "" if one.served else f", not served: {' '.join(one.result.reasons) or one.why_not}"
+        say(f"{one.model}: version {one.result.version}{why}")
+    if tuned.failed:
+        raise typer.Exit(exit_code(tuned.failed[0]))
 
 
 def _chosen(connection: Connection, volumes: list[str], dataset: str, everything: bool) -> list[str]:

@@ -6,6 +6,7 @@ import typer
 
 from abdomenatlas.scheduler.v1 import training_pb2 as pb
 from services.cli.commands.options import STATE, Json, State
+from services.cli.commands.plan_options import Batch, Epochs, HeldOut, Margin, Rate, Seed, Whole, naming_flags
 from services.cli.connection import Connection
 from services.cli.output import as_data, out, print_json, table
 
@@ -25,18 +26,22 @@ def start(
     from_the_beginning: Annotated[
         bool, typer.Option("--from-the-beginning", help="On all labels, instead of the served weights on revisions.")
     ] = False,
-    whole: Annotated[bool, typer.Option("--whole", help="All weights, not only the revised organs' heads.")] = False,
+    whole: Whole = False,
     organs: Annotated[list[str] | None, typer.Option("--organ", help="An organ to learn; default: all.")] = None,
     volumes: Annotated[list[str] | None, typer.Option("--volume", help="A volume; default: all.")] = None,
-    epochs: Annotated[int, typer.Option(min=0, help="Epochs; the same plan then gives the same weights.")] = 0,
+    epochs: Epochs = 0,
     minutes: Annotated[int, typer.Option(min=0, help="Minutes instead of epochs; 0: 25 of them.")] = 0,
-    seed: Annotated[int, typer.Option(min=0, help="Of the random numbers.")] = 0,
+    seed: Seed = 0,
+    margin: Margin = 0.0,
+    held_out: HeldOut = 0.0,
+    rate: Rate = 0.0,
+    batch: Batch = 0,
     state: State = STATE,
     json: Json = False,
 ) -> None:
     """Start the training of a model's next version; it goes on without this command.
 
-    The same again gives the same training.
+    The same again gives the same training; if it has ended, it is done again for what people have labelled since.
 
     Examples: `atlas training start unet` · `atlas training start unet --from-the-beginning --epochs 200`
     """
@@ -48,9 +53,15 @@ def start(
         epochs=epochs,
         minutes=minutes,
         seed=seed,
+        margin=margin,
+        held_out=held_out,
+        rate=rate,
+        batch=batch,
     )
     request = pb.StartTrainingRequest(model=f"models/{model.removeprefix('models/')}", plan=plan)
-    _tell(Connection.to(state).scheduler.StartTraining(request).training, json)
+    with naming_flags():
+        training = Connection.to(state).scheduler.StartTraining(request).training
+    _tell(training, json)
 
 
 @_app.command("list")
@@ -98,6 +109,8 @@ def _tell(training: pb.Training, json: bool) -> None:
     result = training.result
     verdict = "may be served" if result.promotable else f"should not be served: {' '.join(result.reasons)}"
     out.print(f"Version {result.version} {verdict}")
+    for note in result.notes:
+        out.print(note)
     if result.sha256:
         out.print(f"- {{name: {model}, sha256: {result.sha256}}}")
 

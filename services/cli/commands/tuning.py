@@ -1,6 +1,5 @@
 """`atlas campaign tune`, and `atlas models served`, `promote` and `rollback`."""
 
-from dataclasses import dataclass
 from typing import Annotated
 
 import typer
@@ -11,22 +10,16 @@ from abdomenatlas.scheduler.v1 import training_pb2 as pb
 from services.cli import trainings
 from services.cli.commands import campaigns, zoo
 from services.cli.commands.options import STATE, Campaign, Json, State, campaign_name
+from services.cli.commands.plan_options import Batch, Epochs, HeldOut, Margin, Rate, Seed, Whole, naming_flags
 from services.cli.connection import Connection
 from services.cli.exits import exit_code
-from services.cli.output import as_data, out, print_json, say, show_error, table
+from services.cli.output import as_data, out, print_json, table
 from services.cli.paging import every
-from services.core.errors import AtlasError
+from services.cli.tuning import Tuned
+from services.cli.tuning import tune as tune_models
 
 Version = Annotated[int, typer.Argument(min=1, help="Number of the version.")]
 Name = Annotated[str, typer.Argument(help='A model, such as "unet".', metavar="MODEL")]
-
-
-@dataclass
-class _Tuned:
-    model: str
-    result: pb.TrainingResult
-    served: bool = False
-    why_not: str = ""
 
 
 def register(app: typer.Typer) -> None:
@@ -41,11 +34,13 @@ def tune(
     campaign: Campaign,
     models: Annotated[list[str] | None, typer.Option("--model", help="Tune only this model of the campaign.")] = None,
     minutes: Annotated[int, typer.Option(min=1, help="Minutes of training for each model.")] = 25,
-    epochs: Annotated[int, typer.Option(min=0, help="Epochs instead of minutes: the same weights every time.")] = 0,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the training.")] = 0,
-    whole: Annotated[
-        bool, typer.Option("--whole", help="Tune all weights, not only the revised organs' heads.")
-    ] = False,
+    epochs: Epochs = 0,
+    seed: Seed = 0,
+    whole: Whole = False,
+    margin: Margin = 0.0,
+    held_out: HeldOut = 0.0,
+    rate: Rate = 0.0,
+    batch: Batch = 0,
     no_promote: Annotated[
         bool, typer.Option("--no-promote", help="Keep the new versions, but do not serve them.")
     ] = False,
@@ -59,31 +54,26 @@ def tune(
 
     Examples: `atlas campaign tune spring` · `atlas campaign tune spring --model unet --minutes 60 --no-promote`
     """
-    connection, name = Connection.to(state), campaign_name(campaign)
-    scheduler = connection.scheduler
-    found = scheduler.GetCampaign(sched.GetCampaignRequest(name=name)).campaign
-    volumes = trainings.revised_volumes(scheduler, name)
+    connection = Connection.to(state)
+    request = sched.GetCampaignRequest(name=campaign_name(campaign))
+    plan = pb.TrainingPlan(
+        minutes=minutes,
+        epochs=epochs,
+        seed=seed,
+        whole=whole,
+        margin=margin,
+        held_out=held_out,
+        rate=rate,
+        batch=batch,
+    )
     wanted = [f"models/{model.removeprefix('models/')}" for model in models or []]
-    failed: list[AtlasError] = []
-    results: list[_Tuned] = []
-    plan = pb.TrainingPlan(volumes=volumes, minutes=minutes, epochs=epochs, seed=seed, whole=whole)
-    for model in wanted or list(dict.fromkeys(model.partition("/versions/")[0] for model in found.models)):
-        say(f"{model}: tuning on {len(volumes)} revised volumes")
-        try:
-            result = trainings.followed(scheduler, model, plan, lambda line: say(f"  {line}")).result
-            results.append(_Tuned(model, result))
-            if no_promote:
-                results[-1].why_not = "not asked for"
-            elif result.promotable:
-                results[-1].why_not = f"not promoted yet: atlas models promote {model[7:]} {result.version}"
-                trainings.promote(connection.inference, model, result.version)
-                results[-1].served = True
-        except AtlasError as error:
-            show_error(error)
-            failed.append(error)
-    _tell_tuned(results, json)
-    if failed:
-        raise typer.Exit(exit_code(failed[0]))
+    with naming_flags():
+        tuning = tune_models(
+            connection, connection.scheduler.GetCampaign(request).campaign, plan, models=wanted, promotes=not no_promote
+        )
+    _tell_tuned(tuning.models, json)
+    if tuning.failed:
+        raise typer.Exit(exit_code(tuning.failed[0]))
 
 
 def served(state: State = STATE, json: Json = False) -> None:
@@ -128,7 +118,7 @@ def _tell(model: inf.Model, json: bool) -> None:
         out.print(f"{model.name} is the newest that is served, weights {model.weights_sha256[:12]}.")
 
 
-def _tell_tuned(results: list[_Tuned], json: bool) -> None:
+def _tell_tuned(results: list[Tuned], json: bool) -> None:
     if json:
         print_json([{"model": one.model, "served": one.served, **as_data(one.result)} for one in results])
         return

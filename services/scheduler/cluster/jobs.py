@@ -14,7 +14,7 @@ import yaml
 from services.core.errors import AtlasError, Reason
 from services.core.names import content_id
 from services.scheduler.cluster.api import Api, Manifest
-from services.scheduler.trainings import State, Training
+from services.scheduler.trainings import ENDED, State, Training
 
 TEMPLATE = "job.yaml"
 """The template's key in the ConfigMap."""
@@ -39,7 +39,7 @@ class Jobs:
     def start(self, plan: Mapping[str, Any], arguments: list[str], actor: str) -> Training:
         """Start a training with these arguments of `python -m services.serving.training`, or find the one there is.
 
-        One that failed goes on, as another Job of the same name.
+        One that has ended goes on, as another Job of the same name: its data may have changed.
         """
         owner = self._api.config_map(self._template)
         job = manifest(owner, plan, arguments, actor)
@@ -50,7 +50,7 @@ class Jobs:
                 raise
         known = self._api.job(job["metadata"]["name"])
         found = self._seen(known)
-        if found.state != State.FAILED:
+        if found.state not in ENDED:
             return found
         try:
             self._api.delete_job(job["metadata"]["name"], known["metadata"]["uid"])

@@ -96,7 +96,7 @@ def entry(files: CaseFiles, organs: Sequence[str], card: Card, class_map: str) -
     """
     paths = [files.ct, *([files.label_map] if files.label_map else []), *files.masks.values()]
     facts = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
-    about = repr((facts, class_map, card.grid_spacing_mm, card.working_factor, card.hu_window))
+    about = repr((facts, class_map, card.grid_spacing_mm, card.working_factors, card.hu_window))
     return Entry(hashlib.sha256(about.encode()).hexdigest(), tuple(organs), partial(_made, files, card, class_map))
 
 

@@ -12,6 +12,7 @@ from services.serving.card import Card, Weights, file_digest, load_card, save_ca
 from services.serving.networks import build_network, save_weights
 from services.serving.training import loop
 from services.serving.training.cache import CachedCases
+from services.serving.training.disk import room_for
 from services.serving.training.distributed import Group, this_device
 from services.serving.training.loop import Budget
 from services.serving.training.run import Run
@@ -47,7 +48,8 @@ def trained(card: Card, cases: CachedCases, organs: Collection[str], folder: Pat
     budget = Budget(epochs, plan.minutes, _EPOCH_STEPS, batch=1)
     seconds = loop.train(run, sampler, reported, budget, folder, group)
     path = folder / WEIGHTS_FILE
-    save_weights(run.average, path)
+    with room_for(folder):
+        save_weights(run.average, path)
     made = card.model_copy(
         update={
             "name": folder.name,
@@ -63,6 +65,7 @@ def trained(card: Card, cases: CachedCases, organs: Collection[str], folder: Pat
             "reaches": (),
         }
     )
-    save_card(folder, made)
-    (folder / loop.CHECKPOINT).unlink()
+    with room_for(folder):
+        save_card(folder, made)
+    (folder / loop.CHECKPOINT).unlink(missing_ok=True)
     return load_card(folder)

@@ -1,6 +1,7 @@
 """What a benchmark is told to do."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -101,24 +102,30 @@ class Plan(_Strict):
 
 
 _MAY_CHANGE = {"networks", "threads", "out", "cache_gib"}
+_SAID = {"label", "summary", "intended_use", "licence", "origin", "weights", "trained_on", "reaches"}
+"""What a card says that no result depends on: every network is trained from the beginning."""
 
 
-def require_same(plan: Plan) -> None:
-    """Keep the plan in its folder, or refuse to mix it with another one whose results lie there.
+def require_same(plan: Plan, cards: Sequence[Card]) -> None:
+    """Keep the plan and the networks' cards in its folder, or refuse to mix them with others whose results lie there.
 
     Networks may come in later, and the number of threads may change. Raises RESOURCE_CONFLICT.
     """
-    text = plan.model_dump_json(exclude=_MAY_CHANGE)
-    path = plan.out / "plan.json"
-    if path.exists() and path.read_text() != text:
-        raise AtlasError(
-            Reason.RESOURCE_CONFLICT,
-            "This folder holds the results of a benchmark with other datasets or times.",
-            field=str(plan.out),
-            remedy="Name another folder, or remove this one.",
-        )
-    plan.out.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+    kept = {plan.out / "plan.json": (plan.model_dump_json(exclude=_MAY_CHANGE), "other datasets or times")}
+    for card in cards:
+        path = plan.out / "cards" / f"{card.name}.json"
+        kept[path] = card.model_dump_json(exclude=_SAID), f"another card of {card.name}"
+    for path, (text, other) in kept.items():
+        if path.exists() and path.read_text() != text:
+            raise AtlasError(
+                Reason.RESOURCE_CONFLICT,
+                f"This folder holds the results of a benchmark with {other}.",
+                field=str(plan.out),
+                remedy="Name another folder, or remove this one.",
+            )
+    (plan.out / "cards").mkdir(parents=True, exist_ok=True)
+    for path, (text, _) in kept.items():
+        path.write_text(text)
 
 
 def held_out(dataset: str, cases: tuple[CaseFiles, ...], count: int, seed: int) -> tuple[CaseFiles, ...]:

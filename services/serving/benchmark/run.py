@@ -37,7 +37,7 @@ def benchmark(plan: Plan, report: Report) -> Path:
     cards = [plan.sized(load_card(folder)) for folder in plan.networks]
     for dataset in (plan.a, plan.b, *plan.outside):
         require_known(dataset)
-    require_same(plan)
+    require_same(plan, cards)
     report("drawing cases", 0.0)
     a = drawn(plan.a, plan.out / "data" / "a", plan.threads)
     b = drawn(plan.b, plan.out / "data" / "b", plan.threads)

@@ -57,9 +57,11 @@ def _training(arguments: argparse.Namespace, leads: bool) -> tuple[Plan, Data]:
 def _tuning(arguments: argparse.Namespace) -> tuple[Plan, Data]:
     card = load_version(arguments.folder, newest(arguments.folder))
     data, revised = selection.revisions(_storage(), card, arguments.volumes, arguments.held_out)
-    organs = arguments.organs or revised
-    rate, learned, heads = (2e-4, card.organs, ()) if arguments.whole else (2e-3, organs, organs)
-    return _plan(arguments, rate, learned, heads=heads, goes_on=True, margin=arguments.margin), data
+    organs = tuple(arguments.organs or revised)
+    if not arguments.whole:
+        return _plan(arguments, 2e-3, organs, heads=organs, goes_on=True), data
+    data, learned = selection.labelled_organs(data, card)
+    return _plan(arguments, 2e-4, learned, answers_for=organs, goes_on=True), data
 
 
 def _plan(arguments: argparse.Namespace, rate: float, organs: Sequence[str], **others: object) -> Plan:
@@ -72,6 +74,7 @@ def _plan(arguments: argparse.Namespace, rate: float, organs: Sequence[str], **o
         seed=arguments.seed,
         rate=arguments.rate or rate,
         organs=tuple(organs),
+        margin=arguments.margin,
         promotes=arguments.promote,
         **others,  # type: ignore[arg-type]
     )
@@ -100,7 +103,6 @@ def _arguments() -> argparse.ArgumentParser:
     train.add_argument("--replace", action="store_true", help="write version 1 anew, of a model that is not served")
     tune = commands.add_parser("tune", help="the served version, on revisions in storage")
     tune.add_argument("--whole", action="store_true", help="all weights, not only the heads of the revised organs")
-    tune.add_argument("--margin", type=float, default=0.0, help="DSC that an organ may lose and still pass the gate")
     for command, rate in ((train, "1e-3"), (tune, "2e-3, of the whole network 2e-4")):
         command.add_argument("folder", type=Path, help="the model's folder, with its card")
         command.add_argument(
@@ -108,6 +110,12 @@ def _arguments() -> argparse.ArgumentParser:
         )
         command.add_argument("--volumes", nargs="+", help='volumes in storage, "volumes/x"; all if none is named')
         command.add_argument("--organs", nargs="+", help="organs to learn; default: the card's, or those revised")
+        command.add_argument(
+            "--margin",
+            type=float,
+            default=0.0,
+            help="DSC that an organ may lose and still pass the gate; 0.001 at least",
+        )
         command.add_argument("--held-out", type=float, default=0.2, help="share of volumes nothing is trained on")
         command.add_argument("--minutes", type=float, default=25, help="time of training, measuring not counted")
         command.add_argument("--epochs", type=int, help="instead of minutes; only so is a run the same twice")

@@ -25,8 +25,15 @@ def add_version(folder: Path, card: Card, network: nn.Module, files: Mapping[str
     Whoever is killed on the way, or out of room, leaves what was there. Raises DISK_FULL.
     """
     remove_leftovers(folder)
-    _pin(folder)
-    with room_for(folder), tempfile.TemporaryDirectory(dir=folder, prefix=SCRATCH) as scratch:
+    with room_for(folder):
+        _pin(folder)
+        number = _added(folder, card, network, files)
+        modelversions.update_config(folder, lambda _: folder_config(folder))
+    return number
+
+
+def _added(folder: Path, card: Card, network: nn.Module, files: Mapping[str, bytes]) -> int:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=SCRATCH) as scratch:
         part = Path(scratch) / "version"
         part.mkdir()
         save_weights(network, part / _WEIGHTS)
@@ -36,7 +43,6 @@ def add_version(folder: Path, card: Card, network: nn.Module, files: Mapping[str
         number = modelversions.numbers(folder)[-1] + 1
         while not _placed(part, folder, card, number):
             number += 1
-    modelversions.update_config(folder, lambda _: folder_config(folder))
     return number
 
 
@@ -47,14 +53,17 @@ def comparison_files(verdict: Verdict, served: int) -> dict[str, bytes]:
 
 
 def replace_first(folder: Path, card: Card, network: nn.Module) -> None:
-    """Write `network` as version 1 of a model, weights first, card second; for a model that is not served."""
+    """Write `network` as version 1 of a model, weights first, card second; for a model that is not served.
+
+    Raises DISK_FULL, and leaves what was there.
+    """
     path = folder / "1" / _WEIGHTS
     part = path.with_suffix(".part")
     path.parent.mkdir(exist_ok=True)
     with room_for(path):
         save_weights(network, part)
         part.replace(path)
-    save_card(folder, card.model_copy(update={"weights": Weights(file=f"1/{_WEIGHTS}", sha256=file_digest(path))}))
+        save_card(folder, card.model_copy(update={"weights": Weights(file=f"1/{_WEIGHTS}", sha256=file_digest(path))}))
 
 
 def _placed(part: Path, folder: Path, card: Card, number: int) -> bool:

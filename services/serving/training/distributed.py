@@ -25,7 +25,8 @@ class Group:
 
     def replica(self, network: nn.Module) -> nn.Module:
         """`network`, with gradients averaged over all processes."""
-        return network if self.size == 1 else DistributedDataParallel(network)
+        # MONAI's UNETR holds weights that no crop goes through; they would be waited for.
+        return network if self.size == 1 else DistributedDataParallel(network, find_unused_parameters=True)
 
     def mean(self, value: float) -> float:
         """The mean over all processes."""

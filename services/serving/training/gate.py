@@ -1,5 +1,6 @@
 """The gate: whether a new version of a model may take the place of the one that is served. Arrays in, table out."""
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -8,13 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+LEAST_MARGIN = 0.001
+"""DSC. Smaller differences come of rounding weights to half precision: trainings allow them, whatever is asked for."""
+FEW_CASES = 6
+"""Below, a percentile bootstrap is far too narrow: two cases that lose 1e-6 each would be a certain loss."""
 Change = Literal["better", "same", "worse", "unmeasured"]
 
 
 @dataclass(frozen=True)
 class OrganChange:
     """One organ on the held-out cases that have it: mean DSC before and after, and the mean paired difference with its
-    bootstrap interval."""
+    interval."""
 
     organ: str
     cases: int
@@ -59,8 +64,12 @@ class Verdict:
                 f"| {row.organ} | {row.cases} | {row.before:.4f} | {row.after:.4f} | {row.difference:+.4f} "
                 f"| {row.low:+.4f} to {row.high:+.4f} | {row.change} |"
             )
+        rule = (
+            f"An organ regresses if its whole interval lies below minus {self.margin:.4f} DSC. Intervals are Student's "
+            f"t of fewer than {FEW_CASES} cases, of one case its difference, else a bootstrap over cases."
+        )
         verdict = "Promoted." if self.promoted else f"Refused. {' '.join(self.reasons)}"
-        return "\n".join([*lines, "", verdict, ""])
+        return "\n".join([*lines, "", rule, "", verdict, ""])
 
 
 def judge(
@@ -76,9 +85,10 @@ def judge(
 ) -> Verdict:
     """Compare DSC (case, organ) of the served version and the new one on the same held-out cases.
 
-    An organ regresses if the whole interval of its mean paired difference lies below -`margin` (percentile bootstrap
-    over cases; NaN is left out; with a single case the interval is its difference). Refused is a version of which an
-    organ regresses, or of which an organ of `tuned` could not be measured at all.
+    An organ regresses if the whole interval of its mean paired difference lies below -`margin`: a percentile bootstrap
+    over cases, Student's t if there are fewer than `FEW_CASES`; NaN is left out, and the interval of a single case is
+    its difference. Refused is a version of which an organ regresses, or of which an organ of `tuned` could not be
+    measured at all.
     """
     if before.shape != after.shape or before.shape[1:] != (len(organs),):
         raise ValueError(f"{before.shape} and {after.shape} are not (case, {len(organs)})")
@@ -112,18 +122,28 @@ def _compared(
     if not there.any():
         return OrganChange(organ, 0, None, None, None, None, None, "unmeasured")
     differences = after[there] - before[there]
-    low = high = mean = float(differences.mean())
-    if differences.size > 1 and np.ptp(differences) > 0:
-        interval = stats.bootstrap(
-            (differences,),
-            np.mean,
-            confidence_level=confidence,
-            n_resamples=resamples,
-            method="percentile",
-            rng=np.random.default_rng(seed),
-        ).confidence_interval
-        low, high = float(interval.low), float(interval.high)
+    mean = float(differences.mean())
+    low, high = _interval(differences, confidence, resamples, seed)
     change: Change = "worse" if high < -margin else "better" if low > 0 else "same"
     return OrganChange(
         organ, int(there.sum()), float(before[there].mean()), float(after[there].mean()), mean, low, high, change
     )
+
+
+def _interval(differences: NDArray[np.float64], confidence: float, resamples: int, seed: int) -> tuple[float, float]:
+    mean = float(differences.mean())
+    if np.ptp(differences) == 0:
+        return mean, mean
+    if differences.size < FEW_CASES:
+        error = float(differences.std(ddof=1)) / math.sqrt(differences.size)
+        half = float(stats.t.ppf((1 + confidence) / 2, differences.size - 1)) * error
+        return mean - half, mean + half
+    interval = stats.bootstrap(
+        (differences,),
+        np.mean,
+        confidence_level=confidence,
+        n_resamples=resamples,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return float(interval.low), float(interval.high)

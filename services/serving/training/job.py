@@ -21,7 +21,7 @@ from services.serving.training import adding, curves, loop
 from services.serving.training.cache import CachedCases, CaseCache, Entry
 from services.serving.training.disk import write_whole
 from services.serving.training.distributed import Group
-from services.serving.training.gate import judge
+from services.serving.training.gate import LEAST_MARGIN, Verdict, judge
 from services.serving.training.loop import Budget
 from services.serving.training.run import Run
 from services.serving.training.sampling import Sampler
@@ -40,7 +40,8 @@ _LOOKED_AT = 3
 class Plan:
     """What to train, and how; checkpoint and curves go to a folder of their own below `runs`.
 
-    `heads` are the organs of which alone the heads change; () for the whole network. A model without weights becomes
+    `heads` are the organs of which alone the heads change; () for the whole network. `answers_for` are those that some
+    held-out case must have (all of `organs` if it is empty). A model without weights becomes
     version 1, and so does one to be replaced. Otherwise the result is the next version, which begins with the weights
     of the one that is served if `goes_on`, and is compared with it. If it lost nothing and the plan `promotes`, it is
     served beside that one when Triton reads the folder next.
@@ -54,6 +55,7 @@ class Plan:
     rate: float
     organs: Collection[str]
     heads: Collection[str] = ()
+    answers_for: Collection[str] = ()
     goes_on: bool = False
     replaces: bool = False
     promotes: bool = False
@@ -62,12 +64,16 @@ class Plan:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of it: the version's number, and whether its comparison lets it be served."""
+    """What came of it: the version's number, whether its comparison lets it be served, and what `reasons` forbid it.
+
+    `notes` say what it did not learn, or what nobody could measure.
+    """
 
     model: str
     version: int
     promoted: bool
     reasons: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def train(plan: Plan, data: Data, group: Group) -> Result | None:
@@ -82,7 +88,7 @@ def train(plan: Plan, data: Data, group: Group) -> Result | None:
     served = None if plan.replaces or card.weights is None else modelversions.newest(plan.folder)
     if served is not None:
         card = load_version(plan.folder, served)
-    require_labelled(card, [entry.organs for entry in data.cases], plan.organs)
+    require_labelled(card, [entry.organs for entry in (*data.cases, *data.replay)], {*plan.organs, *plan.answers_for})
     _require_held_out(data)
     run_folder = plan.runs / f"{card.name}-{_identity(plan, data, card)[:12]}"
     if served is not None and (done := _done(plan, run_folder / _DONE)) is not None:
@@ -106,7 +112,7 @@ def train(plan: Plan, data: Data, group: Group) -> Result | None:
     card = card.model_copy(update={"trained_on": facts, "reaches": ()})
     if served is None:
         adding.replace_first(plan.folder, card, network)
-        result = Result(card.name, 1, promoted=True)
+        result = Result(card.name, 1, promoted=True, notes=data.notes)
         _write_done(plan, run_folder, result, "")
         return result
     return _compared(plan, data, card, served, network, run_folder)
@@ -128,6 +134,9 @@ def _trained(plan: Plan, data: Data, card: Card, run_folder: Path, group: Group)
     network = load_network(plan.folder, card) if plan.goes_on else build_network(card)
     run = Run(network, card, plan.rate, heads=plan.heads, group=group)
     cases, replay = (CachedCases(plan.cache, _useful(some, plan.organs)) for some in (data.cases, data.replay))
+    if not cases:
+        # Only earlier cases are labelled for what is asked for.
+        cases, replay = replay, cases
     sampler = Sampler(cases, card, plan.seed, organs=plan.organs, replay=replay)
     looked_at = CachedCases(plan.cache, data.held_out[:_LOOKED_AT])
 
@@ -144,21 +153,31 @@ def _compared(plan: Plan, data: Data, card: Card, served: int, network: nn.Modul
     after = scores(network, card, held_out)
     now = load_version(plan.folder, served)
     before = scores(load_network(plan.folder, now).to(device), now, held_out)
-    verdict = judge(card.organs, before, after, tuned=plan.organs, margin=plan.margin)
+    margin = max(plan.margin, LEAST_MARGIN)
+    verdict = judge(card.organs, before, after, tuned=plan.answers_for or plan.organs, margin=margin)
     print(verdict.markdown(), flush=True)
     files = adding.comparison_files(verdict, served) | _curve_files(run_folder)
     card = card.model_copy(update={"reaches": (_agreement(card, after),)})
     number = adding.add_version(plan.folder, card, network, files)
-    result = Result(card.name, number, verdict.promoted, verdict.reasons)
+    result = Result(card.name, number, verdict.promoted, verdict.reasons, data.notes + _unseen(plan, verdict))
     _write_done(plan, run_folder, result, _comparison_key(plan, data, served))
     return _promoted(plan, result)
+
+
+def _unseen(plan: Plan, verdict: Verdict) -> tuple[str, ...]:
+    """Which organs may have changed without anybody seeing it."""
+    if plan.heads:
+        return ()
+    unmeasured = [row.organ for row in verdict.organs if row.change == "unmeasured"]
+    return tuple(f"No held-out case has {organ}, so nobody knows whether it lost." for organ in unmeasured)
 
 
 def _again(plan: Plan, data: Data, served: int, done: dict[str, Any], run_folder: Path) -> Result:
     """What the weights of a run that was done are worth now."""
     number = int(done["version"])
     if number == served or done.get("compared") == _comparison_key(plan, data, served):
-        return _promoted(plan, Result(done["model"], number, done["promoted"], tuple(done["reasons"])))
+        reasons, notes = tuple(done["reasons"]), tuple(done["notes"])
+        return _promoted(plan, Result(done["model"], number, done["promoted"], reasons, notes))
     card = load_version(plan.folder, number)
     facts = (card.trained_on or {}) | {"held_out": len(data.held_out)}
     card, network = card.model_copy(update={"trained_on": facts}), load_network(plan.folder, card)
@@ -204,7 +223,9 @@ def _identity(plan: Plan, data: Data, card: Card) -> str:
 
 def _comparison_key(plan: Plan, data: Data, served: int) -> str:
     """A digest of everything that a comparison depends on but the weights."""
-    return content_id(str((served, plan.margin)), *(entry.key for entry in data.held_out))
+    return content_id(
+        str((served, plan.margin, sorted(plan.answers_for or plan.organs))), *(entry.key for entry in data.held_out)
+    )
 
 
 def _write_done(plan: Plan, run_folder: Path, result: Result, compared: str) -> None:

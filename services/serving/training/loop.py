@@ -42,7 +42,9 @@ class Budget:
 
 
 def train(run: Run, sampler: Sampler, measure: Measure, budget: Budget, folder: Path, group: Group) -> float:
-    """Train `run` to the end of its budget, from its checkpoint in `folder` if there is one. Returns seconds trained.
+    """Train `run` to the end of its budget, one step at least, from its checkpoint in `folder` if there is one.
+
+    Returns seconds trained.
 
     `measure` gives DSC by organ of the running average. A run that is killed loses at most the epoch at hand. Raises
     TRAINING_FAILED and DISK_FULL; the checkpoint is as it was then.
@@ -55,20 +57,14 @@ def train(run: Run, sampler: Sampler, measure: Measure, budget: Budget, folder: 
         epoch, seconds = state["epoch"], state["seconds"]
     curves = Curves(folder, epoch) if group.leads else None
     while group.first(budget.progress(epoch, 0, seconds)) < 1:
-        torch.manual_seed(sampler.seed + epoch)
-        losses, rate = [], 0.0
         began = time.monotonic()
-        for step, crop in enumerate(_crops(sampler, epoch, budget, group)):
-            progress = group.first(budget.progress(epoch, step, seconds + time.monotonic() - began))
-            if progress >= 1:
-                break
-            losses.append(run.step(crop, progress))
-            rate = run.optimiser.param_groups[0]["lr"]
+        losses = one_epoch(run, sampler, budget, group, epoch, seconds)
         seconds += time.monotonic() - began
         if not losses:
             break
         epoch += 1
         if curves:
+            rate = run.optimiser.param_groups[0]["lr"]
             point = Point(epoch, run.steps, round(seconds, 1), float(np.mean(losses)), rate, dict(measure(run.average)))
             curves.add(point)
             # Last, so that no epoch of a checkpoint is missing in the curves.
@@ -77,6 +73,22 @@ def train(run: Run, sampler: Sampler, measure: Measure, budget: Budget, folder: 
     if curves:
         curves.close()
     return seconds
+
+
+def one_epoch(
+    run: Run, sampler: Sampler, budget: Budget, group: Group, epoch: int = 0, seconds: float = 0.0
+) -> list[float]:
+    """The losses of an epoch's steps, which begins after `epoch` epochs and `seconds`, and ends with its budget."""
+    torch.manual_seed(sampler.seed + epoch)
+    losses: list[float] = []
+    began = time.monotonic()
+    for step, crop in enumerate(_crops(sampler, epoch, budget, group)):
+        progress = group.first(budget.progress(epoch, step, seconds + time.monotonic() - began))
+        # One step at least: without, nothing would come of a budget that ends while the first crop is drawn.
+        if progress >= 1 and run.steps:
+            break
+        losses.append(run.step(crop, progress))
+    return losses
 
 
 def _crops(sampler: Sampler, epoch: int, budget: Budget, group: Group) -> Iterator[Crop]:

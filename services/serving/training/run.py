@@ -16,6 +16,8 @@ from services.serving.training.losses import dice_and_cross_entropy
 from services.serving.training.sampling import Crop
 
 _WARM_UP = 0.03
+_MOST_LOST, _MOST_LOST_SCALED = 3, 20
+"""Steps in a row without finite gradients; a scaler that starts high takes some to come down."""
 _HEAD_HASTE = 10.0
 """The last layer learns this much faster: its few weights see normalised features, and the body's pace would keep the
 logits of small organs below zero for a thousand steps."""
@@ -44,12 +46,14 @@ class Run:
         self._precision = precision(self._device)
         self._scaler = torch.amp.GradScaler(self._device.type, enabled=self._precision == torch.float16)
         self.steps = 0
+        self._lost = 0
 
     def step(self, crop: Crop, progress: float) -> float:
         """One step, `progress` from 0 to 1 through the plan, in mixed precision. Returns the loss.
 
-        Raises TRAINING_FAILED for a loss that is not finite, before it touches the weights, and for a batch that does
-        not fit into the GPU's memory.
+        Gradients that are not finite change nothing. Raises TRAINING_FAILED for a loss that is not finite, before it
+        touches the weights, for too many steps in a row that changed nothing, and for a batch that does not fit into
+        the GPU's memory.
         """
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(progress, self._rate) * group["haste"]
@@ -72,12 +76,28 @@ class Run:
                 "A batch does not fit into the GPU's memory.", "Take a smaller --batch, or a larger GPU."
             ) from error
         self._scaler.unscale_(self.optimiser)
-        nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
-        self._scaler.step(self.optimiser)
-        self._scaler.update()
+        # Averaged over all processes, so all of them decide alike.
+        self._change(float(nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)), value)
         self.steps += 1
         self._follow(min(0.995, (1 + self.steps) / (10 + self.steps)))
         return value
+
+    def _change(self, norm: float, loss: float) -> None:
+        """Change the weights, unless the norm of the gradients is not finite.
+
+        Half precision overflows now and then, and on CPUs a bfloat16 kernel was seen to give NaN where its repetition
+        did not: one such step would end a run whose loss is sound.
+        """
+        self._lost = 0 if math.isfinite(norm) else self._lost + 1
+        if self._lost > (_MOST_LOST_SCALED if self._scaler.is_enabled() else _MOST_LOST):
+            raise _failed(
+                f"The loss is {loss:g}, and the gradients of {self._lost} steps in a row are not finite.",
+                "Train with a lower --rate; the last checkpoint is as it was.",
+            )
+        if math.isfinite(norm) or self._scaler.is_enabled():
+            # The scaler leaves such a step out itself, and scales the next one less.
+            self._scaler.step(self.optimiser)
+        self._scaler.update()
 
     def state(self) -> dict[str, Any]:
         """Everything that the next step depends on."""

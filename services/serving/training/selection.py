@@ -1,7 +1,7 @@
 """Which cases a training learns from, and which are held out."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from services.core.errors import AtlasError, Reason
@@ -15,13 +15,14 @@ from services.serving.training.cache import Entry
 class Data:
     """Cases to learn from, held-out cases, which nothing is trained on, and cases of earlier rounds to mix in.
 
-    `facts` go into the card.
+    `facts` go into the card; `notes` say what is not learned, a sentence each.
     """
 
     cases: Sequence[Entry]
     held_out: Sequence[Entry]
     facts: dict[str, Any]
     replay: Sequence[Entry] = ()
+    notes: tuple[str, ...] = ()
 
 
 def synthetic_patients(count: int) -> Data:
@@ -42,15 +43,16 @@ def labelled(storage: Storage, card: Card, volumes: Iterable[str] | None, held_o
 def revisions(
     storage: Storage, card: Card, volumes: Iterable[str] | None, held_out: float
 ) -> tuple[Data, tuple[str, ...]]:
-    """What people revised in these volumes (all if None), and the organs of the card that they revised.
+    """What people revised in these volumes (all if None), and the organs of the card that can be learned from it.
 
-    Everything else that is labelled is mixed in, or held out. Raises TRAINING_DATA if nothing was revised.
+    Everything else that is labelled is mixed in, or held out. Raises TRAINING_DATA if nothing was revised, or only what
+    is held out.
     """
     revised = {case.volume.name: case for case in stored.labelled(storage, card, volumes) if case.revised}
     if not revised:
         raise AtlasError(
             Reason.TRAINING_DATA,
-            "Nobody has revised an organ of this model in these volumes.",
+            "Nobody has revised an organ of this model in these volumes that no source had labelled.",
             field="volumes",
             remedy="Review some volumes first.",
         )
@@ -61,7 +63,23 @@ def revisions(
         [case for case in found if case.is_held_out(held_out)],
         [case for case in learned if case.volume.name not in revised],
     )
+    organs = {organ for case in revised.values() if not case.is_held_out(held_out) for organ in case.revised}
+    if not organs:
+        raise AtlasError(
+            Reason.TRAINING_DATA,
+            "Every volume in which an organ was revised is held out, so there is nothing to learn from.",
+            field="volumes",
+            remedy="Review more volumes, or lower --held-out.",
+        )
+    lost = {organ for case in revised.values() for organ in case.revised} - organs
+    notes = tuple(f"{organ} was revised in held-out volumes only, so it is not tuned." for organ in sorted(lost))
     cases, out, replay = ([stored.entry(storage, card, case) for case in part] for part in parts)
     facts = {"data": "revisions in storage, with earlier cases mixed in", "volumes": len(cases)}
-    organs = {organ for case in revised.values() for organ in case.revised}
-    return Data(cases, out, facts, replay), tuple(organ for organ in card.organs if organ in organs)
+    return Data(cases, out, facts, replay, notes), tuple(organ for organ in card.organs if organ in organs)
+
+
+def labelled_organs(data: Data, card: Card) -> tuple[Data, tuple[str, ...]]:
+    """The organs of the card that some case to learn from is labelled for; `data` notes the others."""
+    seen = {organ for entry in (*data.cases, *data.replay) for organ in entry.organs}
+    notes = tuple(f"No case to learn from is labelled for {organ}." for organ in card.organs if organ not in seen)
+    return replace(data, notes=data.notes + notes), tuple(organ for organ in card.organs if organ in seen)

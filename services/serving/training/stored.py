@@ -15,6 +15,7 @@ from services.core.storage import Storage
 from services.serving.card import Card
 from services.serving.training.cache import Entry
 from services.serving.training.case import Case, working_case
+from services.serving.training.scans import Scans
 
 _RULES = "1"
 """Version of how a stored volume becomes a case. Raise it when the same records give other voxels."""
@@ -28,33 +29,36 @@ class Labelled:
     volume: pb.Volume
     versions: dict[str, pb.LabelVersion]
     revised: frozenset[str]
-    """Organs that were revised here, not only labelled by the source."""
+    """Organs whose mask is a revision's."""
+    scan: str
+    """What the volume shows: equal for copies, moved, cropped or compressed (`Scans.digest`)."""
 
     def is_held_out(self, share: float) -> bool:
-        """Whether nothing may be trained on it. Follows from the voxels alone: what is held out is so for ever, in
-        every round and for every model, and so is its duplicate."""
-        return int(content_id("held out", self.volume.voxel_digest)[:8], 16) < share * 2**32
+        """Whether nothing may be trained on it. Follows from the scan alone: what is held out is so for ever, in every
+        round and for every model, and so is every copy of it."""
+        return int(content_id("held out", self.scan)[:8], 16) < share * 2**32
 
 
 def labelled(storage: Storage, card: Card, volumes: Iterable[str] | None = None) -> Iterator[Labelled]:
     """The volumes (all if None) in which people labelled organs of the card; withdrawn ones are left out.
 
     What the networks predicted is no truth: an organ that only they labelled stays unknown. Of several labels of one
-    organ a revision goes before the source, and the newer before the older.
+    organ the source goes before a revision, as in merges, and the newer before the older. Organs mean the same in every
+    class map.
     """
+    scans = Scans(storage)
     for volume in _all(storage) if volumes is None else (_one(storage, name) for name in volumes):
         if volume.HasField("withdrawal"):
             continue
         versions: dict[str, pb.LabelVersion] = {}
-        revised: set[str] = set()
-        for origin in (pb.ORIGIN_SOURCE, pb.ORIGIN_REVISION):
-            found = [v for v in _versions(storage, volume.name, origin) if v.class_map == card.class_map]
+        for origin in (pb.ORIGIN_REVISION, pb.ORIGIN_SOURCE):
+            found = _versions(storage, volume.name, origin)
             for version in sorted(found, key=lambda v: v.create_time.ToNanoseconds()):
                 organs = [organ.organ for organ in version.organs if organ.organ in card.organs]
                 versions |= dict.fromkeys(organs, version)
-                revised |= set(organs) if origin == pb.ORIGIN_REVISION else set()
         if versions:
-            yield Labelled(volume, versions, frozenset(revised))
+            revised = {organ for organ, version in versions.items() if version.origin == pb.ORIGIN_REVISION}
+            yield Labelled(volume, versions, frozenset(revised), scans.digest(volume))
 
 
 def entry(storage: Storage, card: Card, case: Labelled) -> Entry:

@@ -117,6 +117,8 @@ def test_a_training_is_seen_from_its_waiting_to_its_result(site: Site, jobs: Job
     assert done.message == said.strip()
     assert done.end_time is not None
     assert done.end_time >= done.create_time
+    again = jobs.start(PLAN, ["tune", "/repository/unet"], "bob")
+    assert (again.id, again.state, again.actor) == (started.id, State.WAITING, "bob"), "labels may have changed"
 
 
 def test_a_failed_training_says_why_and_goes_on_when_it_is_started_again(site: Site, jobs: Jobs) -> None:

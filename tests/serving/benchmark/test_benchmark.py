@@ -10,6 +10,8 @@ import pytest
 from services.core import classmaps
 from services.core.errors import AtlasError, Reason
 from services.core.geometry import Geometry
+from services.serving.benchmark import learning
+from services.serving.benchmark.cases import entry
 from services.serving.benchmark.plan import CaseFiles, Dataset, Plan, held_out
 from services.serving.benchmark.run import benchmark
 from services.serving.card import Card, Network, load_card, save_card, weights_path
@@ -145,6 +147,50 @@ def test_results_of_another_plan_are_not_mixed_in(plan: Plan, report: Path) -> N
     with pytest.raises(AtlasError) as refused:
         benchmark(plan.model_copy(update={"steps": 100}), lambda doing, done: None)
     assert refused.value.reason is Reason.RESOURCE_CONFLICT
+
+
+def test_results_of_another_card_are_not_mixed_in(plan: Plan, report: Path, tmp_path: Path) -> None:
+    """What people read may change, what the network is may not."""
+    folder = tmp_path / "small"
+    shutil.copytree(plan.networks[0], folder)
+    card = load_card(folder)
+    save_card(folder, card.model_copy(update={"summary": "A U-Net."}))
+    again = plan.model_copy(update={"networks": (folder,)})
+    assert benchmark(again, lambda doing, done: None) == report
+    wider = Network(architecture="unet", arguments={"channels": [8, 8], "strides": [2]})
+    save_card(folder, card.model_copy(update={"network": wider}))
+    with pytest.raises(AtlasError, match="another card of small") as refused:
+        benchmark(again, lambda doing, done: None)
+    assert refused.value.reason is Reason.RESOURCE_CONFLICT
+
+
+@pytest.mark.parametrize(
+    "change", [{"working_factor": 2}, {"working_spacing_mm": (9.0, 6.0, 6.0)}, {"grid_spacing_mm": 3.0}]
+)
+def test_a_case_on_another_grid_is_another_case(plan: Plan, change: dict[str, object]) -> None:
+    card, files = load_card(plan.networks[0]), plan.b.cases[0]
+    known = entry(files, LABELLED, card, plan.class_map).key
+    changed = Card.model_validate({**card.model_dump(), **change})
+    assert entry(files, LABELLED, changed, plan.class_map).key != known
+    assert entry(files, LABELLED, card, plan.class_map).key == known
+
+
+def test_no_time_is_time_for_one_step(plan: Plan, tmp_path: Path) -> None:
+    short = plan.model_copy(update={"steps": None, "minutes": 1e-6, "out": tmp_path, "outside": ()})
+    benchmark(short, lambda doing, done: None)
+    trained_on = load_card(tmp_path / "networks" / "small_a").trained_on
+    assert trained_on is not None
+    assert trained_on["steps"] == 1
+
+
+def test_a_full_disk_is_told(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The weights go to a device that is always full."""
+    monkeypatch.setattr(learning, "WEIGHTS_FILE", "/dev/full")
+    short = plan.model_copy(update={"steps": None, "minutes": 1e-6, "out": tmp_path, "outside": ()})
+    with pytest.raises(AtlasError, match="no room left") as refused:
+        benchmark(short, lambda doing, done: None)
+    assert refused.value.reason is Reason.DISK_FULL
+    assert not (tmp_path / "networks" / "small_a" / "model.yaml").exists()
 
 
 def test_an_unknown_hospital_is_refused_before_anything_is_drawn(plan: Plan, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Cases of a few thousand voxels in which every organ is a box of its own HU, so that a tiny network can learn it."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,12 @@ from services.serving.repository import folder_config
 from services.serving.training.case import Case
 
 SIDE = 24
+TINY: dict[str, dict[str, Any]] = {
+    "unet": {"channels": [4, 8], "strides": [2], "num_res_units": 1},
+    "segresnet": {"init_filters": 4, "blocks_down": [1, 1], "blocks_up": [1], "norm": "instance"},
+    "swinunetr": {"feature_size": 12, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 1, 1]},
+    "unetr": {"feature_size": 4, "hidden_size": 12, "mlp_dim": 12, "num_heads": 2},
+}
 
 
 def box_case(seed: int, organs: tuple[str, ...]) -> Case:

@@ -55,11 +55,27 @@ def test_one_case_decides_by_its_difference() -> None:
     assert not judge(ORGANS, before, before - [0, 0.01, 0]).promoted
 
 
+def test_few_cases_are_judged_by_students_interval() -> None:
+    """Differences of 1, 2 and 3 %: mean 2, standard error 1 / sqrt(3), t of 2 degrees of freedom 4.303. Small losses
+    whose spread would allow none are no loss; in more cases the bootstrap is as it was."""
+    losses = -np.array([[0.01], [0.02], [0.03]])
+    (row,) = judge(["liver"], np.full((3, 1), 0.5), 0.5 + losses).organs
+    assert [row.low, row.high] == pytest.approx([-0.02 - 0.024843, -0.02 + 0.024843], abs=1e-5)
+    assert row.change == "same"
+    (row,) = judge(["liver"], np.full((2, 1), 0.5), 0.5 - np.array([[1e-6], [3e-6]])).organs
+    assert row.change == "same"
+    (row,) = judge(["liver"], np.full((6, 1), 0.5), 0.5 + np.concatenate([losses, losses])).organs
+    assert row.change == "worse"
+    assert row.low is not None
+    assert row.low >= -0.03, "a bootstrap never leaves the data"
+
+
 def test_the_table_says_what_was_found() -> None:
     before = np.array([[0.5, np.nan, 0.5]] * 3)
     verdict = judge(ORGANS, before, before - [0.1, 0, 0])
     text = verdict.markdown()
     assert "| liver | 3 | 0.5000 | 0.4000 | -0.1000 | -0.1000 to -0.1000 | worse |" in text
+    assert "below minus 0.0000 DSC. Intervals are Student's t of fewer than 6 cases" in text
     assert "| spleen | 0 | | | | | unmeasured |" in text
     assert text.endswith("Refused. liver regresses by 0.1000 DSC (held-out cases: 3).\n")
     assert json.loads(json.dumps(verdict.as_dict()))["promoted"] is False

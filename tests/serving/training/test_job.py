@@ -18,14 +18,17 @@ from tensorboardX.proto.event_pb2 import Event
 
 from services.core import modelversions
 from services.core.errors import AtlasError, Reason
-from services.serving.card import load_card, load_version
-from services.serving.networks import load_network
+from services.serving.card import Network, load_card, load_version, save_card
+from services.serving.networks import build_network, load_network
 from services.serving.repository import differing, folder_config
 from services.serving.training import adding, checkpoints, curves, job
 from services.serving.training.distributed import ALONE
 from services.serving.training.loop import Budget
-from services.serving.training.run import learning_rate
-from tests.serving.training.boxes import EPOCHS, ORGANS, STEPS, data, plan, trained
+from services.serving.training.run import Run, learning_rate
+from services.serving.training.sampling import Sampler
+from services.serving.training.selection import Data
+from tests.serving.training.boxes import EPOCHS, ORGANS, STEPS, data, entries, plan, trained
+from tests.serving.training.conftest import TINY, box_case
 
 ROOT = Path(__file__).parents[3]
 
@@ -59,8 +62,13 @@ def test_a_killed_run_goes_on_where_it_was(home: Path) -> None:
     torch.testing.assert_close(weights(home / "small"), weights(other / "small"), rtol=0, atol=0)
 
 
-def test_two_devices_learn_together(home: Path) -> None:
-    """Under torchrun, with gloo: one version comes of it, and each step took a crop from each."""
+@pytest.mark.parametrize("architecture", ["unet", "unetr"])
+def test_two_devices_learn_together(home: Path, architecture: str) -> None:
+    """Under torchrun, with gloo: one version comes of it, and each step took a crop from each. UNETR has weights that
+    nothing goes through."""
+    card = load_card(home / "small")
+    network = Network.model_validate({"architecture": architecture, "arguments": TINY[architecture]})
+    save_card(home / "small", card.model_copy(update={"network": network}))
     done = as_process(home, "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m")
     assert done.returncode == 0, done.stderr
     facts = load_card(home / "small").trained_on
@@ -165,6 +173,29 @@ def test_an_organ_without_labels_is_refused_by_name(home: Path) -> None:
     assert caught.value.reason is Reason.TRAINING_DATA
 
 
+def test_earlier_cases_count_as_labelled(home: Path) -> None:
+    """All weights are tuned on the labels there are; an organ that no held-out case has is named, and refuses only
+    where the version answers for it."""
+    trained(plan(home))
+    some = Data(
+        entries(range(4), ("liver",)), entries(range(100, 102), ("liver",)), {}, entries(range(4, 8), ORGANS[:2])
+    )
+    whole = plan(home, organs=ORGANS[:2], answers_for=("liver",), goes_on=True, seed=2, margin=1.0)
+    result = job.train(whole, some, ALONE)
+    assert result is not None
+    assert (result.promoted, result.reasons) == (True, ())
+    assert [note.partition(",")[0] for note in result.notes] == [
+        "No held-out case has spleen",
+        "No held-out case has pancreas",
+    ]
+    assert job.train(whole, some, ALONE) == result
+    asked = job.train(replace(whole, answers_for=ORGANS[:2]), some, ALONE)
+    assert asked is not None
+    assert asked.reasons == ("No held-out case has spleen, which was tuned.",)
+    only_earlier = replace(whole, organs=("spleen",), heads=("spleen",), answers_for=())
+    assert job.train(only_earlier, some, ALONE) is not None
+
+
 def test_a_loss_that_is_not_finite_leaves_the_checkpoint(home: Path) -> None:
     """What was learned before stays, and no version comes of it."""
     with pytest.raises(AtlasError, match="The loss is") as caught:
@@ -177,6 +208,29 @@ def test_a_loss_that_is_not_finite_leaves_the_checkpoint(home: Path) -> None:
     assert load_card(home / "small").weights is None
 
 
+def test_gradients_that_are_not_finite_change_nothing(home: Path) -> None:
+    """One such step is left out; a run that has no others is ended, with the weights that it had."""
+    card = load_card(home / "small")
+    run = Run(build_network(card), card, 1e-2)
+    crop = Sampler([box_case(1, ORGANS)], card, 1).draw(0, [0], 1)
+    first = next(run.network.parameters())
+    before = first.detach().clone()
+    spoilt = first.register_hook(lambda gradient: gradient * torch.nan)  # type: ignore[no-untyped-call]
+    run.step(crop, 0.5)
+    assert torch.equal(first, before)
+    spoilt.remove()
+    run.step(crop, 0.5)
+    assert not torch.equal(first, before)
+    before = first.detach().clone()
+    first.register_hook(lambda gradient: gradient * torch.nan)  # type: ignore[no-untyped-call]
+    for _ in range(3):
+        run.step(crop, 0.5)
+    with pytest.raises(AtlasError, match="gradients of 4 steps in a row") as caught:
+        run.step(crop, 0.5)
+    assert caught.value.reason is Reason.TRAINING_FAILED
+    assert torch.equal(first, before)
+
+
 def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     checkpoints.save(path, {"epoch": 1})
@@ -185,6 +239,27 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path) -> None:
         checkpoints.save(path, {"epoch": 2})
     assert caught.value.reason is Reason.DISK_FULL
     assert checkpoints.load(path, torch.device("cpu")) == {"epoch": 1}
+
+
+def test_a_full_disk_leaves_the_versions(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether it is the first version that does not fit or the next: a reason is given, and what was there stays."""
+    part = home / "small" / "1" / "weights.part"
+    part.symlink_to("/dev/full")
+    with pytest.raises(AtlasError, match="no room left") as caught:
+        trained(plan(home))
+    assert caught.value.reason is Reason.DISK_FULL
+    assert load_card(home / "small").weights is None
+    part.unlink()
+    trained(plan(home))
+    before = weights(home / "small")
+    monkeypatch.setattr(adding, "_WEIGHTS", "/dev/full")
+    with pytest.raises(AtlasError, match="no room left") as caught:
+        trained(plan(home, seed=2))
+    assert caught.value.reason is Reason.DISK_FULL
+    assert modelversions.numbers(home / "small") == [1]
+    assert torch.equal(weights(home / "small"), before)
+    monkeypatch.undo()
+    assert trained(plan(home, seed=2)).version == 2
 
 
 def test_by_minutes_a_run_can_be_prolonged(home: Path) -> None:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from monai.losses.dice import DiceCELoss, DiceLoss
 
 from services.serving.card import Card
 from services.serving.networks import build_network
@@ -68,3 +69,18 @@ def test_overlapping_masks_stay_apart() -> None:
 def test_more_organs_than_bits_are_refused() -> None:
     with pytest.raises(ValueError, match="at most 32"):
         Case.of("many", np.zeros((1, 1, 1), np.int16), {str(n): np.zeros((1, 1, 1), bool) for n in range(33)})
+
+
+@pytest.mark.parametrize("organs", [1, 3])
+def test_where_every_organ_is_known_the_loss_is_monai_s(organs: int) -> None:
+    """Batch Dice and cross-entropy of sigmoids, the latter three times, where every organ is in the batch."""
+    torch.manual_seed(organs)
+    logits = torch.randn(2, organs, 8, 8, 8)
+    truth = (torch.rand(2, organs, 8, 8, 8) < 0.3).float()
+    ours = dice_and_cross_entropy(logits, truth)
+    dice = DiceLoss(sigmoid=True, batch=True, smooth_nr=1.0, smooth_dr=1.0)(logits, truth)
+    torch.testing.assert_close(ours, dice + 3 * torch.nn.BCEWithLogitsLoss()(logits, truth))
+    if organs == 1:
+        # With more channels MONAI's own cross-entropy would have them exclude each other.
+        both = DiceCELoss(sigmoid=True, batch=True, smooth_nr=1.0, smooth_dr=1.0, lambda_ce=3.0)
+        torch.testing.assert_close(ours, both(logits, truth))

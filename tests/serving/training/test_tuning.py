@@ -1,7 +1,5 @@
 """Tuning changes the heads of the revised organs and nothing else, and makes them better."""
 
-from typing import Any
-
 import pytest
 import torch
 
@@ -11,14 +9,7 @@ from services.serving.networks import build_network
 from services.serving.training.heads import Heads
 from services.serving.training.scoring import scores
 from services.serving.training.tuning import tune
-from tests.serving.training.conftest import box_case
-
-TINY: dict[str, dict[str, Any]] = {
-    "unet": {"channels": [4, 8], "strides": [2], "num_res_units": 1},
-    "segresnet": {"init_filters": 4, "blocks_down": [1, 1], "blocks_up": [1], "norm": "instance"},
-    "swinunetr": {"feature_size": 12, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 1, 1]},
-    "unetr": {"feature_size": 4, "hidden_size": 12, "mlp_dim": 12, "num_heads": 2},
-}
+from tests.serving.training.conftest import TINY, box_case
 
 
 @pytest.mark.parametrize("architecture", [*TINY, "transposed"])

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(abdomenatlas/scheduler/v1/training.proto\x12\x19\x61\x62\x64omenatlas.scheduler.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x89\x01\n\x0cTrainingPlan\x12\x1a\n\x12\x66rom_the_beginning\x18\x01 \x01(\x08\x12\r\n\x05whole\x18\x02 \x01(\x08\x12\x0e\n\x06organs\x18\x03 \x03(\t\x12\x0f\n\x07volumes\x18\x04 \x03(\t\x12\x0e\n\x06\x65pochs\x18\x05 \x01(\r\x12\x0f\n\x07minutes\x18\x06 \x01(\r\x12\x0c\n\x04seed\x18\x07 \x01(\r\"\xba\x03\n\x08Training\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x35\n\x04plan\x18\x03 \x01(\x0b\x32\'.abdomenatlas.scheduler.v1.TrainingPlan\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\t\x12\x38\n\x05state\x18\x05 \x01(\x0e\x32).abdomenatlas.scheduler.v1.Training.State\x12\x0f\n\x07message\x18\x06 \x01(\t\x12\x39\n\x06result\x18\x07 \x01(\x0b\x32).abdomenatlas.scheduler.v1.TrainingResult\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"f\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_WAITING\x10\x01\x12\x11\n\rSTATE_RUNNING\x10\x02\x12\x0e\n\nSTATE_DONE\x10\x03\x12\x10\n\x0cSTATE_FAILED\x10\x04\"V\n\x0eTrainingResult\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x12\n\npromotable\x18\x02 \x01(\x08\x12\x0f\n\x07reasons\x18\x03 \x03(\t\x12\x0e\n\x06sha256\x18\x04 \x01(\t\"\\\n\x14StartTrainingRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x35\n\x04plan\x18\x02 \x01(\x0b\x32\'.abdomenatlas.scheduler.v1.TrainingPlan\"N\n\x15StartTrainingResponse\x12\x35\n\x08training\x18\x01 \x01(\x0b\x32#.abdomenatlas.scheduler.v1.Training\"\"\n\x12GetTrainingRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"L\n\x13GetTrainingResponse\x12\x35\n\x08training\x18\x01 \x01(\x0b\x32#.abdomenatlas.scheduler.v1.Training\"\x16\n\x14ListTrainingsRequest\"O\n\x15ListTrainingsResponse\x12\x36\n\ttrainings\x18\x01 \x03(\x0b\x32#.abdomenatlas.scheduler.v1.Training\"$\n\x14WatchTrainingRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"N\n\x15WatchTrainingResponse\x12\x35\n\x08training\x18\x01 \x01(\x0b\x32#.abdomenatlas.scheduler.v1.Training\"%\n\x15\x43\x61ncelTrainingRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x18\n\x16\x43\x61ncelTrainingResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(abdomenatlas/scheduler/v1/training.proto\x12\x19\x61\x62\x64omenatlas.scheduler.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc8\x01\n\x0cTrainingPlan\x12\x1a\n\x12\x66rom_the_beginning\x18\x01 \x01(\x08\x12\r\n\x05whole\x18\x02 \x01(\x08\x12\x0e\n\x06organs\x18\x03 \x03(\t\x12\x0f\n\x07volumes\x18\x04 \x03(\t\x12\x0e\n\x06\x65pochs\x18\x05 \x01(\r\x12\x0f\n\x07minutes\x18\x06 \x01(\r\x12\x0c\n\x04seed\x18\x07 \x01(\r\x12\x0e\n\x06margin\x18\x08 \x01(\x01\x12\x10\n\x08held_out\x18\t \x01(\x01\x12\x0c\n\x04rate\x18\n \x01(\x01\x12\r\n\x05\x62\x61tch\x18\x0b \x01(\r\"\xba\x03\n\x08Training\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x35\n\x04plan\x18\x03 \x01(\x0b\x32\'.abdomenatlas.scheduler.v1.TrainingPlan\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\t\x12\x38\n\x05state\x18\x05 \x01(\x0e\x32).abdomenatlas.scheduler.v1.Training.State\x12\x0f\n\x07message\x18\x06 \x01(\t\x12\x39\n\x06result\x18\x07 \x01(\x0b\x32).abdomenatlas.scheduler.v1.TrainingResult\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"f\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_WAITING\x10\x01\x12\x11\n\rSTATE_RUNNING\x10\x02\x12\x0e\n\nSTATE_DONE\x10\x03\x12\x10\n\x0cSTATE_FAILED\x10\x04\"e\n\x0eTrainingResult\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x12\n\npromotable\x18\x02 \x01(\x08\x12\x0f\n\x07reasons\x18\x03 \x03(\t\x12\x0e\n\x06sha256\x18\x04 \x01(\t\x12\r\n\x05notes\x18\x05 \x03(\t\"\\\n\x14StartTrainingRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x35\n\x04plan\x18\x02 \x01(\x0b\x32\'.abdomenatlas.scheduler.v1.TrainingPlan\"N\n\x15StartTrainingResponse\x12\x35\n\x08training\x18\x01 \x01(\x0b\x32#.abdomenatlas.scheduler.v1.Training\"\"\n\x12GetTrainingRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"L\n\x13GetTrainingResponse\x12\x35\n\x08training\x18\x01 \x01(\x0b\x32#.abdomenatlas.scheduler.v1.Training\"\x16\n\x14ListTrainingsRequest\"O\n\x15ListTrainingsResponse\x12\x36\n\ttrainings\x18\x01 \x03(\x0b\x32#.abdomenatlas.scheduler.v1.Training\"$\n\x14WatchTrainingRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"N\n\x15WatchTrainingResponse\x12\x35\n\x08training\x18\x01 \x01(\x0b\x32#.abdomenatlas.scheduler.v1.Training\"%\n\x15\x43\x61ncelTrainingRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x18\n\x16\x43\x61ncelTrainingResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,31 +33,31 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'abdomenatlas.scheduler.v1.t
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_TRAININGPLAN']._serialized_start=105
-  _globals['_TRAININGPLAN']._serialized_end=242
-  _globals['_TRAINING']._serialized_start=245
-  _globals['_TRAINING']._serialized_end=687
-  _globals['_TRAINING_STATE']._serialized_start=585
-  _globals['_TRAINING_STATE']._serialized_end=687
-  _globals['_TRAININGRESULT']._serialized_start=689
-  _globals['_TRAININGRESULT']._serialized_end=775
-  _globals['_STARTTRAININGREQUEST']._serialized_start=777
-  _globals['_STARTTRAININGREQUEST']._serialized_end=869
-  _globals['_STARTTRAININGRESPONSE']._serialized_start=871
-  _globals['_STARTTRAININGRESPONSE']._serialized_end=949
-  _globals['_GETTRAININGREQUEST']._serialized_start=951
-  _globals['_GETTRAININGREQUEST']._serialized_end=985
-  _globals['_GETTRAININGRESPONSE']._serialized_start=987
-  _globals['_GETTRAININGRESPONSE']._serialized_end=1063
-  _globals['_LISTTRAININGSREQUEST']._serialized_start=1065
-  _globals['_LISTTRAININGSREQUEST']._serialized_end=1087
-  _globals['_LISTTRAININGSRESPONSE']._serialized_start=1089
-  _globals['_LISTTRAININGSRESPONSE']._serialized_end=1168
-  _globals['_WATCHTRAININGREQUEST']._serialized_start=1170
-  _globals['_WATCHTRAININGREQUEST']._serialized_end=1206
-  _globals['_WATCHTRAININGRESPONSE']._serialized_start=1208
-  _globals['_WATCHTRAININGRESPONSE']._serialized_end=1286
-  _globals['_CANCELTRAININGREQUEST']._serialized_start=1288
-  _globals['_CANCELTRAININGREQUEST']._serialized_end=1325
-  _globals['_CANCELTRAININGRESPONSE']._serialized_start=1327
-  _globals['_CANCELTRAININGRESPONSE']._serialized_end=1351
+  _globals['_TRAININGPLAN']._serialized_end=305
+  _globals['_TRAINING']._serialized_start=308
+  _globals['_TRAINING']._serialized_end=750
+  _globals['_TRAINING_STATE']._serialized_start=648
+  _globals['_TRAINING_STATE']._serialized_end=750
+  _globals['_TRAININGRESULT']._serialized_start=752
+  _globals['_TRAININGRESULT']._serialized_end=853
+  _globals['_STARTTRAININGREQUEST']._serialized_start=855
+  _globals['_STARTTRAININGREQUEST']._serialized_end=947
+  _globals['_STARTTRAININGRESPONSE']._serialized_start=949
+  _globals['_STARTTRAININGRESPONSE']._serialized_end=1027
+  _globals['_GETTRAININGREQUEST']._serialized_start=1029
+  _globals['_GETTRAININGREQUEST']._serialized_end=1063
+  _globals['_GETTRAININGRESPONSE']._serialized_start=1065
+  _globals['_GETTRAININGRESPONSE']._serialized_end=1141
+  _globals['_LISTTRAININGSREQUEST']._serialized_start=1143
+  _globals['_LISTTRAININGSREQUEST']._serialized_end=1165
+  _globals['_LISTTRAININGSRESPONSE']._serialized_start=1167
+  _globals['_LISTTRAININGSRESPONSE']._serialized_end=1246
+  _globals['_WATCHTRAININGREQUEST']._serialized_start=1248
+  _globals['_WATCHTRAININGREQUEST']._serialized_end=1284
+  _globals['_WATCHTRAININGRESPONSE']._serialized_start=1286
+  _globals['_WATCHTRAININGRESPONSE']._serialized_end=1364
+  _globals['_CANCELTRAININGREQUEST']._serialized_start=1366
+  _globals['_CANCELTRAININGREQUEST']._serialized_end=1403
+  _globals['_CANCELTRAININGRESPONSE']._serialized_start=1405
+  _globals['_CANCELTRAININGRESPONSE']._serialized_end=1429
 # @@protoc_insertion_point(module_scope)

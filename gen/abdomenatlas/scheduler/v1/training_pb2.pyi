@@ -33,6 +33,10 @@ class TrainingPlan(_message.Message):
     EPOCHS_FIELD_NUMBER: _builtins.int
     MINUTES_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
+    MARGIN_FIELD_NUMBER: _builtins.int
+    HELD_OUT_FIELD_NUMBER: _builtins.int
+    RATE_FIELD_NUMBER: _builtins.int
+    BATCH_FIELD_NUMBER: _builtins.int
     from_the_beginning: _builtins.bool
     """Train from the beginning on all labels, instead of going on with the served weights on what people revised."""
     whole: _builtins.bool
@@ -43,6 +47,18 @@ class TrainingPlan(_message.Message):
     """Minutes of training, measuring not counted; 0 means 25. Without meaning with `epochs`."""
     seed: _builtins.int
     """Of the random numbers."""
+    margin: _builtins.float
+    """DSC, from 0 to 1, that the interval of an organ may lie below 0 and the version still pass its comparison; less
+    than 0.001 means 0.001.
+    """
+    held_out: _builtins.float
+    """Share of the labelled volumes that nothing is trained on and that versions are compared on, up to 0.9; 0 means 0.2.
+    What is held out at one share is so at every greater one.
+    """
+    rate: _builtins.float
+    """Peak learning rate, up to 1; 0 means 0.001 from the beginning, 0.002 for heads and 0.0002 for all weights."""
+    batch: _builtins.int
+    """Crops of a step on every device, at most 64; 0 means 1."""
     @_builtins.property
     def organs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Organs to learn; empty means those of the model, or those that were revised."""
@@ -61,10 +77,14 @@ class TrainingPlan(_message.Message):
         epochs: _builtins.int = ...,
         minutes: _builtins.int = ...,
         seed: _builtins.int = ...,
+        margin: _builtins.float = ...,
+        held_out: _builtins.float = ...,
+        rate: _builtins.float = ...,
+        batch: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epochs", b"epochs", "from_the_beginning", b"from_the_beginning", "minutes", b"minutes", "organs", b"organs", "seed", b"seed", "volumes", b"volumes", "whole", b"whole"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "epochs", b"epochs", "from_the_beginning", b"from_the_beginning", "held_out", b"held_out", "margin", b"margin", "minutes", b"minutes", "organs", b"organs", "rate", b"rate", "seed", b"seed", "volumes", b"volumes", "whole", b"whole"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -72,7 +92,9 @@ Global___TrainingPlan: _TypeAlias = TrainingPlan  # noqa: Y015
 
 @_typing.final
 class Training(_message.Message):
-    """A training, which runs as a Job in the cluster. It is forgotten some days after its end."""
+    """A training, which runs as a Job in the cluster, or as a process of one machine. A Job is forgotten some days after its
+    end.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -85,7 +107,7 @@ class Training(_message.Message):
         STATE_UNSPECIFIED: Training._State.ValueType  # 0
         """Not set."""
         STATE_WAITING: Training._State.ValueType  # 1
-        """No node has taken it yet, or it fetches models."""
+        """No node has taken it yet, or it fetches models; on one machine, others run before it."""
         STATE_RUNNING: Training._State.ValueType  # 2
         """It trains."""
         STATE_DONE: Training._State.ValueType  # 3
@@ -99,7 +121,7 @@ class Training(_message.Message):
     STATE_UNSPECIFIED: Training.State.ValueType  # 0
     """Not set."""
     STATE_WAITING: Training.State.ValueType  # 1
-    """No node has taken it yet, or it fetches models."""
+    """No node has taken it yet, or it fetches models; on one machine, others run before it."""
     STATE_RUNNING: Training.State.ValueType  # 2
     """It trains."""
     STATE_DONE: Training.State.ValueType  # 3
@@ -173,6 +195,7 @@ class TrainingResult(_message.Message):
     PROMOTABLE_FIELD_NUMBER: _builtins.int
     REASONS_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
+    NOTES_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """Number of the new version of the model."""
     promotable: _builtins.bool
@@ -183,6 +206,10 @@ class TrainingResult(_message.Message):
     def reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What it lost, a sentence each."""
 
+    @_builtins.property
+    def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What was not learned, and what changed and could not be measured, a sentence each."""
+
     def __init__(
         self,
         *,
@@ -190,10 +217,11 @@ class TrainingResult(_message.Message):
         promotable: _builtins.bool = ...,
         reasons: _abc.Iterable[_builtins.str] | None = ...,
         sha256: _builtins.str = ...,
+        notes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["promotable", b"promotable", "reasons", b"reasons", "sha256", b"sha256", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["notes", b"notes", "promotable", b"promotable", "reasons", b"reasons", "sha256", b"sha256", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -236,7 +264,9 @@ class StartTrainingResponse(_message.Message):
     TRAINING_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def training(self) -> Global___Training:
-        """The training, a new one or the one that there is of this model and plan, whatever its state."""
+        """The training of this model and plan: a new one, or the one that waits or runs. One that has ended begins again under
+        the same name; nothing is trained twice unless its labels changed.
+        """
 
     def __init__(
         self,
