@@ -13,7 +13,7 @@ class Scans:
         self._storage = storage
         self._firsts: dict[str, str] = {}
         self._digests: dict[str, str] = {}
-        request = pb.ListDuplicateGroupsRequest(page_size=_PAGE)
+        request = pb.ListDuplicateGroupsRequest(page_size=_PAGE, show_withdrawn=True)
         while True:
             page = storage.rpc.ListDuplicateGroups(request)
             for group in page.groups:

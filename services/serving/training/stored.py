@@ -8,6 +8,7 @@ import numpy as np
 
 from abdomenatlas.storage.v1 import storage_pb2 as pb
 from services.core.geometry import require_same
+from services.core.labelversions import current
 from services.core.names import content_id
 from services.core.nifti import read_ct
 from services.core.rpc.convert import geometry_from_proto
@@ -52,7 +53,7 @@ def labelled(storage: Storage, card: Card, volumes: Iterable[str] | None = None)
             continue
         versions: dict[str, pb.LabelVersion] = {}
         for origin in (pb.ORIGIN_REVISION, pb.ORIGIN_SOURCE):
-            found = _versions(storage, volume.name, origin)
+            found = current(_versions(storage, volume.name, origin))
             for version in sorted(found, key=lambda v: v.create_time.ToNanoseconds()):
                 organs = [organ.organ for organ in version.organs if organ.organ in card.organs]
                 versions |= dict.fromkeys(organs, version)
