@@ -1,4 +1,4 @@
-"""What computes a window: torch on a GPU, and on the CPU what the card names."""
+"""What computes a window on the CPU: what the card names."""
 
 import hashlib
 import os
@@ -12,20 +12,6 @@ from torch import Tensor, nn
 
 from services.serving.card import Card
 from services.serving.sliding import Run
-
-GPU_BATCH = 4
-"""Windows computed at a time on a GPU; on the CPU one is quickest."""
-
-
-def on_gpu(network: nn.Module, device: torch.device) -> Run:
-    """Run on a CUDA device, in half precision."""
-    network = network.to(device)
-
-    def run(windows: Tensor) -> Tensor:
-        with torch.autocast(device.type, torch.float16):
-            return network(windows.to(device))  # type: ignore[no-any-return]
-
-    return run
 
 
 def on_cpu(network: nn.Module, card: Card, threads: int) -> Run:
