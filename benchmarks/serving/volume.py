@@ -31,7 +31,8 @@ def volume(folder: Path) -> NDArray[np.int16]:
 
 def grid_of(ct: NDArray[np.int16]) -> Geometry:
     """Where the volume lies: voxels of 1.5 mm."""
-    return Geometry.from_matrix(ct.shape[::-1], np.diag([1.5, 1.5, 1.5, 1.0]))
+    depth, height, width = ct.shape
+    return Geometry.from_matrix((width, height, depth), np.diag([1.5, 1.5, 1.5, 1.0]))
 
 
 def _middle(length: int, room: int) -> tuple[slice, slice]:
