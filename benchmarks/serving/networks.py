@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.serving.volume import GRID
+from benchmarks.serving.volume import grid_of
 from services.core import arrayfile
 from services.serving.repository import CPU_THREADS
 
@@ -23,7 +23,7 @@ def ours(folder: Path) -> Work:
 
     card = load_card(folder)
     run = on_cpu(load_network(folder, card), card, CPU_THREADS)
-    return lambda ct: predict(run, ct, GRID, card)
+    return lambda ct: predict(run, ct, grid_of(ct), card)
 
 
 def monai(folder: Path) -> Work:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.serving import networks
-from benchmarks.serving.volume import GRID
+from benchmarks.serving.volume import grid_of
 from services.cli.stack.triton import TritonServer
 from services.inference.triton import Triton
 from services.serving.card import Card, load_card
@@ -72,7 +72,7 @@ def _lay_down(model: Path, repository: Path) -> None:
 def _whole(address: str, name: str) -> networks.Work:
     client = Triton(address)
     model = client.model(name, "1")
-    return lambda ct: client.infer(model, ct, GRID, seconds=_SECONDS)
+    return lambda ct: client.infer(model, ct, grid_of(ct), seconds=_SECONDS)
 
 
 def _patches(address: str, card: Card) -> networks.Work:

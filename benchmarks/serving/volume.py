@@ -10,13 +10,12 @@ from services.core.resample import to_grid
 from services.synthetic import make_case
 
 SHAPE = (300, 250, 250)
-GRID = Geometry.from_matrix(SHAPE[::-1], np.diag([1.5, 1.5, 1.5, 1.0]))
 _SEED = 77
 _AIR_HU = -1024
 
 
 def volume(folder: Path) -> NDArray[np.int16]:
-    """int16 HU (z, y, x) on GRID; generated once into `folder`."""
+    """int16 HU (z, y, x) on the grid of `grid_of`; generated once into `folder`."""
     path = folder / "ct.npy"
     if not path.exists():
         case = make_case(_SEED, profile="clinical")
@@ -28,6 +27,12 @@ def volume(folder: Path) -> NDArray[np.int16]:
         np.save(path, whole)
     stored: NDArray[np.int16] = np.load(path)
     return stored
+
+
+def grid_of(ct: NDArray[np.int16]) -> Geometry:
+    """Where the volume lies: voxels of 1.5 mm."""
+    depth, height, width = ct.shape
+    return Geometry.from_matrix((width, height, depth), np.diag([1.5, 1.5, 1.5, 1.0]))
 
 
 def _middle(length: int, room: int) -> tuple[slice, slice]:

@@ -20,7 +20,7 @@ from services.inference.cache import GridCache
 from services.inference.model import Card, Model
 from services.inference.triton import Triton
 
-RULES = "1"
+RULES = "2"
 """Version of how a CT becomes a prediction; goes into every id. Raise it when the same inputs give other voxels."""
 
 

@@ -101,7 +101,8 @@ class Card(_Strict):
     `hu_window` to `intensity`, in windows of `window` (z, y, x) working voxels that overlap by the share `overlap` and
     count by a gaussian of `gaussian_sigma` sides. `axes` says where the network's own three axes point, as nibabel's
     axcodes do: SAR is ours, (z, y, x) on RAS+; a network that was trained on MONAI's RAS arrays takes RAS. Where there
-    is no GPU, `cpu_runtime` computes it.
+    is no GPU, `cpu_runtime` computes it; on one, torch does, compiled by its inductor or, as `gpu_runtime` may say, as
+    it is.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")
@@ -122,6 +123,7 @@ class Card(_Strict):
     gaussian_sigma: float = Field(default=0.25, ge=0.05, le=1)
     outputs: Outputs | None = None
     cpu_runtime: Literal["openvino", "torch"] = "openvino"
+    gpu_runtime: Literal["inductor", "eager"] = "inductor"
     weights: Weights | None = None
     licence: str | None = None
     origin: Origin | None = None

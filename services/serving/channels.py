@@ -15,7 +15,7 @@ def organ_logits(channels: Tensor, card: Card) -> Tensor:
     """
     if card.outputs is None or card.outputs.activation == "sigmoid":
         return channels
-    logits = torch.empty((len(card.organs), *channels.shape[1:]))
+    logits = torch.empty((len(card.organs), *channels.shape[1:]), device=channels.device)
     for logit, own in zip(logits, card.outputs.channels.values(), strict=True):
         others = [channel for channel in range(len(channels)) if channel not in own]
         logit.copy_(channels[list(own)].logsumexp(0) - channels[others].logsumexp(0))

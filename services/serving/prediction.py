@@ -13,7 +13,7 @@ from services.core import arrayfile
 from services.core.arrayfile import SLAB
 from services.core.geometry import Geometry
 from services.serving.card import Card
-from services.serving.sliding import Run, logit_slabs
+from services.serving.sliding import CPU, Run, logit_slabs
 from services.serving.spacing import Factors, on_working_grid, to_grid
 
 _LEAST = 0.99 / 255
@@ -31,16 +31,19 @@ def working_image(ct: NDArray[np.int16], card: Card) -> Tensor:
 
 
 @torch.inference_mode()
-def probability_slabs(run: Run, ct: NDArray[np.int16], card: Card, *, batch: int = 1) -> Iterator[NDArray[np.uint8]]:
+def probability_slabs(
+    run: Run, ct: NDArray[np.int16], card: Card, *, batch: int = 1, device: torch.device = CPU
+) -> Iterator[NDArray[np.uint8]]:
     """floor(255 p), uint8 (organ, dz, y, x) on the network grid, 32 slices after 32 slices.
 
-    float32 on the CPU, where the same CT and number of threads give the same bytes.
+    Nothing but these bytes leaves `device`, where `run` answers. float32 on the CPU, where the same CT and number of
+    threads give the same bytes. Raises as `logit_slabs` does.
     """
     factors = card.working_factors
     image = working_image(ct, card)
-    coarse, low = torch.empty((len(card.organs), 0, *image.shape[1:])), 0
+    coarse, low = torch.empty((len(card.organs), 0, *image.shape[1:]), device=device), 0
     done = 0
-    for start, logits in logit_slabs(run, image, card, batch=batch):
+    for start, logits in logit_slabs(run, image, card, batch=batch, device=device):
         coarse = torch.cat([coarse, logits.sigmoid_()], dim=1)
         known = start + logits.shape[1]
         while done < ct.shape[0]:
@@ -68,7 +71,7 @@ def _spaced(coarse: Tensor, first: int, start: int, shape: tuple[int, ...], fact
     stored = np.zeros((coarse.shape[0], *shape), np.uint8)
     for organ, values in zip(stored, coarse, strict=True):
         if values.numel() and values.amax() >= _LEAST:
-            organ[:] = (to_grid(values, first, start, shape, factors) * 255).floor_().clamp_(0, 255).numpy()
+            organ[:] = _stored(to_grid(values, first, start, shape, factors))
     return stored
 
 
@@ -87,8 +90,13 @@ def _fine(coarse: Tensor, part: slice, shape: tuple[int, ...], factor: int) -> N
         fine = F.interpolate(values[None, None, :, y, x], scale_factor=factor, mode="trilinear", align_corners=False)[
             0, 0, part, cut_y, cut_x
         ]
-        # Interpolation in float32 may exceed 1 by a rounding error, and 256 would wrap to 0.
-        organ[:, fine_y, fine_x] = (fine * 255).floor_().clamp_(0, 255).to(torch.uint8).numpy()
+        organ[:, fine_y, fine_x] = _stored(fine)
+    return stored
+
+
+def _stored(probabilities: Tensor) -> NDArray[np.uint8]:
+    # Interpolation in float32 may exceed 1 by a rounding error, and 256 would wrap to 0.
+    stored: NDArray[np.uint8] = (probabilities * 255).floor_().clamp_(0, 255).to(torch.uint8).cpu().numpy()
     return stored
 
 
@@ -106,11 +114,13 @@ def _around(there: Tensor, factor: int, length: int) -> tuple[slice, slice, slic
     return slice(low, high), slice(first, last), slice(0, last - first)
 
 
-def predict(run: Run, ct: NDArray[np.int16], geometry: Geometry, card: Card, *, batch: int = 1) -> bytes:
-    """The finished array file of one CT on the network grid: one uint8 channel an organ."""
+def predict(
+    run: Run, ct: NDArray[np.int16], geometry: Geometry, card: Card, *, batch: int = 1, device: torch.device = CPU
+) -> bytes:
+    """The finished array file of one CT on the network grid: one uint8 channel an organ. Raises as `logit_slabs`."""
     writer = arrayfile.Writer(card.organs, np.uint8, geometry)
     start = 0
-    for slab in probability_slabs(run, ct, card, batch=batch):
+    for slab in probability_slabs(run, ct, card, batch=batch, device=device):
         for organ, voxels in zip(card.organs, slab, strict=True):
             writer.write(organ, voxels, (start, 0, 0))
         start += slab.shape[1]

@@ -27,7 +27,7 @@ output [
 """
 
 
-_OPTIONAL = ("axes", "gaussian_sigma", "intensity", "outputs", "working_spacing_mm")
+_OPTIONAL = ("axes", "gaussian_sigma", "gpu_runtime", "intensity", "outputs", "working_spacing_mm")
 """What also changes the answers, but is said only where it is not the usual: so that a digest stays what it was."""
 
 

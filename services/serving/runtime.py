@@ -1,4 +1,4 @@
-"""What computes a window: torch on a GPU, and on the CPU what the card names."""
+"""What computes a window on the CPU: what the card names."""
 
 import hashlib
 import os
@@ -11,21 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from services.serving.card import Card
+from services.serving.normalising import with_exact_norms
 from services.serving.sliding import Run
-
-GPU_BATCH = 4
-"""Windows computed at a time on a GPU; on the CPU one is quickest."""
-
-
-def on_gpu(network: nn.Module, device: torch.device) -> Run:
-    """Run on a CUDA device, in half precision."""
-    network = network.to(device)
-
-    def run(windows: Tensor) -> Tensor:
-        with torch.autocast(device.type, torch.float16):
-            return network(windows.to(device))  # type: ignore[no-any-return]
-
-    return run
 
 
 def on_cpu(network: nn.Module, card: Card, threads: int) -> Run:
@@ -58,6 +45,9 @@ def _openvino(network: nn.Module, card: Card, threads: int) -> Run:
     return run
 
 
+_CONVERSION = "2"
+"""Raise it when the same network is converted otherwise: what was kept is then made anew."""
+
 _RUNTIMES: dict[str, Callable[[nn.Module, Card, int], Run]] = {"torch": _torch, "openvino": _openvino}
 
 
@@ -76,7 +66,7 @@ def _converted(network: nn.Module, card: Card) -> Path:
 
     weights = card.weights.sha256 if card.weights else ""
     described = card.model_dump_json(include={"network", "organs", "window", "axes", "intensity", "outputs"})
-    about = "\0".join([described, weights, version("openvino"), torch.__version__])
+    about = "\0".join([_CONVERSION, described, weights, version("openvino"), torch.__version__])
     folder = cache_folder()
     path = folder / f"{card.name}-{hashlib.sha256(about.encode()).hexdigest()[:16]}.xml"
     if path.exists():
@@ -85,7 +75,7 @@ def _converted(network: nn.Module, card: Card) -> Path:
     with warnings.catch_warnings():
         # That a trace holds for one shape of input alone: a window always has that shape.
         warnings.simplefilter("ignore")
-        decoder = TorchScriptPythonDecoder(network, example_input=(torch.zeros(1, 1, *card.window),))
+        decoder = TorchScriptPythonDecoder(with_exact_norms(network), example_input=(torch.zeros(1, 1, *card.window),))
     # Not openvino.convert_model, which may report its use over the internet.
     frontend = FrontEndManager().load_by_framework("pytorch")
     model = frontend.convert(frontend.load(decoder))

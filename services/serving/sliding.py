@@ -13,11 +13,17 @@ import torch.nn.functional as F  # noqa: N812 - what every torch program calls i
 from monai.data.utils import compute_importance_map, dense_patch_slices
 from torch import Tensor
 
+from services.core.errors import AtlasError, Reason
 from services.serving.card import Card, Triple
 from services.serving.channels import organ_logits
 
 Run = Callable[[Tensor], Tensor]
 """Windows (b, 1, z, y, x) float32 -> logits (b, channel, z, y, x), on whatever device computes them."""
+
+Place = tuple[slice, slice]
+"""Where a window lies in a row of windows, (y, x)."""
+
+CPU = torch.device("cpu")
 
 NOWHERE = -30.0
 """The logit where no window was computed: a probability that is stored as 0."""
@@ -26,25 +32,28 @@ _BODY_SHARE = 0.002
 """A window with a smaller share of voxels denser than the low end of `hu_window` holds air, or a rim of skin."""
 
 
-def logit_slabs(run: Run, image: Tensor, card: Card, *, batch: int = 1) -> Iterator[tuple[int, Tensor]]:
+def logit_slabs(
+    run: Run, image: Tensor, card: Card, *, batch: int = 1, device: torch.device = CPU
+) -> Iterator[tuple[int, Tensor]]:
     """(first slice, logits (organ, dz, y, x) float32) slab after slab, which together are the whole of `image`.
 
-    `image` is (z, y, x) float32 in [0, 1] on the CPU. At once in memory: the logits of as many slices as a window has.
-    `batch` windows are computed at a time; fewer if the GPU's memory does not hold them. Raises torch.OutOfMemoryError
-    if it does not hold one.
+    `image` is (z, y, x) float32 in [0, 1] on the CPU; what is summed, and the logits, are on `device`, where `run`
+    answers. At once in its memory: the logits of as many slices as a window has. `batch` windows are computed at a
+    time; fewer from the moment on when the GPU's memory does not hold them. Raises torch.OutOfMemoryError if it does
+    not hold one, and MODEL_ANSWER_INVALID for logits that are not finite.
     """
     padded, margin = _padded(image, card.window)
     size = tuple(padded.shape)
-    weight = compute_importance_map(card.window, mode="gaussian", sigma_scale=card.gaussian_sigma)
+    weight = compute_importance_map(card.window, mode="gaussian", sigma_scale=card.gaussian_sigma).to(device)
     rows = _rows(size, card.window, card.overlap)
     channels = card.channel_count if card.is_softmax else len(card.organs)
-    sums = torch.zeros((channels, card.window[0], *size[1:]))
-    weights = torch.zeros((card.window[0], *size[1:]))
+    sums = torch.zeros((channels, card.window[0], *size[1:]), device=device)
+    weights = torch.zeros((card.window[0], *size[1:]), device=device)
     least = _BODY_SHARE * math.prod(map(min, card.window, image.shape))
+    batches = _Batches(run, batch)
     for start, following in pairwise([*rows, size[0]]):
-        row = padded[start : start + card.window[0]]
-        places = [place for place in rows[start] if torch.count_nonzero(row[:, *place]) >= least]
-        for (y, x), logits in _computed(run, row, places, batch):
+        row = padded[start : start + card.window[0]].to(device)
+        for (y, x), logits in batches.computed(row, _with_body(row, rows[start], least)):
             sums[:, :, y, x] += logits * weight
             weights[:, y, x] += weight
         done = following - start
@@ -62,33 +71,64 @@ def _padded(image: Tensor, window: Triple) -> tuple[Tensor, tuple[int, ...]]:
     return F.pad(image, pads), before
 
 
-def _rows(size: Sequence[int], window: Triple, overlap: float) -> dict[int, list[tuple[slice, slice]]]:
+def _rows(size: Sequence[int], window: Triple, overlap: float) -> dict[int, list[Place]]:
     """For each first slice, in rising order, the (y, x) places of the windows that begin there."""
     interval = [
         side if side == length else max(int(side * (1 - overlap)), 1) for side, length in zip(window, size, strict=True)
     ]
-    rows: dict[int, list[tuple[slice, slice]]] = {}
+    rows: dict[int, list[Place]] = {}
     for z, y, x in dense_patch_slices(size, window, interval):
         rows.setdefault(int(z.start), []).append((y, x))
     return rows
 
 
-def _computed(
-    run: Run, row: Tensor, places: list[tuple[slice, slice]], batch: int
-) -> Iterator[tuple[tuple[slice, slice], Tensor]]:
-    """(place, logits (channel, z, y, x) on the CPU) of the windows at these (y, x) places of one row of windows."""
-    while places:
-        some = places[:batch]
+def _with_body(row: Tensor, places: list[Place], least: float) -> list[Place]:
+    """Those of the windows at these places of one row (z, y, x) that hold `least` voxels of body."""
+    dense = torch.count_nonzero(row, dim=0)
+    # One list for all: on a GPU every number that is asked for alone is waited for.
+    counts = torch.stack([dense[place].sum() for place in places]).tolist()
+    return [place for place, count in zip(places, counts, strict=True) if count >= least]
+
+
+class _Batches:
+    """Computes windows, `size` of them at a time. What did not fit once is not tried again."""
+
+    def __init__(self, run: Run, size: int) -> None:
+        self._run, self._size = run, size
+
+    def computed(self, row: Tensor, places: list[Place]) -> Iterator[tuple[Place, Tensor]]:
+        """(place, logits (channel, z, y, x)) of the windows at these places of one row of windows."""
+        while places:
+            some = places[: self._size]
+            logits = self._fitting(torch.stack([row[None, :, y, x] for y, x in some]))
+            if logits is None:
+                # Not where it is caught: until then the error holds what is to be let go.
+                torch.cuda.empty_cache()
+                self._size = len(some) // 2
+                continue
+            yield from zip(some, logits, strict=True)
+            places = places[len(some) :]
+
+    def _fitting(self, windows: Tensor) -> Tensor | None:
+        """Logits (b, channel, z, y, x), None where memory holds no more than half of the windows."""
         try:
-            logits = run(torch.stack([row[None, :, y, x] for y, x in some])).float().cpu()
+            return _finite(self._run(windows).float())
         except torch.OutOfMemoryError:
-            if batch == 1:
+            if len(windows) == 1:
                 raise
-            torch.cuda.empty_cache()
-            batch //= 2
-            continue
-        yield from zip(some, logits, strict=True)
-        places = places[batch:]
+            return None
+
+
+def _finite(logits: Tensor) -> Tensor:
+    # One sum, because it is quicker than a look at each. What is not finite would be stored as "absent".
+    if not torch.isfinite(logits.sum()):
+        raise AtlasError(
+            Reason.MODEL_ANSWER_INVALID,
+            "The network's logits are not finite numbers.",
+            field="model",
+            remedy="Its weights are damaged, or diverged when it was trained: serve another version.",
+        )
+    return logits
 
 
 def _mean(sums: Tensor, weights: Tensor, card: Card) -> Tensor:

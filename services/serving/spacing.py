@@ -82,7 +82,7 @@ def _between(places: Tensor, length: int) -> tuple[int, int]:
 def _interpolated(values: Tensor, places: Tensor, axis: int) -> Tensor:
     """Linear along one axis; beyond the first and the last centre it is what they are."""
     last = values.shape[axis] - 1
-    places = places.clamp(0, last)
+    places = places.to(values.device).clamp(0, last)
     below = places.floor().long()
     above = (below + 1).clamp_(max=last)
     share = (places - below).float().reshape([-1 if other == axis else 1 for other in range(values.ndim)])

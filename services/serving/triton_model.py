@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from services.core.errors import AtlasError, Reason
 from services.core.geometry import Geometry
-from services.serving import runtime
+from services.serving import gpu, runtime
 from services.serving.card import Card, load_version
 from services.serving.networks import load_network
 from services.serving.prediction import predict
+from services.serving.sliding import CPU
 
 _SPACING_TOLERANCE_MM = 1e-3
 
@@ -34,11 +35,12 @@ class TritonPythonModel:
         _require_same_weights(parameters, number, self._card)
         network = load_network(folder, self._card)
         if args["model_instance_kind"] == "GPU" and torch.cuda.is_available():
-            device = torch.device("cuda", int(args["model_instance_device_id"]))
-            self._run, self._batch = runtime.on_gpu(network, device), runtime.GPU_BATCH
+            self._device, self._batch = torch.device("cuda", int(args["model_instance_device_id"])), gpu.BATCH
+            self._run = gpu.on_gpu(network, self._device, self._card)
         else:
             threads = int(parameters["cpu_threads"]["string_value"])
-            self._run, self._batch = runtime.on_cpu(network, self._card, threads), 1
+            self._device, self._batch = CPU, 1
+            self._run = runtime.on_cpu(network, self._card, threads)
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer each request, or say what is wrong with it."""
@@ -49,7 +51,7 @@ class TritonPythonModel:
             ct = pb_utils.get_input_tensor_by_name(request, "ct").as_numpy()
             text = pb_utils.get_input_tensor_by_name(request, "geometry").as_numpy().reshape(-1)[0]
             geometry = checked_geometry(ct, text, self._card)
-            data = predict(self._run, ct, geometry, self._card, batch=self._batch)
+            data = predict(self._run, ct, geometry, self._card, batch=self._batch, device=self._device)
         except AtlasError as error:
             refusal = pb_utils.TritonError(f"{error.reason}: {error}", pb_utils.TritonError.INVALID_ARG)
             return pb_utils.InferenceResponse(error=refusal)

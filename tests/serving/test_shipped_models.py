@@ -48,6 +48,7 @@ def test_a_card_says_what_was_done(name: str) -> None:
     card = load_card(MODELS / name)
     assert card.trained_on is not None
     assert "Not for clinical use" in card.intended_use
+    assert card.licence == "Apache-2.0", "that of this software, which made the data"
     assert synthetic_agreement(name).cases >= 5
 
 

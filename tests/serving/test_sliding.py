@@ -36,7 +36,13 @@ def whole(run: Run, image: Tensor, card: Card, *, batch: int = 1) -> Tensor:
 def monai(run: Run, image: Tensor, card: Card) -> Tensor:
     with torch.inference_mode():
         logits = sliding_window_inference(
-            image[None, None], card.window, 1, run, overlap=card.overlap, mode="gaussian", sigma_scale=0.25
+            image[None, None],
+            card.window,
+            1,
+            run,
+            overlap=card.overlap,
+            mode="gaussian",
+            sigma_scale=card.gaussian_sigma,
         )
     assert isinstance(logits, Tensor)
     return logits[0]
@@ -48,6 +54,15 @@ def test_the_logits_are_monais(network: nn.Module, small_card: Card, shape: tupl
     card = small_card.model_copy(update={"overlap": overlap})
     image = torch.rand(shape, generator=torch.Generator().manual_seed(0))
     assert torch.equal(whole(network, image, card), monai(network, image, card))
+
+
+def test_weights_fall_as_the_card_says(network: nn.Module, small_card: Card) -> None:
+    """With MONAI's own gaussian, half as wide as ours."""
+    narrow = small_card.model_copy(update={"gaussian_sigma": 0.125})
+    image = torch.rand((40, 40, 40), generator=torch.Generator().manual_seed(0))
+    found = whole(network, image, narrow)
+    assert torch.equal(found, monai(network, image, narrow))
+    assert not torch.allclose(found, whole(network, image, small_card), atol=1e-3)
 
 
 def test_a_batch_of_windows_changes_no_more_than_rounding(network: nn.Module, small_card: Card) -> None:
@@ -87,6 +102,8 @@ def test_a_batch_that_does_not_fit_is_halved(network: nn.Module, small_card: Car
     seen: list[int] = []
     found = whole(out_of_memory_above(1, network, seen), image, small_card, batch=4)
     assert seen[:3] == [4, 2, 1]
+    assert set(seen[3:]) == {1}, "what did not fit is not tried again in the rows below"
+    assert len(seen) == 2 + 2 * 9
     assert torch.equal(found, monai(network, image, small_card))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from services.core import arrayfile
@@ -110,6 +111,35 @@ def test_a_wrong_question_is_refused_and_the_next_one_answered(
     assert str(wrong.error).startswith(f"{reason}: ")
     assert wrong.error.code == FakeError.INVALID_ARG
     assert right.error is None
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
+def test_a_volume_that_does_not_fit_is_refused_and_the_next_one_answered(
+    backend: Any, model_folder: Path, error: Exception
+) -> None:
+    model = started(backend, model_folder)
+    compute, asked = model._run, []
+
+    def full_once(windows: torch.Tensor) -> torch.Tensor:
+        asked.append(len(windows))
+        if len(asked) == 1:
+            raise error
+        return compute(windows)  # type: ignore[no-any-return]
+
+    model._run = full_once
+    body = np.full_like(CT, 100)
+    refused, answered = model.execute([request(body, GRID), request(body, GRID)])
+    assert str(refused.error).startswith("VOLUME_TOO_LARGE: ")
+    assert refused.error.code == FakeError.UNAVAILABLE
+    assert answered.error is None
+
+
+def test_an_answer_that_is_no_number_is_refused(backend: Any, model_folder: Path) -> None:
+    """It would be stored as "absent"."""
+    model = started(backend, model_folder)
+    model._run = lambda windows: torch.full((len(windows), 9, *windows.shape[2:]), torch.nan)
+    (response,) = model.execute([request(np.full_like(CT, 100), GRID)])
+    assert str(response.error).startswith("MODEL_ANSWER_INVALID: ")
 
 
 def test_other_weights_keep_the_model_from_starting(backend: Any, model_folder: Path) -> None:

@@ -26,6 +26,13 @@ def test_the_benchmark_s_networks_take_the_paper_s_input(name: str) -> None:
     assert (card.hu_window, card.overlap, len(card.organs)) == ((-175, 250), 0.75, 9)
 
 
+def test_a_licence_belongs_to_weights() -> None:
+    """What has been trained and whose terms are known says them; weights for the others are whoever's brings them."""
+    told = {name for name in zoo.names() if zoo.load(name).licence}
+    assert told == {name for name in zoo.names() if name.startswith("suprem")}
+    assert all(zoo.load(name).trained_on for name in told)
+
+
 def test_a_card_that_there_is_not() -> None:
     with pytest.raises(AtlasError) as caught:
         zoo.load("resnet")

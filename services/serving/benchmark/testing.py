@@ -14,9 +14,10 @@ from services.core.resample import to_ct_mask, to_grid
 from services.serving.benchmark.cases import Labelled
 from services.serving.benchmark.rows import TOLERANCE_MM, Row
 from services.serving.card import Card
+from services.serving.gpu import BATCH, on_gpu
 from services.serving.networks import load_network
 from services.serving.prediction import probability_slabs
-from services.serving.runtime import GPU_BATCH, on_cpu, on_gpu
+from services.serving.runtime import on_cpu
 from services.serving.training.distributed import this_device
 
 
@@ -27,7 +28,7 @@ class Contestant:
         self._card, self._device = card, this_device()
         network = load_network(folder, card)
         if self._device.type == "cuda":
-            self._run, self._batch = on_gpu(network, self._device), GPU_BATCH
+            self._run, self._batch = on_gpu(network, self._device, card), BATCH
         else:
             self._run, self._batch = on_cpu(network, card, threads), 1
 
@@ -39,7 +40,8 @@ class Contestant:
         grid = network_grid(case.geometry, self._card.grid_spacing_mm)
         with _measured(self._device) as cost:
             ct = to_grid(case.ct, case.geometry, grid)
-            stored = np.concatenate(list(probability_slabs(self._run, ct, self._card, batch=self._batch)), axis=1)
+            slabs = probability_slabs(self._run, ct, self._card, batch=self._batch, device=self._device)
+            stored = np.concatenate(list(slabs), axis=1)
         for organ, probabilities in zip(self._card.organs, stored, strict=True):
             truth = case.masks.get(organ)
             if organ not in organs or truth is None or not truth.any():

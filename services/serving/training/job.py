@@ -30,7 +30,8 @@ from services.serving.training.selection import Data
 from services.serving.training.tuning import require_labelled
 
 _DONE = "done.json"
-_SAID = ("label", "summary", "intended_use", "overlap", "gaussian_sigma", "cpu_runtime", "licence", "origin")
+_RUNTIMES = ("cpu_runtime", "gpu_runtime")
+_SAID = ("label", "summary", "intended_use", "overlap", "gaussian_sigma", *_RUNTIMES, "licence", "origin")
 """What a card says that no weight depends on; nor does one on how the last weights were made, and measured."""
 _LOOKED_AT = 3
 """Held-out cases that are measured after every epoch; all of them are at the end."""
