@@ -23,7 +23,9 @@ BUNDLE = Path(__file__).parents[2] / "images" / "bundle.py"
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
     folder = tmp_path / "bundle"
-    subprocess.run([sys.executable, BUNDLE, folder], check=True, cwd=tmp_path)
+    # Without the images that may have been built here.
+    environment = {**os.environ, "OUT": str(tmp_path / "no-images")}
+    subprocess.run([sys.executable, BUNDLE, folder], check=True, cwd=tmp_path, env=environment)
     return folder
 
 
