@@ -46,7 +46,7 @@ def _looked_at(engine: Engine, names: list[str], full: dict[str, str], version: 
         for fault in found:
             print(f"{full[name]}: {fault}")
         if image and not found:
-            print(f"{full[name]}: {image['Size'] / 1e6:.0f} MB, holds what its lock says, runs as nobody's root")
+            print(f"{full[name]}: labels, user and contents are right ({image['Size'] / 1e6:.0f} MB)")
         wrong |= bool(found)
     return wrong
 
@@ -63,7 +63,8 @@ def _tried(engine: Engine, wanted: set[str], full: dict[str, str]) -> bool:
     try:
         for pod in pods:
             began = time.monotonic()
-            printed = node.run(pod) + _asked(node, pod)
+            printed = node.run(pod)
+            _ask_more(node, pod)
             print(f"{pod.name} ({', '.join(pod.images)}): up after {time.monotonic() - began:.0f} s")
             if pod.name == "test":
                 print(printed)
@@ -75,12 +76,14 @@ def _tried(engine: Engine, wanted: set[str], full: dict[str, str]) -> bool:
     return False
 
 
-def _asked(node: Node, pod: Pod) -> str:
-    """What is asked of a pod beside its probe."""
+def _ask_more(node: Node, pod: Pod) -> None:
+    """What a pod must have beside what its probe looks at."""
     if pod.name == "evaluation-postgresql":
-        query = 'PGPASSWORD=$(cat "$KEYS/password") psql -h 127.0.0.1 -U atlas -c "SELECT 1" '
-        return "".join(node.inside(pod, "bash", "-euc", query + database) for database in ("storage", "scheduler"))
-    return ""
+        for database in ("storage", "scheduler"):
+            query = f'PGPASSWORD=$(cat "$KEYS/password") psql -h 127.0.0.1 -U atlas -c "SELECT 1" {database}'
+            node.inside(pod, "bash", "-euc", query)
+    if pod.name == "evaluation-s3":
+        node.wait_said(pod, "with the bucket atlas")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,10 @@ def faults(name: str, version: str, config: Mapping[str, Any], bill: Path) -> li
     found = [*_configured(name, version, config)]
     if not bill.exists():
         return [*found, f"{bill} is missing: images/build {name} writes it"]
-    components = json.loads(bill.read_text()).get("components") or []
+    try:
+        components = json.loads(bill.read_text()).get("components") or []
+    except ValueError:
+        return [*found, f"{bill} is cut off: images/build {name} writes it"]
     return [*found, *_held(name, components)]
 
 

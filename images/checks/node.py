@@ -19,6 +19,13 @@ with grpc.insecure_channel(f"127.0.0.1:{sys.argv[1]}") as channel:
 sys.exit(answer.status != health_pb2.HealthCheckResponse.SERVING)
 """
 """What the kubelet asks, asked by the Python of the image itself."""
+CLOSED = """
+test "$(id -u)" = 10001 || fault="runs as user $(id -u), not as 10001"
+! touch /written 2>/dev/null || fault="can write to its root"
+grep -q "^CapEff:.0*$" /proc/self/status || fault="has capabilities"
+test -z "${fault-}" || { echo "$fault" >&2; exit 1; }
+"""
+"""That nobody privileged runs here: the images' own user, nowhere to write, no capability."""
 
 
 @dataclass
@@ -44,11 +51,20 @@ class Node:
         image, command, options = self._described(pod, container, volumes)
         full = self.engine.start(pod.name, image, command, options)
         self._wait_ready(pod, container, full)
+        self.engine.inside(full, "sh", "-c", CLOSED)
         return self.engine.log(full)
 
     def inside(self, pod: Pod, *command: str) -> str:
         """Run a command inside a pod that runs; what it prints."""
         return self.engine.inside(f"{self.engine.run}-{pod.name}", *command)
+
+    def wait_said(self, pod: Pod, text: str, seconds: float = 120) -> None:
+        """Wait until a pod that runs has written `text`."""
+        full, deadline = f"{self.engine.run}-{pod.name}", time.monotonic() + seconds
+        while text not in (log := self.engine.log(full)):
+            if time.monotonic() > deadline:
+                raise EngineError(f"{pod.name} has not said {text!r}\n{log}")
+            time.sleep(1)
 
     def _open_network(self, pod: Pod) -> None:
         image = self.images[pod.images[0]]

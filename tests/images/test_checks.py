@@ -91,9 +91,12 @@ def test_other_packages_than_the_lock_s_are_told(
     assert any(fault in line for line in found)
 
 
-def test_a_bill_of_materials_that_is_missing_or_empty_is_told(tmp_path: Path) -> None:
+def test_a_bill_of_materials_that_is_missing_cut_off_or_empty_is_told(tmp_path: Path) -> None:
     (missing,) = faults("merging", "1.2.3", _config(), tmp_path / "merging.cdx.json")
     assert "is missing: images/build merging" in missing
+    (tmp_path / "merging.cdx.json").write_text("")
+    (cut_off,) = faults("merging", "1.2.3", _config(), tmp_path / "merging.cdx.json")
+    assert "is cut off: images/build merging" in cut_off
     (tmp_path / "merging.cdx.json").write_text("{}")
     found = faults("merging", "1.2.3", _config(), tmp_path / "merging.cdx.json")
     assert "its bill of materials lacks Debian's python3.11" in found
