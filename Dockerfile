@@ -64,12 +64,12 @@ COPY images/install-torch images/lay-out-triton /usr/local/bin/
 COPY images/locks/triton.txt images/locks/tritonserver.txt /tmp/
 # Where the build of torch without CUDA is, which PyPI does not have: PyTorch's own index of CPU builds, or a mirror of it.
 ARG TORCH_INDEX=
-# The networks of nnU-Net are published as source alone.
+# The networks of nnU-Net are published as source alone. torch needs setuptools, which stays.
 RUN install-torch /tmp/triton.txt "${TORCH_INDEX}" \
     && pip install --no-cache-dir --require-hashes --only-binary :all: --no-binary dynamic-network-architectures -r /tmp/triton.txt \
     && pip install --no-cache-dir --require-hashes --no-deps -r /tmp/tritonserver.txt \
     && lay-out-triton /opt/venv /opt/tritonserver \
-    && pip uninstall -y -q pip setuptools
+    && pip uninstall -y -q pip
 # Python inside Triton looks at no PYTHONPATH.
 RUN echo /opt/atlas > /opt/venv/lib/python3.11/site-packages/atlas.pth
 

@@ -65,7 +65,7 @@ def _tried(engine: Engine, wanted: set[str], full: dict[str, str]) -> bool:
             began = time.monotonic()
             printed = node.run(pod)
             _ask_more(node, pod)
-            print(f"{pod.name} ({', '.join(pod.images)}): up after {time.monotonic() - began:.0f} s")
+            print(f"{pod.name} ({', '.join(pod.images)}): well after {time.monotonic() - began:.0f} s", flush=True)
             if pod.name == "test":
                 print(printed)
     except EngineError as error:
