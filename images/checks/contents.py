@@ -64,8 +64,13 @@ def pins(name: str) -> dict[str, str]:
 
 
 def _packages(components: list[Mapping[str, Any]], kind: str) -> dict[str, str]:
-    wanted = [c for c in components if str(c.get("purl", "")).startswith(f"pkg:{kind}/")]
+    wanted = [c for c in components if str(c.get("purl", "")).startswith(f"pkg:{kind}/") and not _is_part(c)]
     return {_normal(c["name"]) if kind == "pypi" else c["name"]: c["version"] for c in wanted}
+
+
+def _is_part(component: Mapping[str, Any]) -> bool:
+    """Say whether it is a copy that setuptools carries inside it: its own lock entry and hash cover that."""
+    return any("/setuptools/_vendor/" in str(p.get("value")) for p in component.get("properties", []))
 
 
 def _normal(name: str) -> str:

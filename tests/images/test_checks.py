@@ -91,6 +91,16 @@ def test_other_packages_than_the_lock_s_are_told(
     assert any(fault in line for line in found)
 
 
+def test_what_setuptools_carries_inside_it_is_not_taken_for_more(tmp_path: Path) -> None:
+    path = _bill(tmp_path, _packages())
+    bill = json.loads(path.read_text())
+    place = "/opt/venv/lib/python3.11/site-packages/setuptools/_vendor/numpy-2.0.0.dist-info/METADATA"
+    inside = {"name": "numpy", "version": "2.0.0", "purl": "pkg:pypi/numpy@2.0.0"}
+    bill["components"].append({**inside, "properties": [{"name": "syft:location:0:path", "value": place}]})
+    path.write_text(json.dumps(bill))
+    assert faults("merging", "1.2.3", _config(), path) == []
+
+
 def test_a_bill_of_materials_that_is_missing_cut_off_or_empty_is_told(tmp_path: Path) -> None:
     (missing,) = faults("merging", "1.2.3", _config(), tmp_path / "merging.cdx.json")
     assert "is missing: images/build merging" in missing
