@@ -3,12 +3,14 @@
 #   --target triton        Triton on CPUs       --target triton-gpu    on the vendor's image
 #   --target models        the networks of models/    --target evaluation    PostgreSQL and S3 on one node
 # Each holds only what its lock in images/locks says, and runs as a user of its own on a read-only root.
+# Who wants the same base again names it by its digest: --build-arg BASE=debian:bookworm-slim@sha256:...
 ARG BASE=debian:bookworm-slim
+# NVIDIA's image under a name of yours, for triton-gpu alone: nobody else publishes it under this one.
 ARG TRITON_BASE=tritonserver:25.08-py3
 
 FROM ${BASE} AS python
 ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
-# The base is pinned by its digest and Debian's packages follow its security updates.
+# Debian's packages are not pinned: they follow its security updates.
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates python3.11 \
@@ -50,19 +52,26 @@ ENV ATLAS_SERVICE=${SERVICE}
 USER 10001:10001
 CMD ["sh", "-c", "exec python -m \"services.$ATLAS_SERVICE\""]
 
-# ---- Triton on CPUs: the server from the vendor's wheel, laid out as in the vendor's image
-FROM pip AS triton-build
-COPY images/locks/triton.txt images/locks/tritonserver.txt /tmp/
-# The networks of nnU-Net are published as source alone.
-RUN pip install --no-cache-dir --require-hashes --only-binary :all: --no-binary dynamic-network-architectures -r /tmp/triton.txt \
-    && pip install --no-cache-dir --require-hashes --no-deps -r /tmp/tritonserver.txt
+# ---- The code that runs inside Triton
+FROM pip AS serving-code
 COPY . /src
 WORKDIR /src
+RUN images/copy-code serving /opt/atlas
+
+# ---- Triton on CPUs: the server from the vendor's wheel, laid out as in the vendor's image
+FROM pip AS triton-build
+COPY images/install-torch images/lay-out-triton /usr/local/bin/
+COPY images/locks/triton.txt images/locks/tritonserver.txt /tmp/
+# Where the build of torch without CUDA is, which PyPI does not have: PyTorch's own index of CPU builds, or a mirror of it.
+ARG TORCH_INDEX=
+# The networks of nnU-Net are published as source alone. torch needs setuptools, which stays.
+RUN install-torch /tmp/triton.txt "${TORCH_INDEX}" \
+    && pip install --no-cache-dir --require-hashes --only-binary :all: --no-binary dynamic-network-architectures -r /tmp/triton.txt \
+    && pip install --no-cache-dir --require-hashes --no-deps -r /tmp/tritonserver.txt \
+    && lay-out-triton /opt/venv /opt/tritonserver \
+    && pip uninstall -y -q pip
 # Python inside Triton looks at no PYTHONPATH.
-RUN images/copy-code serving /opt/atlas \
-    && echo /opt/atlas > /opt/venv/lib/python3.11/site-packages/atlas.pth \
-    && images/lay-out-triton /opt/venv /opt/tritonserver \
-    && pip uninstall -y -q pip setuptools
+RUN echo /opt/atlas > /opt/venv/lib/python3.11/site-packages/atlas.pth
 
 FROM python AS triton
 ARG VERSION=0.1.0
@@ -75,7 +84,7 @@ RUN apt-get update \
     && apt-get install -y --no-install-recommends libpython3.11 \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=triton-build /opt/venv /opt/venv
-COPY --from=triton-build /opt/atlas /opt/atlas
+COPY --from=serving-code /opt/atlas /opt/atlas
 COPY --from=triton-build /opt/tritonserver /opt/tritonserver
 ENV PATH=/opt/tritonserver/bin:$PATH LD_LIBRARY_PATH=/opt/tritonserver/lib:/usr/lib/x86_64-linux-gnu
 USER 10001:10001
@@ -93,7 +102,7 @@ RUN pip install --no-cache-dir --break-system-packages --require-hashes --only-b
         --no-binary dynamic-network-architectures -r /tmp/lock.txt \
     && rm /tmp/lock.txt \
     && echo /opt/atlas > "$(python3 -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/atlas.pth"
-COPY --from=triton-build /opt/atlas /opt/atlas
+COPY --from=serving-code /opt/atlas /opt/atlas
 ENV PYTHONPATH=/opt/atlas PYTHONDONTWRITEBYTECODE=1 NUMBA_CACHE_DIR=/tmp/numba
 USER 10001:10001
 

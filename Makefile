@@ -14,7 +14,7 @@ MODELS := $(patsubst %/model.yaml,%,$(wildcard models/*/model.yaml))
 # What is installed must not depend on what else the caller's shell has set up.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help setup demo up test check lint contract protos chart images bundle locks docs format train bench-labels bench-attention bench-detection fit-attention bench-serving experiment clean
+.PHONY: help setup demo up test check lint contract protos chart images images-check bundle locks docs format train bench-labels bench-attention bench-detection fit-attention bench-serving experiment clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -53,6 +53,9 @@ chart: $(READY) ## write the chart's values.yaml and their schema from charts/sc
 
 images: $(READY) ## build the container images and a bill of materials of each; IMAGES="storage triton" builds some
 	@images/build $(IMAGES)
+
+images-check: $(READY) ## run the built images as the chart does, in a network that leads nowhere; IMAGES="storage triton" runs some
+	@PYTHONPATH=.:gen $(BIN)/python -m images.checks $(IMAGES)
 
 bundle: $(READY) ## write what an installation without internet needs to build/bundle
 	@rm -rf build/bundle

@@ -1,10 +1,11 @@
 """Everything an installation without internet needs, in one folder: `python images/bundle.py OUT` (`make bundle`).
 
 The chart, the list of its images, the script that mirrors them, the values to begin with, the documentation, and the
-archives and bills of materials that `images/build` has left; `SHA256SUMS` covers all of it.
+archives and bills of materials that `images/build` has left (in OUT, as there); `SHA256SUMS` covers all of it.
 """
 
 import hashlib
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 CHART = ROOT / "charts" / "abdomenatlas"
-BUILT = ROOT / "build" / "images"
+BUILT = Path(os.environ.get("OUT", ROOT / "build" / "images"))
 DOCS = (
     *("install.md", "install-airgapped.md", "operate.md", "sizing.md", "performance.md"),
     *("security.md", "roles.md", "settings.md"),

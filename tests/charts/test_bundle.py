@@ -26,7 +26,9 @@ HEADING = re.compile(r"^#+ +(.+)$", re.MULTILINE)
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
     folder = tmp_path / "bundle"
-    subprocess.run([sys.executable, BUNDLE, folder], check=True, cwd=tmp_path)
+    # Without the images that may have been built here.
+    environment = {**os.environ, "OUT": str(tmp_path / "no-images")}
+    subprocess.run([sys.executable, BUNDLE, folder], check=True, cwd=tmp_path, env=environment)
     return folder
 
 
