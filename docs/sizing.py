@@ -25,7 +25,7 @@ DAY_SECONDS = 86400
 VOLUMES_A_DAY = (500, 2000, 5000, 10000, 20000, 50000)
 SECONDS_A_VOLUME = (1, 5, 20, 60)
 PERFORMANCE = Path(__file__).parent / "performance.md"
-_MEASURED = re.compile(r"^\|([^|]+)\|([^|]*)\| ([0-9.]+) s \|", re.MULTILINE)
+_MEASURED = re.compile(r"^\|([^|]+)\| ([0-9.]+) s \|", re.MULTILINE)
 
 HEAD = f"""# Sizing
 
@@ -55,8 +55,8 @@ MEASURED = """
 table in [performance.md](performance.md#serving), which says how. What a day holds follows from it; the way through
 Triton, and other work on the same cores, come on top.
 
-| network | computed by | seconds a volume, measured | volumes a day and core, at most |
-|---|---|--:|--:|
+| network | seconds a volume, measured | volumes a day and core, at most |
+|---|--:|--:|
 """
 
 
@@ -65,10 +65,10 @@ def pods(volumes_a_day: int, seconds_a_volume: float) -> int:
     return math.ceil(volumes_a_day * seconds_a_volume / DAY_SECONDS)
 
 
-def measured() -> list[tuple[str, str, float]]:
-    """Network, what computes it, and seconds a volume on one core, as performance.md has them."""
+def measured() -> list[tuple[str, float]]:
+    """Network and seconds a volume on one core, as performance.md has them."""
     serving = PERFORMANCE.read_text().partition("\n## Serving\n")[2].partition("\n## ")[0]
-    found = [(name.strip(), runtime.strip(), float(seconds)) for name, runtime, seconds in _MEASURED.findall(serving)]
+    found = [(name.strip(), float(seconds)) for name, seconds in _MEASURED.findall(serving)]
     if not found:
         raise ValueError(f"{PERFORMANCE.name} has no table of seconds under Serving any more.")
     return found
@@ -83,7 +83,7 @@ def sizing_page() -> str:
         f"| {volumes} | {' | '.join(str(pods(volumes, seconds)) for seconds in SECONDS_A_VOLUME)} |\n"
         for volumes in VOLUMES_A_DAY
     )
-    done = "".join(f"| {name} | {by} | {s:g} | {round(DAY_SECONDS / s, -2):.0f} |\n" for name, by, s in measured())
+    done = "".join(f"| {name} | {s:g} | {round(DAY_SECONDS / s, -2):.0f} |\n" for name, s in measured())
     return HEAD + memory + PODS + head + load + MEASURED + done
 
 
