@@ -19,6 +19,7 @@ from services.core.geometry import Geometry
 from services.uncertainty import bitplanes, calibration, doubt, label, samples, tissue
 from services.uncertainty.attention import Cause, OrganAttention, OrganScore, Profile, Region, expected_error_mm3
 from services.uncertainty.calibration import Calibration, Family, radii
+from services.uncertainty.expected import expected_voxels
 from services.uncertainty.faces import surface
 from services.uncertainty.morphology import opened
 from services.uncertainty.priors import catalog
@@ -65,7 +66,7 @@ class _Case:
     labels: Mapping[str, _Label]
     mean_crowd: float
     findings: Sequence[Finding]
-    hu: Hounsfield | None
+    ct: Hounsfield | None
     constants: Calibration
 
     @staticmethod
@@ -78,7 +79,7 @@ class _Case:
             labels,
             sum(label.crowd for label in labels.values()) / max(present, 1),
             list(check(Anatomy.of(masks, ensemble.geometry, scanned=scanned))),
-            None if ct is None else tissue.averaged(ct, _spacing(ensemble.geometry), constants.tissue),
+            ct,
             constants,
         )
 
@@ -109,7 +110,7 @@ def attend(
         ]
         drawn = heat(shown, ensemble.geometry, constants)
         regions = tuple(sorted((one.region for one in shown), key=lambda region: -region.expected_mm3))
-        yield OrganAttention(drawn, _score(organ, drawn, regions, ensemble.geometry), regions)
+        yield OrganAttention(drawn, _score(organ, drawn, regions, expected_voxels(shown), ensemble.geometry), regions)
 
 
 def candidates(
@@ -176,8 +177,8 @@ def _candidates(case: _Case, organ: str) -> Iterator[Candidate]:
     sides = {Cause.ADD: own.add, Cause.REMOVE: own.remove}
     sides[Cause.OVERLAP] = Trimmed.of(opened(inside & others, thick), first_of(box))
     looks = None
-    if case.hu is not None:
-        hu = np.ascontiguousarray(case.hu[_voxels(box)])
+    if case.ct is not None:
+        hu = tissue.averaged(case.ct, _voxels(box), _spacing(grid), constants.tissue)
         looks = tissue.tissue_of(hu, inside, others, _spacing(grid), constants.tissue, constants.open_mm)
     least = constants.tissue.least_mm3 / grid.voxel_volume_mm3
     tissue_crowd = 0
@@ -193,6 +194,7 @@ def _candidates(case: _Case, organ: str) -> Iterator[Candidate]:
         inside,
         others,
         found,
+        own.boxed.slices,
         own.voxels,
         own.band_mm,
         own.crowd,
@@ -260,7 +262,7 @@ def _doubted(organ: str, candidates: Iterable[Candidate], grid: Geometry, consta
             yield Shown(region, one.piece, number, None)
 
 
-def _score(organ: str, heat: Boxed, regions: Sequence[Region], grid: Geometry) -> OrganScore:
+def _score(organ: str, heat: Boxed, regions: Sequence[Region], expected: float, grid: Geometry) -> OrganScore:
     def voxels(*causes: Cause) -> int:
         return round(sum(r.volume_mm3 for r in regions if r.cause in causes) / grid.voxel_volume_mm3)
 
@@ -272,7 +274,7 @@ def _score(organ: str, heat: Boxed, regions: Sequence[Region], grid: Geometry) -
         inconsistency_voxels=0,
         uncertainty_voxels=voxels(Cause.ADD, Cause.REMOVE),
         overlap_voxels=voxels(Cause.OVERLAP),
-        expected_error_mm3=sum(region.expected_mm3 for region in regions),
+        expected_error_mm3=expected * grid.voxel_volume_mm3,
     )
 
 
