@@ -1,4 +1,8 @@
-"""What a volume needs of each service, by the formulas with which the services let work in."""
+"""What a volume needs of each service, by the services' own formulas, and how many pods many volumes need."""
+
+import math
+import re
+from pathlib import Path
 
 import numpy as np
 
@@ -17,7 +21,15 @@ CTS = {
     "512 x 512 x 600, 0.8 x 0.8 x 1 mm": ((512, 512, 600), (0.8, 0.8, 1.0)),
     "512 x 512 x 1000, 0.8 x 0.8 x 0.7 mm": ((512, 512, 1000), (0.8, 0.8, 0.7)),
 }
-HEAD = f"""# Memory of a volume
+DAY_SECONDS = 86400
+VOLUMES_A_DAY = (500, 2000, 5000, 10000, 20000, 50000)
+SECONDS_A_VOLUME = (1, 5, 20, 60)
+PERFORMANCE = Path(__file__).parent / "performance.md"
+_MEASURED = re.compile(r"^\|([^|]+)\|([^|]*)\| ([0-9.]+) s \|", re.MULTILINE)
+
+HEAD = f"""# Sizing
+
+## Memory of a volume
 
 What one volume reserves while a service works on it, in MiB: an upper bound that follows from the CT's header,
 {MODELS} models, {ORGANS} organs, a network grid of {SPACING_MM} mm. A service lets in as many volumes as fit into half
@@ -29,9 +41,50 @@ services' own formulas by `make docs`; [operate.md](operate.md) says how to use 
 """
 
 
+PODS = """
+## Pods for volumes a day
+
+Triton pods (one GPU each, or the CPUs that `triton.resources` gives) that are busy all day: volumes a day x seconds of
+prediction a volume / 86400, rounded up. The seconds are those of all networks of a campaign together, on one pod.
+**This is arithmetic, not a measurement**: nobody has measured these networks, or ones of clinical size, on a GPU yet.
+[operate.md](operate.md), "Sizing", says how to find the seconds of yours.
+
+"""
+MEASURED = """
+**Measured, on one CPU core and no GPU**: the demonstration networks on a CT of 250x250x300 voxels of 1.5 mm, from the
+table in [performance.md](performance.md#serving), which says how. What a day holds follows from it; the way through
+Triton, and other work on the same cores, come on top.
+
+| network | computed by | seconds a volume, measured | volumes a day and core, at most |
+|---|---|--:|--:|
+"""
+
+
+def pods(volumes_a_day: int, seconds_a_volume: float) -> int:
+    """Pods that do so many volumes a day if they are never idle."""
+    return math.ceil(volumes_a_day * seconds_a_volume / DAY_SECONDS)
+
+
+def measured() -> list[tuple[str, str, float]]:
+    """Network, what computes it, and seconds a volume on one core, as performance.md has them."""
+    serving = PERFORMANCE.read_text().partition("\n## Serving\n")[2].partition("\n## ")[0]
+    found = [(name.strip(), runtime.strip(), float(seconds)) for name, runtime, seconds in _MEASURED.findall(serving)]
+    if not found:
+        raise ValueError(f"{PERFORMANCE.name} has no table of seconds under Serving any more.")
+    return found
+
+
 def sizing_page() -> str:
-    """The table for some common CTs."""
-    return HEAD + "".join(_row(name, *what) for name, what in CTS.items())
+    """The tables: memory for some common CTs, pods for some loads, and what was measured on CPUs."""
+    memory = "".join(_row(name, *what) for name, what in CTS.items())
+    head = f"| volumes a day | {' | '.join(f'{seconds} s a volume' for seconds in SECONDS_A_VOLUME)} |\n"
+    head += f"|--:|{'--:|' * len(SECONDS_A_VOLUME)}\n"
+    load = "".join(
+        f"| {volumes} | {' | '.join(str(pods(volumes, seconds)) for seconds in SECONDS_A_VOLUME)} |\n"
+        for volumes in VOLUMES_A_DAY
+    )
+    done = "".join(f"| {name} | {by} | {s:g} | {round(DAY_SECONDS / s, -2):.0f} |\n" for name, by, s in measured())
+    return HEAD + memory + PODS + head + load + MEASURED + done
 
 
 def _row(name: str, shape: tuple[int, int, int], spacing: tuple[float, float, float]) -> str:

@@ -15,7 +15,10 @@ import yaml
 ROOT = Path(__file__).parents[1]
 CHART = ROOT / "charts" / "abdomenatlas"
 BUILT = ROOT / "build" / "images"
-DOCS = ("install.md", "install-airgapped.md", "operate.md", "security.md", "settings.md")
+DOCS = (
+    *("install.md", "install-airgapped.md", "operate.md", "sizing.md", "performance.md"),
+    *("security.md", "roles.md", "settings.md"),
+)
 KINDS = {"abdomenatlas/triton": "cpu", "abdomenatlas/triton-gpu": "gpu"}
 """Which installations need an image; all others are for all."""
 
@@ -35,12 +38,13 @@ def write(folder: Path) -> None:
     shutil.copy(ROOT / "images" / "mirror.sh", folder)
     lines = [" ".join(entry) for entry in images()]
     (folder / "images.txt").write_text("\n".join(lines) + "\n")
-    for name in CHART.glob("values-*.yaml"):
+    for name in CHART.glob("values*.yaml"):
         shutil.copy(name, folder)
     (folder / "docs").mkdir()
     for page in DOCS:
-        if (ROOT / "docs" / page).exists():
-            shutil.copy(ROOT / "docs" / page, folder / "docs")
+        # The chart is packed here, and its values lie beside it.
+        text = (ROOT / "docs" / page).read_text().replace("](../charts/abdomenatlas/", "](../")
+        (folder / "docs" / page).write_text(text)
     _take("*.tar", folder / "archives")
     _take("*.cdx.json", folder / "bills-of-materials")
     files = sorted(path for path in folder.rglob("*") if path.is_file())
@@ -52,7 +56,7 @@ def _repositories(values: object) -> set[str]:
     if not isinstance(values, dict):
         return set()
     inside = {name for value in values.values() for name in _repositories(value)}
-    return inside | ({values["repository"]} if "repository" in values else set())
+    return inside | {values["repository"]} - {""} if "repository" in values else inside
 
 
 def _take(pattern: str, into: Path) -> None:

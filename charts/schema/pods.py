@@ -32,13 +32,18 @@ def resources(cpu: str, memory: str, limit: str) -> Resources:
     return Resources(requests={"cpu": cpu, "memory": memory}, limits={"memory": limit})
 
 
-class Pods(Values):
-    """What the pods of every component can be told."""
+class Container(Values):
+    """What a container of a component is."""
 
     image: Image
     """Its image."""
     resources: Resources
     """CPU and memory of its container."""
+
+
+class Placement(Values):
+    """Where pods run."""
+
     nodeSelector: Texts = Field(default_factory=dict)
     """Labels of the nodes that it may run on."""
     tolerations: list[Kubernetes] = Field(default_factory=list)
@@ -47,6 +52,11 @@ class Pods(Values):
     """Further wishes about where it runs, in Kubernetes' own form."""
     priorityClassName: Name = ""
     """Priority class of its pods; one that is there already."""
+
+
+class Pods(Placement, Container):
+    """What the pods of every component can be told."""
+
     podAnnotations: Texts = Field(default_factory=dict)
     """Further annotations of its pods."""
     podLabels: Texts = Field(default_factory=dict)
@@ -59,7 +69,7 @@ class Replicated(Pods):
     replicas: Replicas = 2
     """How many pods run."""
     maxUnavailable: Annotated[int, Field(ge=1, le=100)] = 1
-    """How many of them an upgrade of nodes may take away at once (PodDisruptionBudget; only with several pods)."""
+    """How many of them an upgrade of nodes may take away at once (PodDisruptionBudget; only where several may run)."""
 
 
 class Persistence(Values):

@@ -4,8 +4,29 @@ from typing import Annotated
 
 from pydantic import Field
 
+from charts.schema.base import Kubernetes, Name, Texts
 from charts.schema.pods import Image, Persistence, Pods, Resources, resources
 from charts.schema.triton import Gpu
+
+
+class TrainingImage(Image):
+    """Which image the Jobs run."""
+
+    repository: str = ""
+    """Repository of the image, below `global.imageRegistry`; Triton's image, tag and digest if empty."""
+
+
+class TrainingGpu(Gpu):
+    """What GPUs a Job gets."""
+
+    enabled: bool = True
+    """Whether Jobs ask for GPUs. They do not where they run Triton's image and Triton asks for none."""
+    resourceName: str = Field("", pattern=r"^([a-z0-9.-]+/[A-Za-z0-9._-]+)?$")
+    """Resource that is asked for; Triton's if empty."""
+    count: Annotated[int, Field(ge=1, le=16)] = 1
+    """How many of it one Job gets."""
+    runtimeClassName: Name = ""
+    """Runtime class of the Jobs' pods; Triton's if empty."""
 
 
 class Training(Pods):
@@ -14,11 +35,15 @@ class Training(Pods):
     enabled: bool = False
     """Whether there may be any. The scheduler's account may then make Jobs in its namespace, and so run what it likes
     there."""
-    image: Image = Image(repository="abdomenatlas/triton")
-    """Image of the Jobs: one that Triton runs."""
+    image: TrainingImage = TrainingImage()
+    """Image of the Jobs, one that Triton could run."""
     resources: Resources = resources("4", "16Gi", "32Gi")
     """CPU and memory of a Job's container, beside the GPU."""
-    gpu: Gpu = Gpu()
+    nodeSelector: Texts = Field(default_factory=dict)
+    """Labels of the nodes that Jobs may run on; Triton's if empty."""
+    tolerations: list[Kubernetes] = Field(default_factory=list)
+    """Taints of nodes that Jobs put up with; Triton's if empty."""
+    gpu: TrainingGpu = TrainingGpu()
     """The GPUs of a Job; with a count above 1, a process trains on each."""
     cache: Persistence = Persistence(size="100Gi")
     """The volume for cases, checkpoints and curves, from which a Job that was cut off goes on; for one node at once,

@@ -62,7 +62,7 @@ class Keda(Values):
     pollingSeconds: Seconds = 30
     """How often the backlog is looked at."""
     fallbackReplicas: Replicas = 1
-    """How many pods there are while Prometheus does not answer."""
+    """How many pods there are while Prometheus does not answer or knows no backlog."""
     authentication: Name = ""
     """TriggerAuthentication that KEDA uses at Prometheus; empty for none."""
 
@@ -99,7 +99,7 @@ class Triton(Pods):
     replicas: Replicas = 1
     """How many pods run, where nothing scales them."""
     maxUnavailable: Annotated[int, Field(ge=1, le=100)] = 1
-    """How many of them an upgrade of nodes may take away at once (PodDisruptionBudget; only with several pods)."""
+    """How many of them an upgrade of nodes may take away at once (PodDisruptionBudget; only where several may run)."""
     image: Image = Image(repository="abdomenatlas/triton")
     """Its image: the vendor's with torch and MONAI added, or the CPU one of this project."""
     resources: Resources = resources("2", "8Gi", "16Gi")

@@ -1,6 +1,6 @@
 """All values of the chart."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -8,7 +8,7 @@ from charts.schema.access import Auth, Expose, NetworkPolicy, Tls
 from charts.schema.base import Digest, KeyOf, Name, Texts, Values
 from charts.schema.evaluation import Evaluation
 from charts.schema.observability import Metrics
-from charts.schema.pods import Image, Resources, resources
+from charts.schema.pods import Image, Placement, Resources, resources
 from charts.schema.services import Inference, Merging, Scheduler, Storage, Uncertainty
 from charts.schema.stores import S3, Postgresql
 from charts.schema.training import Training
@@ -30,7 +30,7 @@ class Global(Values):
     """Domain of the cluster's own names."""
 
 
-class Migrations(Values):
+class Migrations(Placement):
     """A job that brings the tables to the new version's shape before the pods of an upgrade start."""
 
     enabled: bool = True
@@ -39,7 +39,7 @@ class Migrations(Values):
     """CPU and memory of its containers."""
 
 
-class Test(Values):
+class Test(Placement):
     """What `helm test` does: one tiny prediction through all services."""
 
     image: Image = Image(repository="abdomenatlas/cli")
@@ -53,7 +53,7 @@ class Test(Values):
 class ChartValues(Values):
     """The values of the chart."""
 
-    nameOverride: Name = ""
+    nameOverride: Annotated[Name, Field(max_length=63)] = ""
     """Name of the chart in the names of objects, instead of its own."""
     fullnameOverride: Name = ""
     """Beginning of the names of all objects, instead of the release's name."""

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -14,10 +15,12 @@ import pytest
 import yaml
 
 from tests.charts import tools
-from tests.charts.rendering import PROFILES, containers, manifests, merged, pods, profile
+from tests.charts.rendering import PROFILES, Values, containers, manifests, merged, pods, profile
 from tests.components.processes import free_port, listens, running, wait_until
 
 BUNDLE = Path(__file__).parents[2] / "images" / "bundle.py"
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+HEADING = re.compile(r"^#+ +(.+)$", re.MULTILINE)
 
 
 @pytest.fixture
@@ -45,11 +48,20 @@ def registry(tmp_path: Path) -> Iterator[str]:
 
 
 def test_the_list_names_every_image_of_every_profile_and_no_other(bundle: Path) -> None:
-    listed = {":".join(line.split()[:2]) for line in (bundle / "images.txt").read_text().splitlines()}
+    listed = _listed(bundle, "cpu") | _listed(bundle, "gpu")
     assert _images("evaluation") | _images("production") == listed
     for name in PROFILES:
-        registry = merged(profile(name), {"global": {"imageRegistry": ""}})
-        assert {c["image"] for pod in pods(manifests(registry)).values() for c in containers(pod)} <= listed
+        assert _images(name) <= _listed(bundle, "gpu" if _has_gpu(name) else "cpu")
+
+
+def test_the_training_of_a_gpu_installation_has_its_image_there_too(bundle: Path) -> None:
+    """What the scheduler starts later, from a Job in a ConfigMap, must be in the registry as well."""
+    for name in PROFILES:
+        kind = "gpu" if _has_gpu(name) else "cpu"
+        trained = _images(name, {"training": {"enabled": True}})
+        assert f"abdomenatlas/triton{'-gpu' if kind == 'gpu' else ''}" in {image.split(":")[0] for image in trained}
+        assert trained <= _listed(bundle, kind)
+        assert trained == _images(name), "a training brings an image that nothing else needs"
 
 
 def test_the_chart_in_it_installs_and_the_sums_are_right(bundle: Path) -> None:
@@ -61,6 +73,25 @@ def test_the_chart_in_it_installs_and_the_sums_are_right(bundle: Path) -> None:
     )
     assert "kind: StatefulSet" in text
     assert not any(path.suffix == ".py" for path in bundle.rglob("*"))
+
+
+def test_every_link_in_it_leads_somewhere(bundle: Path) -> None:
+    """Nobody who reads the bundle can follow a link to the rest of the repository."""
+    pages = list(bundle.rglob("*.md"))
+    assert len(pages) >= 8
+    links = [(page, link) for page in pages for link in LINK.findall(page.read_text()) if "://" not in link]
+    assert len(links) > 10
+    dead = [(page.name, link) for page, link in links if not _leads_somewhere(page, link)]
+    assert not dead
+
+
+def _leads_somewhere(page: Path, link: str) -> bool:
+    file, _, heading = link.partition("#")
+    target = page.parent / file if file else page
+    if not target.exists():
+        return False
+    names = {re.sub(r"[^a-z0-9 -]", "", line.lower()).replace(" ", "-") for line in HEADING.findall(target.read_text())}
+    return not heading or heading in names
 
 
 def test_its_script_fills_a_registry_and_pins_what_is_in_it(bundle: Path, registry: str, tmp_path: Path) -> None:
@@ -89,8 +120,20 @@ def test_without_an_archive_the_script_asks_where_the_image_is(bundle: Path) -> 
     assert not (bundle / "values-images.yaml").exists()
 
 
-def _images(name: str) -> set[str]:
-    return {c["image"] for pod in pods(manifests(profile(name))).values() for c in containers(pod)}
+def _listed(bundle: Path, kind: str) -> set[str]:
+    """What `mirror.sh` takes along for "cpu" or "gpu"."""
+    lines = (line.split() for line in (bundle / "images.txt").read_text().splitlines())
+    return {f"{repository}:{tag}" for repository, tag, whom in lines if whom in ("all", kind)}
+
+
+def _has_gpu(name: str) -> bool:
+    return bool(profile(name)["triton"].get("gpu", {}).get("enabled", True))
+
+
+def _images(name: str, values: Values | None = None) -> set[str]:
+    """Images by their names below the registry, those of trainings included."""
+    found = manifests(merged(profile(name), merged(values or {}, {"global": {"imageRegistry": ""}})))
+    return {c["image"] for pod in pods(found).values() for c in containers(pod)}
 
 
 def _write_archive(path: Path, name: str) -> None:

@@ -4,9 +4,10 @@ import importlib
 from pathlib import Path
 
 import pytest
+import yaml
 
 from services.core.rpc.settings import ServiceSettings
-from tests.charts.rendering import PROFILES, SERVICES, Manifest, manifests, merged, pod_of, profile, texts
+from tests.charts.rendering import PROFILES, SERVICES, Manifest, manifests, merged, one, pod_of, profile, texts
 
 URLS = {"storage": "postgresql+psycopg://u:p@db/catalog", "scheduler": "postgresql://u:p@db/scheduler"}
 
@@ -45,6 +46,17 @@ def test_every_scheduler_has_an_executor_id_that_outlives_its_pod() -> None:
 def test_no_secret_stands_in_the_environment_or_on_a_command_line() -> None:
     for text in texts(profile("production")).values():
         assert "secretKeyRef" not in text
+
+
+def test_a_pod_notices_changes_of_those_secrets_alone_that_it_reads_at_its_start() -> None:
+    """Triton and trainings read none, so a new metrics token or password need not end what they do."""
+    found = manifests(merged(profile("production"), {"training": {"enabled": True}}))
+    notes = yaml.safe_load(one(found, "ConfigMap", "-training")["data"]["job.yaml"])["spec"]["template"]["metadata"]
+    assert "checksum/secrets" not in notes.get("annotations", {})
+    for component in (*SERVICES, "triton"):
+        pod = pod_of(found, component)
+        read_once = {volume["name"] for volume in pod["spec"]["volumes"] if "secret" in volume} - {"tls", "certificate"}
+        assert ("checksum/secrets" in pod["metadata"].get("annotations", {})) == bool(read_once), component
 
 
 def test_every_mounted_folder_has_its_volume_and_every_file_its_folder() -> None:

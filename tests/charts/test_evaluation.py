@@ -11,7 +11,7 @@ import pytest
 
 from services.core.storage import Storage
 from tests.charts.kubelet import Container, Node, running_pod
-from tests.charts.rendering import Manifest, manifests, one, pod_of, profile
+from tests.charts.rendering import Manifest, Values, manifests, merged, one, pod_of, pods, profile, texts
 from tests.components import ceph
 from tests.components.processes import listens, wait_until
 from tests.components.require import require
@@ -99,3 +99,20 @@ def _use_local_address(node: Node, keys: Path) -> None:
     for path in keys.glob("*-url"):
         assert f"@{host}/" in path.read_text()
         path.write_text(path.read_text().replace(host, f"127.0.0.1:{node.port('postgresql', 5432)}"))
+
+
+def test_a_secret_that_is_there_already_takes_the_place_of_the_drawn_one() -> None:
+    """So that a tool that only renders the chart makes the same of it every time."""
+    drawn = one(manifests(profile("evaluation")), "Secret", "-evaluation")["metadata"]["name"]
+    own = merged(profile("evaluation"), {"evaluation": {"existingSecret": "my-keys"}})
+    assert not [m for m in manifests(own) if m["kind"] == "Secret"]
+    assert drawn not in _secrets(own)
+    assert _secrets(own) == (_secrets(profile("evaluation")) - {drawn}) | {"my-keys"}
+    assert texts(own) == texts(own)
+    assert texts(profile("evaluation")) != texts(profile("evaluation"))
+
+
+def _secrets(values: Values) -> set[str]:
+    """Which Secrets the pods mount."""
+    volumes = [volume for pod in pods(manifests(values)).values() for volume in pod["spec"]["volumes"]]
+    return {volume["secret"]["secretName"] for volume in volumes if "secret" in volume}

@@ -16,7 +16,7 @@ from abdomenatlas.inference.v1 import inference_pb2
 from abdomenatlas.merging.v1 import merging_pb2
 from services.core.errors import Reason
 from tests.charts import tools
-from tests.charts.rendering import CHART, manifests, merged, one, profile
+from tests.charts.rendering import CHART, SERVICES, manifests, merged, one, profile
 from tests.components import triton as components
 from tests.components.require import require
 
@@ -110,25 +110,35 @@ def test_prometheus_understands_every_expression(tmp_path: Path) -> None:
 
 OLDEST = 'atlas_scheduler_oldest_open_review_seconds{namespace="imaging"}'
 SERVICE = 'namespace="imaging",app_kubernetes_io_component="merging"'
+OTHERS = {f'up{{namespace="imaging",app_kubernetes_io_component="{s}"}}': "1x20" for s in SERVICES if s != "merging"}
+FAILURES = 'atlas_scheduler_scaling_failures_total{namespace="imaging"}'
 CASES = [
-    # what is seen every minute; which alert goes off after how long
-    ("AtlasServiceDown", "10m", {f"up{{{SERVICE}}}": "0x20"}, True),
-    ("AtlasServiceDown", "10m", {f'up{{{SERVICE},pod="a"}}': "0x20", f'up{{{SERVICE},pod="b"}}': "1x20"}, False),
+    # what is seen every minute; how many alerts of which name go off after how long
+    ("AtlasServiceDown", "10m", {**OTHERS, f"up{{{SERVICE}}}": "0x20"}, 1),
+    ("AtlasServiceDown", "10m", {**OTHERS, f'up{{{SERVICE},pod="a"}}': "0x20", f'up{{{SERVICE},pod="b"}}': "1x20"}, 0),
+    # No pod of it is left, or none of anything: there is nothing to be seen.
+    ("AtlasServiceDown", "10m", OTHERS, 1),
+    ("AtlasServiceDown", "10m", {}, len(SERVICES)),
+    # Its last pod does not answer, then it is gone too: one fault, whose time goes on.
+    ("AtlasServiceDown", "7m", {**OTHERS, f"up{{{SERVICE}}}": "1 0 0 0 stale"}, 1),
+    ("AtlasScalingFails", "30m", {FAILURES: "0+4x40"}, 1),
+    ("AtlasScalingFails", "30m", {FAILURES: "0x20 4x20"}, 0),
+    ("AtlasScalingFails", "30m", {FAILURES: "0x40"}, 0),
     ("AtlasCallsFail", "40m", {f'atlas_rpc_calls_total{{{SERVICE},reason="INTERNAL"}}': "0+10x60",
-                               f'atlas_rpc_calls_total{{{SERVICE},reason="OK"}}': "0+90x60"}, True),
+                               f'atlas_rpc_calls_total{{{SERVICE},reason="OK"}}': "0+90x60"}, 1),
     ("AtlasCallsFail", "40m", {f'atlas_rpc_calls_total{{{SERVICE},reason="FIELD_INVALID"}}': "0+10x60",
-                               f'atlas_rpc_calls_total{{{SERVICE},reason="OK"}}': "0+90x60"}, False),
-    ("AtlasBacklogStalled", "130m", {'atlas_scheduler_backlog_volumes{namespace="imaging"}': "5x180"}, True),
+                               f'atlas_rpc_calls_total{{{SERVICE},reason="OK"}}': "0+90x60"}, 0),
+    ("AtlasBacklogStalled", "130m", {'atlas_scheduler_backlog_volumes{namespace="imaging"}': "5x180"}, 1),
     ("AtlasBacklogStalled", "130m", {'atlas_scheduler_backlog_volumes{namespace="imaging"}': "5x180",
-        f'atlas_rpc_calls_total{{{SERVICE},method="MergingService/Merge",reason="OK"}}': "0+1x180"}, False),
-    ("AtlasReviewsWait", "40m", {OLDEST: "300000x60"}, True),
-    ("AtlasReviewsWait", "40m", {OLDEST: "200000x60"}, False),
+        f'atlas_rpc_calls_total{{{SERVICE},method="MergingService/Merge",reason="OK"}}': "0+1x180"}, 0),
+    ("AtlasReviewsWait", "40m", {OLDEST: "300000x60"}, 1),
+    ("AtlasReviewsWait", "40m", {OLDEST: "200000x60"}, 0),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("alert", "after", "series", "fires"), CASES)
+@pytest.mark.parametrize(("alert", "after", "series", "firing"), CASES)
 def test_an_alert_goes_off_when_it_should(
-    alert: str, after: str, series: dict[str, str], fires: bool, tmp_path: Path
+    alert: str, after: str, series: dict[str, str], firing: int, tmp_path: Path
 ) -> None:
     rules = one(manifests(profile("production")), "PrometheusRule", "abdomenatlas")["spec"]
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rules))
@@ -140,13 +150,20 @@ def test_an_alert_goes_off_when_it_should(
             {
                 "expr": f'count(ALERTS{{alertname="{alert}",alertstate="firing"}}) or vector(0)',
                 "eval_time": after,
-                "exp_samples": [{"labels": "{}", "value": int(fires)}],
+                "exp_samples": [{"labels": "{}", "value": firing}],
             }
         ],
     }
     path = tmp_path / "test.yaml"
     path.write_text(yaml.safe_dump({"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": [test]}))
     tools.run("promtool", "test", "rules", path)
+
+
+def test_a_backlog_that_nobody_reports_is_not_taken_for_none() -> None:
+    """KEDA holds an empty answer for 0 unless told otherwise, and then never falls back."""
+    spec = one(manifests(profile("production")), "ScaledObject", "-triton")["spec"]
+    assert spec["fallback"]["replicas"] >= 1
+    assert spec["triggers"][0]["metadata"]["ignoreNullValues"] == "false"
 
 
 def test_thresholds_of_alerts_are_values() -> None:

@@ -21,6 +21,8 @@ STORES = {
     ("storage", "evaluation-s3"),
 }
 TEST = {("test", "storage"), ("test", "inference")}
+ONLY = {"evaluation": STORES, "production-otherwise": {("triton", "storage"), ("training", "storage")}}
+"""What only some profiles allow: where the stores run too, where models come from storage, where trainings are."""
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -30,7 +32,7 @@ def test_calls_of_the_product_are_allowed_at_both_ends_and_no_others(name: str) 
     entering = {
         (who, to) for policy in policies for to in _who(policy) for who in _components(policy, "ingress", "from")
     }
-    assert leaving == CALLS | TEST | (STORES if name == "evaluation" else set())
+    assert leaving == CALLS | TEST | ONLY.get(name, set())
     assert leaving - TEST == entering - {("test", service) for service in SERVICES}
 
 

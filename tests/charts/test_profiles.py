@@ -12,12 +12,17 @@ from tests.charts.rendering import (
     CHART,
     PROFILES,
     Manifest,
+    Values,
     containers,
+    job_templates,
     manifests,
     manifests_of_helm_3,
+    merged,
     one,
+    pod_of,
     pods,
     profile,
+    values_file,
 )
 
 VERSIONS = [f"1.{minor}" for minor in range(28, 37)]
@@ -32,9 +37,11 @@ def test_both_helms_make_the_same_of_it(name: str) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_objects_fit_the_schemas_of_every_supported_version(version: str) -> None:
-    all_of_them = [m for name in PROFILES for m in manifests(profile(name))]
+    every_profile = [manifests(profile(name)) for name in PROFILES]
+    all_of_them = [m for found in every_profile for m in (*found, *job_templates(found))]
     own = {json.dumps(m, sort_keys=True) for m in all_of_them if m["apiVersion"].split("/")[0] not in FOREIGN}
-    assert {"Deployment", "StatefulSet", "NetworkPolicy", "Job"} <= {json.loads(text)["kind"] for text in own}
+    kinds = {json.loads(text)["kind"] for text in own}
+    assert {"Deployment", "StatefulSet", "NetworkPolicy", "Job", "Ingress", "HorizontalPodAutoscaler"} <= kinds
     for text in own:
         kubernetes_validate.validate(json.loads(text), version, strict=True)
 
@@ -48,7 +55,7 @@ def test_a_wrong_field_is_found_by_those_schemas() -> None:
 
 def test_helm_lints_it() -> None:
     for parts in PROFILES.values():
-        files = [argument for part in parts for argument in ("-f", CHART / f"values-{part}.yaml")]
+        files = [argument for part in parts for argument in ("-f", values_file(part))]
         tools.run(tools.HELM_3, "lint", "--strict", CHART, *files)
 
 
@@ -64,8 +71,8 @@ EXCEPTIONS = {
 
 def test_checkov_finds_nothing_but_what_is_explained(tmp_path: Path) -> None:
     for name in PROFILES:
-        text = yaml.safe_dump_all(manifests(profile(name)))
-        (tmp_path / f"{name}.yaml").write_text(text)
+        found = manifests(profile(name))
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump_all([*found, *job_templates(found)]))
     command = ("-d", tmp_path, "--framework", "kubernetes", "--skip-download", "--quiet", "-o", "json")
     report = json.loads(tools.run(tools.CHECKOV, *command, ok=(0, 1)))
     assert report["summary"]["passed"] > 1000
@@ -73,6 +80,22 @@ def test_checkov_finds_nothing_but_what_is_explained(tmp_path: Path) -> None:
     assert {check for check, _ in failed} == EXCEPTIONS.keys(), "an exception that is needed no more, or a new fault"
     assert {resource.split(".")[0] for check, resource in failed if check == "CKV_K8S_38"} == {"StatefulSet"}
     assert all("-test" in resource for check, resource in failed if check in ("CKV_K8S_8", "CKV_K8S_9"))
+
+
+SCALED = [({"mode": mode, "maxReplicas": most}, most > 1) for mode in ("keda", "hpa", "scheduler") for most in (1, 4)]
+
+
+@pytest.mark.parametrize(("autoscaling", "is_kept"), [*SCALED, ({"mode": "none", "maxReplicas": 4}, False)])
+def test_a_budget_keeps_pods_of_which_there_may_be_several(autoscaling: Values, is_kept: bool) -> None:
+    """A drained node takes one at a time; of a single pod it would keep the node from being drained."""
+    values = {"triton": {"replicas": 1, "autoscaling": autoscaling}, "merging": {"replicas": 1}}
+    found = manifests(merged(profile("production"), values))
+    budgets = {m["metadata"]["name"].rpartition("-")[2]: m["spec"] for m in found if m["kind"] == "PodDisruptionBudget"}
+    several = {"storage", "inference", "uncertainty", "scheduler"} | ({"triton"} if is_kept else set())
+    assert budgets.keys() == several
+    for component, spec in budgets.items():
+        assert spec["maxUnavailable"] == 1
+        assert spec["selector"]["matchLabels"].items() <= pod_of(found, component)["metadata"]["labels"].items()
 
 
 @pytest.mark.parametrize("name", PROFILES)

@@ -8,17 +8,25 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from tests.charts.rendering import PROFILES, Manifest, containers, manifests, merged, one, profile
+from tests.charts.rendering import PROFILES, Manifest, Values, containers, manifests, merged, one, pod_of, profile
 from tests.charts.test_profiles import VERSIONS
 
 ENABLED = {"training": {"enabled": True}}
 
 
 def _job(name: str, **training: Any) -> Manifest:
-    values = {"training": ENABLED["training"] | training}
-    found = one(manifests(merged(profile(name), values)), "ConfigMap", "-training")
+    return _job_of(merged(profile(name), {"training": training}))
+
+
+def _job_of(values: Values) -> Manifest:
+    found = one(manifests(merged(values, ENABLED)), "ConfigMap", "-training")
     job: Manifest = yaml.safe_load(found["data"]["job.yaml"])
     return job
+
+
+def _gpus(job: Manifest) -> dict[str, str]:
+    limits = job["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]
+    return {name: count for name, count in limits.items() if "/" in name}
 
 
 @pytest.mark.parametrize("count", [1, 4])
@@ -42,6 +50,36 @@ def test_it_meets_the_restricted_standard_and_has_no_token(name: str) -> None:
         assert container["securityContext"]["readOnlyRootFilesystem"]
         assert container["resources"]["limits"]["memory"]
         assert {mount["name"] for mount in container["volumeMounts"]} <= mounted
+
+
+def test_it_runs_on_and_where_triton_does() -> None:
+    """Nobody says twice where the GPUs are; a Job with the CPU image would wait for a GPU that it cannot use."""
+    triton = pod_of(manifests(profile("production")), "triton")["spec"]
+    job = _job("production")["spec"]["template"]["spec"]
+    assert job["containers"][0]["image"] == triton["containers"][0]["image"] == "abdomenatlas/triton-gpu:0.1.0"
+    for field in ("runtimeClassName", "nodeSelector", "tolerations"):
+        assert job[field] == triton[field]
+    slices = merged(profile("production"), {"triton": {"gpu": {"resourceName": "nvidia.com/mig-2g.20gb"}}})
+    assert _gpus(_job_of(slices)) == {"nvidia.com/mig-2g.20gb": "1"}
+    assert _gpus(_job("production-cpu")) == {}
+    assert "runtimeClassName" not in _job("production-cpu")["spec"]["template"]["spec"]
+
+
+def test_it_may_run_on_other_nodes_with_another_image() -> None:
+    """Here on GPUs in an installation whose networks are served from CPUs."""
+    own = {
+        "image": {"repository": "own/training", "tag": "3"},
+        "gpu": {"resourceName": "amd.com/gpu", "runtimeClassName": "rocm"},
+        "nodeSelector": {"pool": "training"},
+        "tolerations": [{"key": "training", "operator": "Exists"}],
+    }
+    job = _job("production-cpu", **own)
+    spec = job["spec"]["template"]["spec"]
+    assert spec["containers"][0]["image"] == "own/training:3"
+    assert _gpus(job) == {"amd.com/gpu": "1"}
+    assert spec["runtimeClassName"] == "rocm"
+    assert spec["nodeSelector"] == own["nodeSelector"]
+    assert spec["tolerations"] == own["tolerations"]
 
 
 def test_there_is_nothing_of_it_unless_it_is_wanted() -> None:

@@ -71,6 +71,7 @@ NEEDS: dict[str, Values] = {
     "triton.replicas": {"triton": {"autoscaling": {"mode": "none"}}},
     "triton.maxUnavailable": {"triton": {"replicas": 3, "autoscaling": {"mode": "none"}}},
     "training": {"training": {"enabled": True}},
+    "training.image": {"training": {"enabled": True, "image": {"repository": "own/training"}}},
     "networkPolicy.kubernetesApi": {"triton": {"autoscaling": {"mode": "scheduler"}}},
 }
 NEEDS["training.enabled"] = {}

@@ -3,11 +3,14 @@
 {{- define "abdomenatlas.fullname" -}}
 {{- $name := default .Chart.Name .Values.nameOverride -}}
 {{- $release := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
-{{- default $release .Values.fullnameOverride | trunc 45 | trimSuffix "-" -}}
+{{- default $release .Values.fullnameOverride | replace "." "-" | trunc 45 | trimSuffix "-" -}}
 {{- end -}}
 
+{{/* At most 52 characters: a StatefulSet adds 11 to its name for a label of its pods, which may have 63. A Service's name
+may have no dot. */}}
 {{- define "abdomenatlas.name" -}}
-{{ include "abdomenatlas.fullname" .root }}-{{ .component }}
+{{- $room := sub 51 (len .component) | int -}}
+{{ include "abdomenatlas.fullname" .root | trunc $room | trimSuffix "-" }}-{{ .component }}
 {{- end -}}
 
 {{- define "abdomenatlas.selector" -}}
@@ -32,7 +35,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{/* Metadata of an object; "annotations" and "name" may be given. */}}
 {{- define "abdomenatlas.metadata" -}}
 metadata:
-  name: {{ .name | default (include "abdomenatlas.name" .) }}
+  name: {{ with .name }}{{ . }}{{ else }}{{ include "abdomenatlas.name" $ }}{{ end }}
   namespace: {{ .root.Release.Namespace }}
   labels: {{- include "abdomenatlas.labels" . | nindent 4 }}
     {{- with .labels }}

@@ -25,7 +25,9 @@ spec:
 
 {{- define "abdomenatlas.disruptionBudget" -}}
 {{- $values := index .root.Values .component -}}
-{{- if gt (int $values.replicas) 1 -}}
+{{- $scaled := ne (dig "autoscaling" "mode" "none" $values) "none" -}}
+{{- $most := $scaled | ternary (dig "autoscaling" "maxReplicas" 0 $values) $values.replicas -}}
+{{- if gt (int $most) 1 -}}
 apiVersion: policy/v1
 kind: PodDisruptionBudget
 {{ include "abdomenatlas.metadata" . }}

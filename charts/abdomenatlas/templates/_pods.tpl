@@ -17,9 +17,9 @@ capabilities:
   drop: [ALL]
 {{- end -}}
 
-{{/* Where the component's pods run. Takes root, component. */}}
+{{/* Where the component's pods run. Takes root, component, and "values" if they are not those of the component's name. */}}
 {{- define "abdomenatlas.placement" -}}
-{{- $values := index .root.Values .component -}}
+{{- $values := .values | default (index .root.Values .component) -}}
 {{- with .root.Values.global.imagePullSecrets }}
 imagePullSecrets:
   {{- range . }}
@@ -38,6 +38,10 @@ tolerations: {{- toYaml . | nindent 2 }}
 {{- with $values.affinity }}
 affinity: {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- end -}}
+
+{{/* Pods of which there may be several go to different zones and nodes, where these have room. */}}
+{{- define "abdomenatlas.spread" -}}
 topologySpreadConstraints:
   {{- range tuple "topology.kubernetes.io/zone" "kubernetes.io/hostname" }}
   - maxSkew: 1
@@ -56,11 +60,10 @@ metadata:
     {{- with $values.podLabels }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
-  annotations:
-    checksum/secrets: {{ include "abdomenatlas.checksum" . }}
-    {{- with merge (dict) $values.podAnnotations .root.Values.commonAnnotations }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
+  {{- $checksum := include "abdomenatlas.secrets" . | fromYamlArray | empty | ternary "" (include "abdomenatlas.checksum" .) }}
+  {{- with merge ($checksum | empty | ternary dict (dict "checksum/secrets" $checksum)) $values.podAnnotations .root.Values.commonAnnotations }}
+  annotations: {{- toYaml . | nindent 4 }}
+  {{- end }}
 {{- end -}}
 
 {{/* What pods read only once and no other field of theirs shows: the names of the Secrets and ConfigMaps stand in the
@@ -84,7 +87,10 @@ pod itself, so what remains is which Secrets with which contents there are now, 
 {{- if eq .component "storage" -}}
 {{- $names = append $names (include "abdomenatlas.s3" . | fromYaml).existingSecret.name -}}
 {{- end -}}
-{{ append $names .root.Values.metrics.token.name | compact | toJson }}
+{{- if not (has .component (list "triton" "training")) -}}
+{{- $names = append $names .root.Values.metrics.token.name -}}
+{{- end -}}
+{{ $names | compact | toJson }}
 {{- end -}}
 
 {{/* gRPC probes of "probePort"; starting may take "startSeconds", and a pod that is not well for "sickSeconds" is

@@ -36,6 +36,7 @@ automountServiceAccountToken: {{ eq (include "abdomenatlas.callsKubernetes" .) "
 terminationGracePeriodSeconds: {{ add 5 $values.drainSeconds 15 }}
 securityContext: {{- include "abdomenatlas.podSecurity" . | nindent 2 }}
 {{- include "abdomenatlas.placement" . | nindent 0 }}
+{{- include "abdomenatlas.spread" . | nindent 0 }}
 containers:
   - name: {{ .component }}
     image: {{ include "abdomenatlas.image" (dict "root" .root "image" $values.image) }}

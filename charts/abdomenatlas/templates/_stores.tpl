@@ -1,9 +1,14 @@
 {{/* Where the tables and the bytes are: what the values refer to, or the evaluation's own servers. */}}
 
+{{/* Secret with the passwords and keys of the evaluation's servers. */}}
+{{- define "abdomenatlas.evaluationSecret" -}}
+{{- with .root.Values.evaluation.existingSecret }}{{ . }}{{ else }}{{ include "abdomenatlas.name" (dict "root" $.root "component" "evaluation") }}{{ end }}
+{{- end -}}
+
 {{/* {name, key} of the Secret with the URL of the component's database. */}}
 {{- define "abdomenatlas.databaseSecret" -}}
 {{- if .root.Values.evaluation.enabled -}}
-name: {{ include "abdomenatlas.name" (dict "root" .root "component" "evaluation") }}
+name: {{ include "abdomenatlas.evaluationSecret" . }}
 key: {{ .component }}-url
 {{- else -}}
 {{ toYaml (index .root.Values .component).database.existingSecret }}
@@ -20,7 +25,7 @@ region: default
 secure: false
 caBundle: {name: "", key: ""}
 existingSecret:
-  name: {{ include "abdomenatlas.name" (dict "root" .root "component" "evaluation") }}
+  name: {{ include "abdomenatlas.evaluationSecret" . }}
   accessKey: access-key
   secretKey: secret-key
 {{- else -}}

@@ -19,12 +19,7 @@ spec:
       automountServiceAccountToken: false
       terminationGracePeriodSeconds: 120
       securityContext: {{- include "abdomenatlas.podSecurity" . | nindent 8 }}
-      {{- with .root.Values.global.imagePullSecrets }}
-      imagePullSecrets:
-        {{- range . }}
-        - name: {{ . }}
-        {{- end }}
-      {{- end }}
+      {{- include "abdomenatlas.placement" (merge (dict "values" $values) .) | nindent 6 }}
       containers:
         - name: {{ .server }}
           image: {{ include "abdomenatlas.image" (dict "root" .root "image" .root.Values.evaluation.image) }}
@@ -53,7 +48,7 @@ spec:
         - {name: tmp, emptyDir: {}}
         - name: keys
           secret:
-            secretName: {{ include "abdomenatlas.name" (dict "root" .root "component" "evaluation") }}
+            secretName: {{ include "abdomenatlas.evaluationSecret" . }}
             defaultMode: 0440
             items: [{{ range $index, $key := .keys }}{{ if $index }}, {{ end }}{key: {{ $key }}, path: {{ $key }}}{{ end }}]
   volumeClaimTemplates:

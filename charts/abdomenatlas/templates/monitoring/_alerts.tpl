@@ -6,7 +6,12 @@ groups:
   - name: abdomenatlas
     rules:
       - alert: AtlasServiceDown
-        expr: max by (app_kubernetes_io_component) (up{ {{- $here }}, app_kubernetes_io_component=~"storage|inference|uncertainty|merging|scheduler"}) < 1
+        # A component whose pods are all gone has no `up` any more, so that it is missing counts as 0.
+        expr: >-
+          max by (app_kubernetes_io_component) (up{ {{- $here }}, app_kubernetes_io_component=~"storage|inference|uncertainty|merging|scheduler"}
+          {{- range tuple "storage" "inference" "uncertainty" "merging" "scheduler" }}
+          or absent(up{ {{- $here }}, app_kubernetes_io_component="{{ . }}"}) - 1
+          {{- end }}) < 1
         for: 5m
         labels: {severity: critical}
         annotations:
@@ -30,6 +35,13 @@ groups:
         annotations:
           summary: {{ printf "Volumes wait, and in %d minutes none was done." (int $alerts.stalledMinutes) }}
           action: Is Triton running and has it a GPU? See the events of the campaign with `atlas campaign watch`.
+      - alert: AtlasScalingFails
+        expr: sum(increase(atlas_scheduler_scaling_failures_total{ {{- $here }}}[5m])) > 0
+        for: 15m
+        labels: {severity: warning}
+        annotations:
+          summary: For 15 minutes the scheduler has not been able to set the number of Triton pods.
+          action: Its log lines "pods are not scaled" say why; docs/operate.md, "When something is wrong".
       - alert: AtlasReviewsWait
         expr: max(atlas_scheduler_oldest_open_review_seconds{ {{- $here }}}) > {{ mul $alerts.reviewAgeHours 3600 }}
         for: 30m

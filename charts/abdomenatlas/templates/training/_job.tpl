@@ -1,5 +1,22 @@
+{{/* The values `training`, completed: a Job runs where and on what Triton does, unless told otherwise. */}}
+{{- define "abdomenatlas.training.values" -}}
+{{- $triton := .root.Values.triton -}}
+{{- $training := deepCopy .root.Values.training -}}
+{{- if not $training.image.repository -}}
+{{- $_ := set $training "image" $triton.image -}}
+{{- $_ := set $training.gpu "enabled" (and $triton.gpu.enabled $training.gpu.enabled) -}}
+{{- end -}}
+{{- range tuple "resourceName" "runtimeClassName" -}}
+{{- $_ := set $training.gpu . (index $training.gpu . | default (index $triton.gpu .)) -}}
+{{- end -}}
+{{- range tuple "nodeSelector" "tolerations" -}}
+{{- $_ := set $training . (index $training . | default (index $triton .)) -}}
+{{- end -}}
+{{ toYaml $training }}
+{{- end -}}
+
 {{- define "abdomenatlas.training.job" -}}
-{{- $training := .root.Values.training -}}
+{{- $training := include "abdomenatlas.training.values" . | fromYaml -}}
 {{- $encrypted := ne .root.Values.tls.mode "none" -}}
 {{- $together := and $training.gpu.enabled (gt (int $training.gpu.count) 1) -}}
 {{- /* torchrun, one process a GPU, which find each other on this pod's own loopback. */ -}}
@@ -22,7 +39,8 @@ spec:
       {{- if and $training.gpu.enabled $training.gpu.runtimeClassName }}
       runtimeClassName: {{ $training.gpu.runtimeClassName }}
       {{- end }}
-      {{- include "abdomenatlas.placement" . | nindent 6 }}
+      {{- include "abdomenatlas.placement" (merge (dict "values" $training) .) | nindent 6 }}
+      {{- include "abdomenatlas.spread" . | nindent 6 }}
       initContainers:
         - name: models
           {{- include (printf "abdomenatlas.triton.from.%s" .root.Values.triton.models.source) .root | nindent 10 }}
