@@ -13,6 +13,9 @@ case goes in with its labels or not at all.
 
 - **Ids.** A label map's ids mean what the table below says. An id that is not in it, or a `dataset.json` that gives one
   another meaning, is refused.
+- **Versions.** Each map has a version, which rises when the map is mended. A label version tells by which it was read,
+  and so does a release. The same files imported again after a map was mended become a new label version, and campaigns
+  take that one in place of what the older map made.
 - **Unknown is not absent.** An organ is known only if the dataset looked for it. One that it looked for and that has no
   voxels is absent; all others have no mask.
 - **Parts.** A tumour or cyst inside an organ counts as the organ (`+` in the table).
@@ -22,17 +25,19 @@ case goes in with its labels or not at all.
   certain how the file is meant, it is taken so and the label version notes it: axes in another order, LPS signs over an
   RAS array, an origin left over from before a crop. It is certain where only one reading lies inside the CT, or where
   the HU under the labels spread far less in one than in the other. Else the file is refused with what both readings
-  give.
+  give. Where a file's sform and qform differ, the one that is the CT's grid is taken for labels; a CT is taken by its
+  sform, and refused with both readings if they differ in orientation or voxel size. The notes show both.
 - **Duplicates.** Every volume is compared with all others when it comes in, by a digest of its voxels in canonical
   orientation and by a profile of tissue along the body, which survives cropping, moved or mirrored headers, resampling,
-  windowing and compression. `atlas duplicates` lists the groups; a release keeps each on one side of its split. A crop
-  in the plane that cuts into the body is not found, and two phases of one patient are two scans.
+  windowing and compression. `atlas duplicates` lists the groups, without withdrawn volumes; a release keeps each on
+  one side of its split. A crop in the plane that cuts into the body is not found, and two phases of one patient are two
+  scans.
 
 A fact with a question mark was not confirmed at its source; below the table stands why. Read the licence of your own
 copy in any case. Made from `services/core/datasets/maps/` by `make docs`.
 
-| dataset | licence | organs of ours and their labels | layout |
-|---|---|---|---|
+| dataset | version | licence | organs of ours and their labels | layout |
+|---|---|---|---|---|
 """
 
 
@@ -52,6 +57,7 @@ def _row(dataset: Dataset) -> str:
     rule = "; only those that occur are known" if dataset.looks_for == "present" else ""
     cells = (
         f"[{dataset.name}]({dataset.source})" if "://" in dataset.source else dataset.name,
+        str(dataset.version),
         dataset.licence + ("?" if "licence" in doubt else ""),
         (organs or "none") + ("?" if "labels" in doubt else "") + rule,
         images + ("?" if "layouts" in doubt else ""),

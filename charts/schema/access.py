@@ -30,7 +30,7 @@ class ExistingCertificates(Values):
     scheduler: Name = ""
     """Secret of the scheduler."""
     triton: Name = ""
-    """Secret of Triton, which reads it only at its start: replace its pods before it expires."""
+    """Secret of Triton, which reads it only at its start: some minutes after it changed, its pods start again."""
 
 
 class Tls(Values):
@@ -113,7 +113,7 @@ class Gateway(Values):
 
 
 class Ingress(Values):
-    """An Ingress, for clusters without the Gateway API."""
+    """An Ingress, for clusters without the Gateway API; the audit logs cannot be reached through it."""
 
     enabled: bool = False
     """Whether there is one."""

@@ -41,9 +41,17 @@ def root(
         Path | None, typer.Option(envvar="ATLAS_CERT", help="Own certificate (PEM), for ports with mutual TLS.")
     ] = None,
     key: Annotated[Path | None, typer.Option(envvar="ATLAS_KEY", help="Its private key (PEM).")] = None,
+    server_name: Annotated[
+        str,
+        typer.Option(
+            envvar="ATLAS_SERVER_NAME",
+            help="Name in the services' certificates, where the address is not in them, as with a forwarded port; "
+            "{service} stands for storage, scheduler and so on.",
+        ),
+    ] = "",
 ) -> None:
     """Label CT archives with an ensemble of networks, attention maps and a few reviews.
 
     What you show to the services that ATLAS_STORAGE and ATLAS_SCHEDULER name goes before the command.
     """
-    connection.show(Credentials(ca, cert, key, token_file))
+    connection.show(Credentials(ca, cert, key, token_file, server_name))

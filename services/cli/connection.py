@@ -65,7 +65,7 @@ class Connection:
 
     def channel(self, service: str) -> grpc.Channel:
         """A channel to a service. The stack of this machine asks for no credentials and is shown none."""
-        return connect(self.address(service), _shown.get() if self.given(service) else None)
+        return connect(self.address(service), _shown.get() if self.given(service) else None, service)
 
     @cached_property
     def storage(self) -> Storage:

@@ -1,8 +1,8 @@
 """A review on a reviewer's disk: what a claim downloads, and what a submission takes back."""
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from abdomenatlas.scheduler.v1 import scheduler_pb2 as sched
 from abdomenatlas.storage.v1 import storage_pb2 as pb
 from services.cli.connection import Connection
 from services.cli.ingest.discover import SUFFIXES, stem, twice
-from services.cli.masks import uint8_channel
+from services.cli.masks import uint8_channel, write_disagreement
 from services.core.arrayfile import ArrayFile
 from services.core.classmaps import ClassMap
 from services.core.errors import AtlasError, Reason
@@ -30,6 +30,8 @@ class Note:
     reviewer: str
     volume: str
     label_version: str
+    voxel_digest: str = ""
+    """Of the CT that was downloaded; empty until it is."""
 
     def write(self, folder: Path) -> None:
         """Write it, readable for the reviewer alone."""
@@ -57,8 +59,21 @@ class Note:
             ) from error
 
 
+def download(
+    connection: Connection, note: Note, review: sched.Review, folder: Path, on_file: OnFile = lambda _: None
+) -> None:
+    """Write the note of a claim, and then what `fill` does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    # First of all: whoever is cut off in the download still holds the token.
+    note.write(folder)
+    volume = connection.storage.rpc.GetVolume(pb.GetVolumeRequest(name=note.volume)).volume
+    replace(note, voxel_digest=volume.voxel_digest).write(folder)
+    fill(connection, review, folder, on_file)
+
+
 def fill(connection: Connection, review: sched.Review, folder: Path, on_file: OnFile = lambda _: None) -> None:
-    """Write what a reviewer needs: the CT, the current labels, and the attention on its own grid.
+    """Write what a reviewer needs: the CT, the current labels, where their readers disagree, and the attention on its
+    own grid.
 
     All open in ITK-SNAP or 3D Slicer at the right place: the labels on the CT's grid, the heat by its own affine.
     """
@@ -76,6 +91,7 @@ def fill(connection: Connection, review: sched.Review, folder: Path, on_file: On
     for organ in masks.channels:
         on_file(f"segmentations/{organ}.nii.gz")
         write_mask(segmentations / f"{organ}.nii.gz", uint8_channel(masks, organ), masks.geometry, like=header)
+    write_disagreement(storage, labels, folder, header, on_file)
     record = storage.rpc.GetAttentionMap(pb.GetAttentionMapRequest(name=review.attention_map)).attention_map
     heat = storage.array(record.heat)
     hottest = np.zeros(heat.geometry.array_shape, np.uint8)
@@ -140,10 +156,30 @@ def _differs(claimed: ArrayFile, organ: str, path: Path) -> bool:
     return moved or not np.array_equal(mask.voxels, uint8_channel(claimed, organ))
 
 
+def drawn_on(masks: Iterable[Path]) -> str:
+    """Voxel digest of the CT that masks were drawn on, by the note of the claim folder that they lie in; "" if there is
+    none.
+
+    Raises FIELD_INVALID if they come from claims of several CTs.
+    """
+    folders = {folder for path in masks for folder in (path.absolute().parent, path.absolute().parent.parent)}
+    notes = {folder: Note.read(folder) for folder in sorted(folders) if (folder / NOTE).is_file()}
+    digests = {note.voxel_digest for note in notes.values()} - {""}
+    if len(digests) > 1:
+        raise AtlasError(
+            Reason.FIELD_INVALID,
+            f"These masks were drawn on several CTs: {', '.join(sorted({note.volume for note in notes.values()}))}.",
+            field="--masks",
+            remedy="Give back the masks of one claim folder at a time.",
+        )
+    return digests.pop() if digests else ""
+
+
 def upload_revision(connection: Connection, volume: str, masks: dict[str, Path], *, class_map: str, author: str) -> str:
     """Store revised masks as a revision of a volume; returns its label version's name.
 
-    `author` is whoever made them: not always the one who holds the review by now.
+    `author` is whoever made them: not always the one who holds the review by now. Storage refuses masks of a claim of
+    another CT.
     """
     storage = connection.storage
     files = [
@@ -156,5 +192,6 @@ def upload_revision(connection: Connection, volume: str, masks: dict[str, Path],
         class_map=class_map,
         origin=pb.ORIGIN_REVISION,
         author=author,
+        voxel_digest=drawn_on(masks.values()),
     )
     return storage.rpc.ImportLabelVersion(request, timeout=600).label_version.name

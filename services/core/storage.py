@@ -42,11 +42,11 @@ class Storage:
         digest = hashlib.sha256(data).hexdigest()
         return self._upload(digest, len(data), lambda offset: _slices(data, offset), None)
 
-    def put_file(self, path: Path, on_progress: OnProgress | None = None) -> ObjectRef:
-        """Store a file, going on where a cut-off attempt stopped."""
+    def put_file(self, path: Path, on_progress: OnProgress | None = None, *, keep: bool = False) -> ObjectRef:
+        """Store a file, going on where a cut-off attempt stopped; with `keep` for good, though no record names it."""
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-            return self._upload(digest, path.stat().st_size, lambda offset: _chunks(file, offset), on_progress)
+            return self._upload(digest, path.stat().st_size, lambda offset: _chunks(file, offset), on_progress, keep)
 
     def get(self, ref: ObjectRef | str) -> bytes:
         """All bytes of an object. Raises RESOURCE_NOT_FOUND or DIGEST_MISMATCH."""
@@ -83,9 +83,14 @@ class Storage:
         return array
 
     def _upload(
-        self, sha256: str, size: int, chunks_from: Callable[[int], Iterator[bytes]], on_progress: OnProgress | None
+        self,
+        sha256: str,
+        size: int,
+        chunks_from: Callable[[int], Iterator[bytes]],
+        on_progress: OnProgress | None,
+        keep: bool = False,
     ) -> ObjectRef:
-        upload = self.rpc.CreateUpload(pb.CreateUploadRequest(sha256=sha256, size_bytes=size)).upload
+        upload = self.rpc.CreateUpload(pb.CreateUploadRequest(sha256=sha256, size_bytes=size, keep=keep)).upload
         failures = 0
         while upload.state != pb.Upload.STATE_COMPLETE:
             before = upload.committed_bytes

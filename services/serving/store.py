@@ -20,7 +20,7 @@ def store(storage: Storage, folder: Path) -> str:
     with tempfile.TemporaryDirectory() as scratch:
         archive = Path(scratch) / "model.tar"
         modelarchive.pack(folder.resolve(), archive)
-        return storage.put_file(archive).name.removeprefix("objects/")
+        return storage.put_file(archive, keep=True).name.removeprefix("objects/")
 
 
 def main() -> None:

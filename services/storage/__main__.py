@@ -13,6 +13,7 @@ from services.storage.blobs import Blobs
 from services.storage.cases import Cases
 from services.storage.catalog import database
 from services.storage.catalog.catalog import Catalog
+from services.storage.claims import Claims
 from services.storage.duplicates import Duplicates
 from services.storage.label_import import LabelImport
 from services.storage.objects.choose import choose
@@ -42,12 +43,14 @@ def _serve(settings: Settings) -> None:
         database.upgrade(engine)
         return
     catalog, objects, gate = Catalog(engine), choose(settings), MemoryGate(settings.memory_bytes)
-    blobs = Blobs(objects, gate)
+    claims = Claims(catalog, objects)
+    blobs = Blobs(objects, gate, claims.hold)
     uploads = Uploads(
         catalog,
         objects,
         blobs,
         ttl=timedelta(seconds=settings.upload_ttl_seconds),
+        unclaimed=timedelta(days=settings.unclaimed_days),
         max_open=settings.max_open_uploads,
     )
     transfers = Transfers(
@@ -69,7 +72,7 @@ def _serve(settings: Settings) -> None:
         Duplicates(catalog),
         concurrent_ingests=settings.concurrent_ingests,
     )
-    sweeper = Sweeper((uploads.sweep, volumes.take_fingerprint), settings.sweep_seconds)
+    sweeper = Sweeper((uploads.sweep, claims.sweep, volumes.take_fingerprint), settings.sweep_seconds)
 
     def startup() -> None:
         database.upgrade(engine)

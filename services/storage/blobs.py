@@ -3,7 +3,7 @@
 import hashlib
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import BinaryIO
 
@@ -52,10 +52,13 @@ def ref(sha256: str, size: int) -> ObjectRef:
 
 
 class Blobs:
-    """Content-addressed objects in an object store."""
+    """Content-addressed objects in an object store.
 
-    def __init__(self, objects: Objects, gate: MemoryGate) -> None:
-        self._objects, self._gate = objects, gate
+    `hold` is called with an object's digest before somebody relies on its being there, so that nobody deletes it.
+    """
+
+    def __init__(self, objects: Objects, gate: MemoryGate, hold: Callable[[str], None]) -> None:
+        self._objects, self._gate, self._hold = objects, gate, hold
 
     def find(self, sha256: str) -> int | None:
         """Size of an object in bytes, or None if there is none."""
@@ -68,6 +71,11 @@ class Blobs:
         if size is None:
             raise missing(name).at(field)
         return ref(sha256, size)
+
+    def claim(self, name: str, field: str) -> ObjectRef:
+        """The same, for a record that is going to name it: it does not go until that is made."""
+        self._hold(parse_name(name, field))
+        return self.require(name, field)
 
     def open(self, sha256: str, offset: int = 0) -> io.RawIOBase:
         """The bytes from `offset` on. Raises RESOURCE_NOT_FOUND."""
@@ -85,6 +93,7 @@ class Blobs:
 
     def put_checked(self, data: Readable, sha256: str, size: int) -> None:
         """Store the `size` bytes of `data`, unless they are there already. Raises DIGEST_MISMATCH, storing nothing."""
+        self._hold(sha256)
         if self.find(sha256) is None:
             self._objects.put(key(sha256), _Checked(data, sha256, size), size)
 
@@ -98,7 +107,7 @@ class Blobs:
 
         Raises RESOURCE_NOT_FOUND, ARRAY_FILE_CORRUPT, GEOMETRY_MISMATCH or FIELD_INVALID.
         """
-        stored = self.require(message.object.name, f"{field}.object.name")
+        stored = self.claim(message.object.name, f"{field}.object.name")
         if message.object != stored:
             raise _contradiction(f"{field}.object", "sha256 and size_bytes are not those of the object.")
         geometry = geometry_from_proto(message.geometry, f"{field}.geometry")

@@ -38,12 +38,12 @@ class Cleaning:
     def current(self, name: str, field: str) -> ObjectRef:
         """What stands for "objects/{sha256}" now: the object, or the clean one that took its place."""
         known = self._catalog.find_cleaned(parse_name(name, field))
-        return self._blobs.require(f"objects/{known.clean_sha256}" if known else name, field)
+        return self._blobs.claim(f"objects/{known.clean_sha256}" if known else name, field)
 
     def _clean(self, name: str, field: str) -> tuple[ObjectRef, str]:
         if known := self._catalog.find_cleaned(parse_name(name, field)):
-            return self._blobs.require(f"objects/{known.clean_sha256}", field), known.note
-        given = self._blobs.require(name, field)
+            return self._blobs.claim(f"objects/{known.clean_sha256}", field), known.note
+        given = self._blobs.claim(name, field)
         texts = self._texts(given)
         sha256 = self._put_clean(given, texts) if texts.note else given.sha256
         self._catalog.add_cleaned(
@@ -53,7 +53,7 @@ class Cleaning:
             return given, ""
         if not self._catalog.is_volume(given.sha256):
             self._blobs.delete(given.sha256)
-        return self._blobs.require(f"objects/{sha256}", field), texts.note
+        return self._blobs.claim(f"objects/{sha256}", field), texts.note
 
     def _texts(self, given: ObjectRef) -> Texts:
         with closing(self._blobs.open_buffered(given.sha256)) as file:

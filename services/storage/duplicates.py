@@ -15,7 +15,7 @@ from services.core import fingerprint
 from services.core.geometry import Geometry
 from services.core.rpc.paging import Page
 from services.storage.catalog.catalog import Catalog
-from services.storage.catalog.tables import DuplicatePair, Fingerprint, Volume
+from services.storage.catalog.tables import DuplicatePair, Fingerprint, Volume, Withdrawal
 
 
 def row(volume_id: str, voxels: npt.NDArray[np.int16], geometry: Geometry) -> Fingerprint:
@@ -48,21 +48,25 @@ class Duplicates:
         self._lock = threading.Lock()
 
     def of(self, name: str) -> list[pb.Duplicate]:
-        """The pairs that "volumes/{volume}" is one of."""
+        """The pairs that "volumes/{volume}" is one of, with others that were not withdrawn."""
         volume_id = name.removeprefix("volumes/")
         self._catch_up()
         mine = or_(DuplicatePair.first == volume_id, DuplicatePair.second == volume_id)
+        gone = select(Withdrawal.volume_id).where(Withdrawal.volume_id != volume_id)
+        mine &= DuplicatePair.first.not_in(gone) & DuplicatePair.second.not_in(gone)
         with self._catalog.reading() as session:
             return _messages(session.scalars(select(DuplicatePair).where(mine).order_by(DuplicatePair.sequence)))
 
     def groups(self, request: pb.ListDuplicateGroupsRequest) -> pb.ListDuplicateGroupsResponse:
         """A page of the groups of all volumes that are connected by pairs, by their first volume's id."""
-        page = Page.of(request.page_size, request.page_token, "ListDuplicateGroups", (str,))
+        page = Page.of(request.page_size, request.page_token, "ListDuplicateGroups", (str,), request.show_withdrawn)
         (after,) = page.after or ("",)
         self._catch_up()
         with self._catalog.reading() as session:
             pairs = _messages(session.scalars(select(DuplicatePair).order_by(DuplicatePair.sequence)))
-        groups = [group for group in grouped(pairs) if group.volumes[0] > after][: page.size + 1]
+            gone = set() if request.show_withdrawn else set(session.scalars(select(Withdrawal.volume_id)))
+        found = without(grouped(pairs), {f"volumes/{volume_id}" for volume_id in gone})
+        groups = [group for group in found if group.volumes[0] > after][: page.size + 1]
         shown, token = page.cut(groups, lambda group: (group.volumes[0],))
         return pb.ListDuplicateGroupsResponse(groups=shown, next_page_token=token)
 
@@ -158,6 +162,18 @@ def grouped(pairs: Sequence[pb.Duplicate]) -> list[pb.DuplicateGroup]:
         pb.DuplicateGroup(volumes=sorted(group), pairs=[pair for pair in pairs if pair.first in group])
         for _, group in sorted(distinct.items())
     ]
+
+
+def without(groups: Iterable[pb.DuplicateGroup], volumes: set[str]) -> list[pb.DuplicateGroup]:
+    """The groups without some volumes, by their first one; two that only such a volume connects stay together."""
+    left = (
+        pb.DuplicateGroup(
+            volumes=[name for name in group.volumes if name not in volumes],
+            pairs=[pair for pair in group.pairs if not {pair.first, pair.second} & volumes],
+        )
+        for group in groups
+    )
+    return sorted((group for group in left if len(group.volumes) > 1), key=lambda group: group.volumes[0])
 
 
 def _json(pair: pb.Duplicate) -> str:

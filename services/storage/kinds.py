@@ -34,6 +34,11 @@ LABEL_VERSIONS = Kind(
     message=pb.LabelVersion,
     table=tables.LabelVersion,
     array_sha256=lambda v: v.masks.object.sha256,
-    columns=lambda v: {"origin": v.origin, "author": v.author},
+    columns=lambda v: {
+        "origin": v.origin,
+        "author": v.author,
+        "combined_sha256": v.combined.object.sha256,
+        "disagreement_sha256": v.disagreement.object.sha256,
+    },
     inputs=_label_inputs,
 )

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from abdomenatlas.storage.v1 import storage_pb2 as pb
-from services.core import arrayfile, nifti
+from services.core import arrayfile, datasets, nifti
 from services.core.alignment import Voxels, align, is_plain
 from services.core.boxes import Boxed, crop
 from services.core.errors import AtlasError, Reason
@@ -68,8 +68,7 @@ class LabelImport:
             volume_id,
             pb.Origin.Name(request.origin),
             request.author,
-            check(request).class_map.name,
-            *([request.dataset_map] if request.dataset_map else []),
+            *_maps(check(request)),
             *sorted(set(request.looked_for)),
             *sorted(f"{file.organ}={sha256}" for file, sha256 in files),
         )
@@ -92,6 +91,7 @@ class LabelImport:
             class_map=asked.class_map.name,
             author=request.author,
             dataset_map=request.dataset_map,
+            dataset_map_version=asked.dataset.version if asked.dataset else 0,
         )
         case = _Case(volume, geometry_from_proto(volume.geometry), self._headers(request.files))
         version.notes.extend(case.notes())
@@ -169,10 +169,12 @@ class LabelImport:
         self, voxels: Voxels, header: Header, entry: pb.LabelFile, case: "_Case", version: pb.LabelVersion
     ) -> Voxels:
         """Labels on the CT's grid; what their header did about it is noted."""
-        name = title(entry)
-        aligned = align(
-            voxels, header.geometry, case.grid, lambda: self._ct(case.volume), name=name, ct_name=case.volume.name
-        )
+        name, geometry = title(entry), header.geometry
+        if header.other_geometry and not is_plain(geometry, case.grid) and is_plain(header.other_geometry, case.grid):
+            # Whoever lost the sform kept the qform: no chance makes it the CT's own grid.
+            geometry = header.other_geometry
+            version.notes.append(f"{name}: the qform, which is the CT's own grid, was taken, and not the sform.")
+        aligned = align(voxels, geometry, case.grid, lambda: self._ct(case.volume), name=name, ct_name=case.volume.name)
         if aligned.note:
             version.notes.append(f"{name}: {aligned.note}")
         return aligned.voxels
@@ -230,6 +232,12 @@ class _Case:
         if not all(is_plain(header.geometry, self.grid) for header in self.headers):
             organs += 2 + 2 + 1
         return needed + organs * self.grid.voxel_count
+
+
+def _maps(asked: Asked) -> list[str]:
+    """Which class maps say what the files mean, and in which version: a mended one makes other labels of them."""
+    dataset = [f"{asked.dataset.name} version {asked.dataset.version}"] if asked.dataset else []
+    return [f"{asked.class_map.name} version {datasets.load(asked.class_map.name).version}", *dataset]
 
 
 def _told(organ: str, count: int, made: Plan, origin: pb.Origin.ValueType, grid: Geometry) -> pb.OrganLabel:

@@ -46,10 +46,13 @@ class Settings(ServiceSettings):
     """Uploads that may be open at once."""
     upload_ttl_seconds: int = Field(24 * 3600, ge=1, le=30 * 24 * 3600)
     """How long an upload may rest before it is given up and its bytes are deleted."""
+    unclaimed_days: int = Field(7, ge=1, le=3650)
+    """How long the bytes of a finished upload stay that no record names: files that were refused or never imported, and
+    may hold texts about a patient. Then they are deleted, except what was asked to be kept, as networks are."""
     upload_idle_seconds: float = Field(60.0, gt=0)
     """How long a WriteUpload may be silent, or a ReadObject not be read, before it is ended; both can be resumed."""
     sweep_seconds: float = Field(60.0, gt=0)
-    """How often uploads that were given up are looked for."""
+    """How often uploads that were given up, or whose bytes nothing names, are looked for."""
     concurrent_streams: int = Field(16, ge=1, le=256)
     """WriteUpload and ReadObject calls served at once, each; more wait. One needs about 32 MiB."""
     concurrent_ingests: int = Field(4, ge=1, le=64)

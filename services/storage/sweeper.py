@@ -1,4 +1,4 @@
-"""Looks after what nobody waits for, now and then: uploads that were given up, volumes without a fingerprint."""
+"""Looks after what nobody waits for, now and then: uploads given up or forgotten, volumes without a fingerprint."""
 
 import threading
 from collections.abc import Callable

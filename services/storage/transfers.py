@@ -47,7 +47,7 @@ class Transfers:
                 field="size_bytes",
                 remedy="Crop the volume, or raise the storage service's limit.",
             )
-        return _message(self._uploads.create(request.sha256, request.size_bytes, request.request_id))
+        return _message(self._uploads.create(request.sha256, request.size_bytes, request.request_id, keep=request.keep))
 
     def get(self, name: str) -> pb.Upload:
         """An upload as it stands. Blocks."""

@@ -19,12 +19,13 @@ from services.core.names import content_id
 from services.storage import metrics
 from services.storage.blobs import Blobs
 from services.storage.catalog.catalog import Catalog
-from services.storage.catalog.tables import Upload, UploadPart
+from services.storage.catalog.tables import KeptObject, Upload, UploadPart
+from services.storage.claims import lock
 from services.storage.objects.port import Objects
 from services.storage.parts import Part, Parts, part_key, prefix
 
 KEPT: Final = timedelta(days=7)
-"""How long the row of an upload that ended is kept, so that its sender learns how it ended."""
+"""How long the row of an upload that was given up is kept, so that its sender learns how it ended."""
 
 
 class Uploads:
@@ -37,30 +38,37 @@ class Uploads:
         blobs: Blobs,
         *,
         ttl: timedelta,
+        unclaimed: timedelta,
         max_open: int,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._catalog, self._objects, self._blobs = catalog, objects, blobs
-        self._ttl, self._max_open, self._now = ttl, max_open, now
+        self._ttl, self._unclaimed, self._max_open, self._now = ttl, unclaimed, max_open, now
 
-    def create(self, sha256: str, size: int, request_id: str) -> Upload:
+    def create(self, sha256: str, size: int, request_id: str, *, keep: bool = False) -> Upload:
         """The upload of these bytes: the open one if there is one, and complete at once if the object exists.
+
+        With `keep` the object stays although no record names it.
 
         Raises REQUEST_ID_REUSED, or TOO_MANY_UPLOADS.
         """
         try:
-            return self._create(sha256, size, request_id)
+            return self._create(sha256, size, request_id, keep)
         except IntegrityError:  # somebody else created it a moment ago
-            return self._create(sha256, size, request_id)
+            return self._create(sha256, size, request_id, keep)
 
-    def _create(self, sha256: str, size: int, request_id: str) -> Upload:
+    def _create(self, sha256: str, size: int, request_id: str, keep: bool) -> Upload:
         upload_id = content_id("request", request_id) if request_id else content_id("bytes", sha256, str(size))
-        stored = self._stored(sha256)
+        stored, is_object = self._stored(sha256)
         if stored not in (None, size):
             raise AtlasError(
                 Reason.FIELD_INVALID, f"The object of this digest has {stored} bytes, not {size}.", field="size_bytes"
             )
         with self._catalog.writing() as session:
+            lock(session, sha256)
+            if is_object:
+                # It may have been deleted a moment ago, because nothing named it; from here on it stays.
+                stored = self._blobs.find(sha256)
             row = session.get(Upload, upload_id, with_for_update=True)
             if row and (row.sha256, row.size_bytes) != (sha256, size):
                 raise AtlasError(
@@ -79,15 +87,19 @@ class Uploads:
             elif row.state != "open":
                 self._clear(session, row)
                 row.state = "open"
-            row.expire_time = self._now() + self._ttl
+            row.expire_time = self._now() + (self._unclaimed if stored else self._ttl)
+            if keep:
+                session.merge(KeptObject(sha256=sha256))
         return row
 
-    def _stored(self, sha256: str) -> int | None:
-        """Size of the bytes, if they are there or came once and something clean is kept in their place."""
+    def _stored(self, sha256: str) -> tuple[int | None, bool]:
+        """Size of the bytes, if they are there or came once and something clean is kept in their place, and whether
+        they are there.
+        """
         size = self._blobs.find(sha256)
         if size is None and (cleaned := self._catalog.find_cleaned(sha256)) and cleaned.note:
-            return cleaned.size_bytes
-        return size
+            return cleaned.size_bytes, False
+        return size, size is not None
 
     def get(self, upload_id: str) -> Upload:
         """The upload as it stands. If all bytes are there, it is completed. Raises RESOURCE_NOT_FOUND."""
@@ -141,7 +153,7 @@ class Uploads:
         return self.get(upload_id)
 
     def sweep(self) -> None:
-        """Give up the uploads whose time is over, delete their bytes, and forget those that ended long ago."""
+        """Give up the open uploads whose time is over, delete their bytes, and forget those given up long ago."""
         now = self._now()
         # Listed before the open uploads are: a part that comes later is then not taken for a leftover.
         keys = list(self._objects.keys("uploads/"))
@@ -150,7 +162,7 @@ class Uploads:
             for row in session.scalars(late).all():
                 self._clear(session, row)
                 row.state = "expired"
-            session.execute(delete(Upload).where(Upload.state != "open", Upload.expire_time < now - KEPT))
+            session.execute(delete(Upload).where(Upload.state == "expired", Upload.expire_time < now - KEPT))
             still_open = set(session.scalars(select(Upload.id).where(Upload.state == "open")))
         metrics.OPEN_UPLOADS.set(len(still_open))
         for key in keys:
@@ -190,6 +202,8 @@ class Uploads:
                 self._clear(session, row)
                 row.state = state
                 row.committed_bytes = row.size_bytes if state == "complete" else 0
+                if state == "complete":
+                    row.expire_time = self._now() + self._unclaimed
         for key in self._objects.keys(prefix(upload_id)):
             self._objects.delete(key)
         return row

@@ -125,6 +125,7 @@ class Volumes:
         try:
             with closing(self._blobs.open_buffered(given.sha256)) as file:
                 header = nifti.read_header(file)
+            header.require_one_grid()
             with self._gate.hold(nifti.ct_bytes(header), what=name):
                 clean, removed = self._cleaning.clean(uploaded, "object")
                 with closing(self._blobs.open_buffered(clean.sha256)) as file:

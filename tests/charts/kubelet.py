@@ -68,8 +68,8 @@ class Container:
             return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
     def _inside(self, argument: str) -> str:
-        """An argument in which an address inside the pod is that of this machine."""
-        before, loopback, after = argument.partition("127.0.0.1:")
+        """An argument in which folders and addresses inside the pod are those of this machine."""
+        before, loopback, after = self.node.local(argument).partition("127.0.0.1:")
         port = "".join(takewhile(str.isdigit, after))
         return (
             before + loopback + (f"{self.node.port(self.manifest['name'], port)}{after[len(port) :]}" if port else "")

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import shutil
+import ssl
 import subprocess
 import sys
 import threading
@@ -31,7 +32,7 @@ from tests.charts.rendering import containers, manifests, merged, one, pod_of, p
 from tests.charts.triton_pod import smallest, triton_pod
 from tests.components import triton as components
 from tests.components.postgres import fresh_database, postgres
-from tests.security.pki import Authority
+from tests.security.pki import Authority, Pair
 
 SLOW = """\
 import time
@@ -135,6 +136,39 @@ def test_triton_in_production_answers_inference_alone_and_its_probes(node: Node,
             Triton(address).models()
         with pytest.raises(AtlasError):
             Triton(address, authority.credentials()).models()
+
+
+def test_triton_is_started_again_with_a_renewed_certificate(node: Node, tmp_path: Path) -> None:
+    """The liveness probe's own command: not well once there is another certificate, as long as that one can be used."""
+    own = {"triton": smallest(tmp_path, [components.MODELS / "threshold"])["triton"] | {"gpu": {"enabled": False}}}
+    everything = manifests(merged(profile("production"), own))
+    authority = Authority(tmp_path / "pki")
+    tls = node.folders["/etc/atlas/tls"] = tmp_path / "tls"
+    tls.mkdir()
+    pair = Pair(tls / "tls.crt", tls / "tls.key")
+    pair.write(authority.make("spiffe://abdomenatlas/triton"))
+    shutil.copy(authority.ca, tls / "ca.crt")
+    address = ("127.0.0.1", node.port("triton", 8001))
+    with triton_pod(node, everything) as server:
+        server.wait_started()
+        assert server.is_well("livenessProbe")
+        first, renewed = ssl.get_server_certificate(address), authority.make("spiffe://abdomenatlas/triton")
+        pair.cert.write_bytes(renewed[0])
+        assert server.is_well("livenessProbe"), "a certificate without its key is not worth a restart"
+        pair.write(renewed)
+        assert not server.is_well("livenessProbe")
+        assert server.is_well("readinessProbe"), "it serves on until it is started again"
+        assert ssl.get_server_certificate(address) == first
+        server.pre_stop()
+        server.terminate()
+        assert server.exit_code(server.grace_seconds - 5) == 0
+    with triton_pod(node, everything) as server:
+        server.wait_started()
+        assert server.is_well("livenessProbe")
+        assert ssl.get_server_certificate(address).split() == renewed[0].decode().split()
+        stranger = Authority(tmp_path / "stranger")
+        (tls / "ca.crt").write_bytes(authority.ca.read_bytes() + stranger.ca.read_bytes())
+        assert not server.is_well("livenessProbe"), "a new authority is not trusted before a restart"
 
 
 @pytest.mark.parametrize("name", ["production", "evaluation"])

@@ -1,6 +1,7 @@
 """Triton's pod as this machine can run it: with the wheel's tritonserver in place of the image's."""
 
 import contextlib
+import copy
 import os
 import shutil
 from collections.abc import Iterator
@@ -38,7 +39,8 @@ def smallest(tmp_path: Path, models: list[Path], of: str = "evaluation") -> Valu
 @contextlib.contextmanager
 def triton_pod(node: Node, everything: list[Manifest]) -> Iterator[Container]:
     """The pod of Triton, after its init container has fetched the models."""
-    pod = pod_of(everything, "triton")
+    pod = copy.deepcopy(pod_of(everything, "triton"))
+    node.folders["/tmp/certificate-at-start"] = node.home / "certificate-at-start"
     (fetch, _) = containers(pod)
     done = run_to_end(node, fetch)
     assert done.returncode == 0, done.stderr

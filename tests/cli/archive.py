@@ -50,7 +50,9 @@ class Archive:
             GetLabelVersion=one("label_version"),
             GetAttentionMap=one("attention_map"),
             GetPrediction=one("prediction"),
-            ListDuplicateGroups=lambda _: SimpleNamespace(groups=self.duplicates, next_page_token=""),
+            ListDuplicateGroups=lambda asked: SimpleNamespace(
+                groups=self.duplicates if asked.show_withdrawn else [], next_page_token=""
+            ),
         )
         storage = SimpleNamespace(rpc=rpc, array=self.array, get_file=self.get_file)
         scheduler = SimpleNamespace(
@@ -201,6 +203,11 @@ class Archive:
                 volume_mm3=float(array.sum()) * geometry.voxel_volume_mm3,
             )
         return self._named(f"{parent}/labels", labels)
+
+    def disagree(self, version: str, organ: str, against: Array) -> None:
+        """Say that readers of a merged version's organ disagree: how many say other than its mask, (k, j, i)."""
+        labels = self.records[version]
+        labels.disagreement.CopyFrom(self.put_array([organ], [against], self.array(labels.masks).geometry))
 
     def labels(self, parent: str, origin: int, masks: Masks, geometry: Geometry, *, author: str) -> str:
         arrays = [mask.astype(np.uint8) for mask in masks.values()]

@@ -9,13 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 import typer
+from rich.console import Console
 from typer.testing import CliRunner
 
 from services.cli.commands import comparing
+from services.cli.comparison.output import as_data, organ_table
+from services.cli.comparison.rows import Row
 from services.core import metrics, nifti
 from services.core.boxes import Mask
 from services.core.errors import AtlasError, Reason
 from services.core.geometry import Geometry
+from services.core.metrics import Agreement
 
 Write = Callable[..., Path]
 runner = CliRunner()
@@ -209,3 +213,24 @@ def test_what_cannot_be_compared_is_refused(
         atlas(*[tmp_path / argument if argument in names else argument for argument in arguments])
     assert caught.value.reason == reason
     assert caught.value.field.endswith(field)
+
+
+def test_the_table_shows_spread_median_and_interval_of_both_scores() -> None:
+    """As the JSON tells them; in percent."""
+    scores = ((0.9, 0.5), (0.8, 0.4), (0.4, 0.1))
+    rows = [
+        Row(str(number), "liver", Agreement(dsc, nsd, 1.0, 3.0, 10.0, 10.0), {})
+        for number, (dsc, nsd) in enumerate(scores)
+    ]
+    console = Console(width=200)
+    with console.capture() as captured:
+        console.print(organ_table(rows))
+    head, line = captured.get().splitlines()
+    assert head.split().count("median") == head.split().count("CI") == 2
+    (told,) = as_data(rows)["organs"]
+    for score in ("dsc", "nsd"):
+        shown = [f"{100 * told[score][name]:.1f}" for name in ("mean", "sd", "median", "low", "high")]
+        mean, spread, median, low, high = shown
+        assert f"{mean} +- {spread}" in line
+        assert f"{median}  " in line
+        assert f"{low} to {high}" in line

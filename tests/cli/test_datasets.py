@@ -322,3 +322,10 @@ def test_the_commands(storage: str, tmp_path: Path) -> None:
     told = atlas("volumes", "show", "btcv-0007", cwd=tmp_path, ATLAS_STORAGE=storage).stdout
     assert "consent was taken back (ana)" in told
     assert "source by btcv" in told
+
+
+def test_the_list_tells_the_version_of_every_map(tmp_path: Path) -> None:
+    answer = atlas("datasets", "--json", cwd=tmp_path)
+    assert answer.returncode == 0, answer.stderr
+    told = {entry["name"]: entry["version"] for entry in json.loads(answer.stdout)}
+    assert told == {name: datasets.load(name).version for name in datasets.names()}

@@ -21,6 +21,7 @@ from abdomenatlas.scheduler.v1 import scheduler_pb2 as sched
 from abdomenatlas.storage.v1 import storage_pb2 as pb
 from services.cli.app import app
 from services.cli.comparison.cases import read_metadata
+from services.cli.reimport.provenance import read_provenance
 from services.cli.release.contents import read_contents
 from services.cli.release.present import damaged_files, foreign_files, make_way, release_id
 from services.cli.release.provenance import identity
@@ -79,6 +80,20 @@ def test_masks_are_bit_for_bit_on_the_grid_of_the_ct(archive: Archive, tmp_path:
     assert set(np.unique(np.asarray(combined.dataobj))) == {0, 1, 5, 8}
 
 
+def test_where_readers_disagree_is_in_the_release(archive: Archive, tmp_path: Path) -> None:
+    """As numbers of readers, on the CT's grid; a case whose readers were not brought together has no such folder."""
+    item = next(i for i in archive.items if i.volume == "volumes/case-b")
+    against = (np.arange(40 * 36 * 20).reshape(20, 36, 40) % 4).astype(np.uint8)
+    archive.disagree(item.label_version, "spleen", against)
+    write(archive, tmp_path / "release")
+    case = tmp_path / "release/BDMAP_00000002"
+    image = nib.load(case / "disagreement/spleen.nii.gz")
+    assert np.array_equal(np.asarray(image.dataobj).T, against)
+    assert np.array_equal(image.affine, nib.load(case / "ct.nii.gz").affine)
+    assert sorted((tmp_path / "release").glob("*/disagreement/*")) == [case / "disagreement/spleen.nii.gz"]
+    assert damaged_files(tmp_path / "release") == []
+
+
 def test_the_same_labels_give_the_same_bytes(archive: Archive, tmp_path: Path) -> None:
     write(archive, tmp_path / "one")
     write(archive, tmp_path / "two")
@@ -103,6 +118,18 @@ def test_provenance_tells_each_organ_apart(archive: Archive, tmp_path: Path) -> 
     assert told["unknown_organs"] == ["kidney_left", "kidney_right", "pancreas", "postcava", "stomach"]
     assert [len(model["weights_sha256"]) for model in told["models"]] == [64, 64]
     assert told["reviews"][0]["decision"] == "revised"
+
+
+def test_provenance_tells_by_which_class_map_a_source_was_read(archive: Archive, tmp_path: Path) -> None:
+    """With its version, beside the organ and in the record that an import goes by."""
+    (given,) = (r for r in archive.records.values() if isinstance(r, pb.LabelVersion) and r.author == "<b>set</b>")
+    given.dataset_map, given.dataset_map_version = "amos22", 3
+    write(archive, tmp_path / "release")
+    path = tmp_path / "release/BDMAP_00000002/provenance.json"
+    liver = json.loads(path.read_text())["organs"]["liver"]
+    assert (liver["dataset_map"], liver["dataset_map_version"]) == ("amos22", 3)
+    (record,) = (version for version in read_provenance(path).given if version.dataset_map)
+    assert (record.name, record.dataset_map_version) == (given.name, 3)
 
 
 def test_the_table_of_cases(archive: Archive, tmp_path: Path) -> None:

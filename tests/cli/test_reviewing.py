@@ -2,16 +2,21 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import nibabel
 import numpy as np
 import pytest
 
-from services.cli.reviewing import NOTE, Note, changed_masks, fill, mask_files
+from abdomenatlas.storage.v1 import storage_pb2 as pb
+from services.cli.connection import Connection
+from services.cli.reviewing import NOTE, Note, changed_masks, download, drawn_on, fill, mask_files, upload_revision
 from services.core import classmaps
 from services.core.errors import AtlasError, Reason
 from services.core.geometry import Geometry
-from services.core.nifti import read_header, read_mask, write_mask
+from services.core.nifti import encode, read_header, read_labels, read_mask, write_mask
+from services.core.storage import Storage
 from tests.cli.archive import Archive
 
 ORGANS = classmaps.load()
@@ -32,6 +37,18 @@ def test_it_opens_at_the_right_place(claim: Path, archive: Archive, oblique: Geo
     heat = nibabel.nifti1.Nifti1Image.from_filename(claim / "attention.nii.gz")
     assert np.allclose(heat.affine, oblique.matrix)
     assert np.asarray(heat.dataobj).max() == 200
+
+
+def test_a_claim_shows_where_readers_disagree(archive: Archive, tmp_path: Path) -> None:
+    """Beside the masks, so that none of it is taken for a mask when the folder comes back."""
+    review = archive.reviews[0]
+    against = (np.arange(40 * 36 * 20).reshape(20, 36, 40) % 3).astype(np.uint8)
+    archive.disagree(review.label_version, "spleen", against)
+    fill(archive.connection, review, tmp_path)
+    labels = read_labels(tmp_path / "disagreement/spleen.nii.gz")
+    assert np.array_equal(labels.voxels, against)
+    assert labels.geometry.is_close(read_header(tmp_path / "ct.nii.gz").geometry)
+    assert changed_masks(archive.connection, review.label_version, mask_files([tmp_path], ORGANS)) == {}
 
 
 def test_only_changed_masks_are_taken(claim: Path, archive: Archive) -> None:
@@ -56,6 +73,40 @@ def test_a_mask_in_another_place_is_changed(claim: Path, archive: Archive) -> No
     write_mask(path, mask.voxels, Geometry.from_matrix(mask.geometry.shape, matrix))
     changed = changed_masks(archive.connection, archive.reviews[0].label_version, mask_files([claim], ORGANS))
     assert sorted(changed) == ["aorta"]
+
+
+def test_the_note_tells_which_ct_was_downloaded(archive: Archive, tmp_path: Path) -> None:
+    review = archive.reviews[0]
+    download(archive.connection, Note(review.name, 7, "ana", review.volume, review.label_version), review, tmp_path)
+    assert Note.read(tmp_path).voxel_digest == archive.records[review.volume].voxel_digest
+    assert drawn_on([tmp_path / "segmentations/liver.nii.gz", tmp_path / "liver.nii.gz"])
+    assert drawn_on([tmp_path.parent / "liver.nii.gz"]) == "", "masks that lie in no claim"
+
+
+def test_masks_of_another_claim_are_refused(storage: str, tmp_path: Path) -> None:
+    """Two CTs on one grid, so that nothing but the claims tells them apart; neither gets a revision."""
+    connection = cast(Connection, SimpleNamespace(storage=Storage(storage)))
+    rpc, grid = connection.storage.rpc, Geometry.from_matrix((24, 20, 16), np.diag([2.0, 2.0, 3.0, 1.0]))
+    masks = {}
+    for seed, name in enumerate(("swapped-a", "swapped-b")):
+        voxels = np.random.default_rng(seed).integers(-1000, 1000, grid.array_shape).astype(np.int16)
+        given = connection.storage.put(encode(voxels, grid))
+        volume = rpc.CreateVolume(pb.CreateVolumeRequest(volume_id=name, object=given.name)).volume
+        (tmp_path / name / "segmentations").mkdir(parents=True)
+        Note(f"campaigns/c/reviews/{name}", 1, "ana", volume.name, "", volume.voxel_digest).write(tmp_path / name)
+        masks[name] = {"liver": tmp_path / name / "segmentations/liver.nii.gz"}
+        write_mask(masks[name]["liver"], np.ones(grid.array_shape, np.uint8), grid)
+    for mine, other in (("swapped-a", "swapped-b"), ("swapped-b", "swapped-a")):
+        with pytest.raises(AtlasError, match="drawn on another CT") as caught:
+            upload_revision(connection, f"volumes/{mine}", masks[other], class_map="abdomenatlas-1.0", author="ana")
+        assert (caught.value.reason, caught.value.field) == (Reason.FIELD_INVALID, "voxel_digest")
+        assert not rpc.ListLabelVersions(pb.ListLabelVersionsRequest(parent=f"volumes/{mine}")).label_versions
+    with pytest.raises(AtlasError, match="several CTs"):
+        drawn_on([masks["swapped-a"]["liver"], masks["swapped-b"]["liver"]])
+    for name in masks:
+        assert upload_revision(
+            connection, f"volumes/{name}", masks[name], class_map="abdomenatlas-1.0", author="ana"
+        ).startswith(f"volumes/{name}/labels/")
 
 
 def test_an_organ_with_two_files_is_refused(claim: Path) -> None:

@@ -392,3 +392,54 @@ def test_masks_of_a_real_release_without_their_ct(tmp_path: Path) -> None:
         ("BDMAP_2/ct.nii.gz", "FILE_MISSING"),
         ("BDMAP_2/segmentations/spleen.nii.gz", "LABELS_SCALED"),
     ]
+
+
+def told(folder: Path) -> list[tuple[str, str]]:
+    return [(fault.file, fault.kind) for fault in found(folder) if fault.grave]
+
+
+def test_a_release_without_its_checksums_is_not_whole(release: Path) -> None:
+    (release / "SHA256SUMS").unlink()
+    assert told(release) == [("SHA256SUMS", "FILE_MISSING")]
+
+
+def test_a_case_that_was_taken_out_is_missed(release: Path) -> None:
+    """Also where whoever took it out deleted the checksums too: both lists tell of it."""
+    shutil.rmtree(release / "BDMAP_00000001")
+    (release / "SHA256SUMS").unlink()
+    case = ("BDMAP_00000001", "FILE_MISSING")
+    assert told(release) == [("SHA256SUMS", "FILE_MISSING"), case, case]
+    (release / "release.json").unlink()
+    assert told(release) == [], "anybody's table may tell of more cases than somebody fetched"
+    assert [(fault.file, fault.kind) for fault in found(release)].count(case) == 1
+
+
+def test_a_case_that_was_put_in_is_told(release: Path) -> None:
+    (release / "SHA256SUMS").unlink()
+    shutil.copytree(release / "BDMAP_00000001", release / "BDMAP_00000009")
+    assert told(release).count(("BDMAP_00000009", "FILE_UNLISTED")) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("release.json", "{}"), ("metadata.csv", 'case,split\n"' + "x" * 131_073 + '",test\n')]
+)
+def test_a_list_that_cannot_be_read_is_a_fault_of_its_own(release: Path, name: str, text: str) -> None:
+    (release / name).write_text(text)
+    assert (name, "FIELD_INVALID") in told(release)
+
+
+def test_maps_of_disagreement_are_read_and_held_against_the_cts_grid(archive: Archive, tmp_path: Path) -> None:
+    item = next(i for i in archive.items if i.volume == "volumes/case-b")
+    archive.disagree(item.label_version, "spleen", np.full((20, 36, 40), 2, np.uint8))
+    folder = tmp_path / "release"
+    write_release(archive.connection.storage, read_contents(archive.connection, CAMPAIGN), folder)
+    assert told(folder) == []
+    assert not [fault for fault in found(folder) if "disagreement" in fault.file]
+    name = "BDMAP_00000002/disagreement/spleen.nii.gz"
+    rewrite(others(folder) / name, moved_origin)
+    assert told(folder) == [(name, "GRID_DIFFERS")]
+    (folder / name).write_bytes(b"nonsense")
+    assert told(folder) == [(name, "FILE_NOT_NIFTI")]
+    (folder / name).rename((folder / name).with_name("stomach.nii.gz"))
+    strange = ("BDMAP_00000002/disagreement/stomach.nii.gz", "FILE_UNEXPECTED", False)
+    assert strange in [(fault.file, fault.kind, fault.grave) for fault in found(folder)]

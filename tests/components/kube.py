@@ -38,6 +38,8 @@ class Cluster:
     port: int
     ca: Path
     admin: client.ApiClient
+    kubeconfig: Path
+    """The same for programs."""
 
     def account(self, namespace: str, name: str, folder: Path) -> dict[str, str]:
         """Fill `folder` as a kubelet mounts the token of a service account; the environment that its pod would have."""
@@ -82,7 +84,7 @@ def kube() -> Iterator[Cluster]:
             )
         )
         admin = stack.enter_context(config.new_client_from_config(str(kubeconfig)))
-        yield Cluster(port, home / CA, admin)
+        yield Cluster(port, home / CA, admin, kubeconfig)
 
 
 def _start_etcd(stack: contextlib.ExitStack, home: Path) -> str:

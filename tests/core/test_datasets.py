@@ -4,6 +4,7 @@ import pytest
 
 from services.core import classmaps, datasets
 from services.core.errors import AtlasError, Reason
+from services.core.names import content_id
 
 # The ids that make up each of the nine organs of release 1.0, by the short names below. A pair stands for both sides.
 SHORT = {
@@ -55,6 +56,33 @@ OTHERS = {
     "totalsegmentator-v2": {"lung_left": {10, 11}, "lung_right": {12, 13, 14}, "bladder": {21}, "femur_left": {75}},
     "word": {"adrenal_gland": {12}, "colon": {10}, "intestine": {11}, "rectum": {13}, "bladder": {14}},
 }
+# Version and meaning of every map. A map that means something else than its version did raises the version.
+MEANINGS = {
+    "abdomenatlas-1.0": "1 fcc8c3401a4d",
+    "abdomenatlas-1.1": "1 5ea767e4283c",
+    "abdomenct-12organ": "1 3d87d2e2c299",
+    "abdomenct-1k": "1 7f92de833943",
+    "amos22": "1 8b54aa655492",
+    "btcv": "1 66e5db017461",
+    "chaos": "1 e92febd98e4b",
+    "ct-org": "1 8d82501df8b5",
+    "flare22": "1 88fcba2c6525",
+    "flare23": "1 5995f6e7a686",
+    "kits19": "1 f6a5a5e0b402",
+    "kits21": "1 af50de9c7d36",
+    "kits23": "1 af50de9c7d36",
+    "lits": "1 c50f90b5c4e8",
+    "msd-colon": "1 f5a735f2c204",
+    "msd-hepatic-vessel": "1 f7a0ef3a5ded",
+    "msd-liver": "1 811f0078c40c",
+    "msd-lung": "1 de457054fc51",
+    "msd-pancreas": "1 8b90698894f8",
+    "msd-spleen": "1 a5369406d8ee",
+    "pancreas-ct": "1 32b1b53265d5",
+    "totalsegmentator-v1": "1 d69e2e2c7b24",
+    "totalsegmentator-v2": "1 4074c44f5b55",
+    "word": "1 281ccf073a01",
+}
 
 
 def ids(name: str) -> dict[str, set[int]]:
@@ -89,6 +117,16 @@ def test_a_dataset_says_where_it_comes_from_and_under_which_licence(name: str) -
     assert dataset.layouts
 
 
+@pytest.mark.parametrize("name", datasets.names())
+def test_a_map_that_means_something_else_has_another_version(name: str) -> None:
+    """Else files that were imported by a mistaken map would never be read again by the mended one."""
+    dataset = datasets.load(name)
+    meaning = content_id(dataset.looks_for, dataset.only_cases, *(str(structure) for structure in dataset.structures))
+    assert MEANINGS.get(name) == f"{dataset.version} {meaning[:12]}", (
+        "Raise `version` in its file, and write this here."
+    )
+
+
 def test_an_unsplit_pair_stands_for_both_organs() -> None:
     assert datasets.load("ct-org").organs == (
         "kidney_left",
@@ -114,7 +152,10 @@ def test_a_dataset_that_is_not_there_is_refused_with_those_that_are() -> None:
     assert "amos22" in caught.value.remedy
 
 
-HEAD = "name: x\ntitle: X\nsource: s\nlicence: l\nlayouts: [{images: 'img/{case}', labels: 'label/{case}'}]\nlabels:\n"
+HEAD = (
+    "name: x\nversion: 1\ntitle: X\nsource: s\nlicence: l\n"
+    "layouts: [{images: 'img/{case}', labels: 'label/{case}'}]\nlabels:\n"
+)
 
 
 @pytest.mark.parametrize(
@@ -151,6 +192,10 @@ def test_a_map_that_contradicts_itself_is_refused(labels: str, said: str) -> Non
         (HEAD.replace("img/{case}", "../{case}") + "  1: liver\n", "not a path"),
         (HEAD.replace("img/{case}", "img/ct") + "  1: liver\n", "not a path"),
         (HEAD + "  1: liver\nlooks_for: some\n", "looks_for"),
+        (HEAD.replace("version: 1\n", "") + "  1: liver\n", "missing: version"),
+        (HEAD.replace("version: 1", "version: 1.5") + "  1: liver\n", "version is 1.5"),
+        (HEAD.replace("version: 1", "version: -1") + "  1: liver\n", "version is -1"),
+        (HEAD.replace("version: 1", "version: true") + "  1: liver\n", "version is True"),
         ("a: [", "not YAML"),
     ],
 )

@@ -5,6 +5,7 @@ import io
 import struct
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.core import nifti
+from services.core.errors import AtlasError, Reason
 from tests.core.nifti_images import AFFINE, HU, Array, image, nib, raw
 
 
@@ -90,12 +92,38 @@ def test_a_slope_that_is_no_number_means_no_scaling(slope: float) -> None:
     assert bool(ct.notes) == (slope != 0.0)
 
 
-def test_sform_counts_before_qform_and_a_difference_is_noted() -> None:
+def test_sform_counts_before_qform_and_both_readings_are_noted() -> None:
     made = image(HU)
     made.set_qform(np.diag([2.0, 2, 2, 1]), code=1)
     ct = nifti.read_ct(raw(made))
     np.testing.assert_allclose(ct.geometry.matrix, AFFINE, atol=1e-5)
-    assert any("sform was taken" in note for note in ct.notes)
+    assert ct.header.other_geometry is not None
+    np.testing.assert_allclose(ct.header.other_geometry.matrix, np.diag([2.0, 2, 2, 1]), atol=1e-5)
+    (note,) = [note for note in ct.notes if "sform" in note]
+    assert str(ct.geometry) in note
+    assert str(ct.header.other_geometry) in note
+
+
+def with_qform(change: Any) -> nifti.Header:
+    made = image(HU)
+    made.set_qform(AFFINE @ change, code=1)
+    return nifti.read_header(raw(made))
+
+
+def test_a_header_that_contradicts_itself_shows_both_readings() -> None:
+    """Turned axes and other voxel sizes are no matter of rounding; a shift or a tilted gantry is left to the sform."""
+    shifted = np.eye(4)
+    shifted[:3, 3] = 40
+    for change in (np.eye(4), shifted, np.diag([1.04, 1, 1, 1])):
+        with_qform(change).require_one_grid()
+    for change in (np.diag([-1, -1, 1, 1]), np.diag([1, 1, 1.1, 1])):
+        header = with_qform(change)
+        with pytest.raises(AtlasError) as caught:
+            header.require_one_grid()
+        assert caught.value.reason == Reason.AFFINE_INVALID
+        assert str(header.geometry) in caught.value.message
+        assert str(header.other_geometry) in caught.value.message
+        assert caught.value.remedy
 
 
 @given(st.integers(0, 2**32 - 1))

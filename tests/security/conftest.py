@@ -41,9 +41,9 @@ class Closed:
         pair = self.authority.issue(f"try-{name}", *(uris or (f"spiffe://abdomenatlas/{name}",)))
         return self.over(self.mutual, self.authority.credentials(pair))
 
-    def over(self, address: str, credentials: Credentials) -> grpc.Channel:
+    def over(self, address: str, credentials: Credentials, service: str = "") -> grpc.Channel:
         """A channel of the product's own client."""
-        return self._kept(connect(address, credentials))
+        return self._kept(connect(address, credentials, service))
 
     def close(self) -> None:
         """Close all channels."""

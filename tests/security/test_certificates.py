@@ -1,5 +1,8 @@
 """Who may call with which certificate, and what is not encrypted."""
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import grpc
 import pytest
 
@@ -53,6 +56,29 @@ def test_a_service_certificate_opens_nothing_at_the_port_for_people(storage: Clo
     with pytest.raises(AtlasError) as caught:
         list_volumes(storage.over(storage.service.address, storage.authority.credentials(pair)))
     assert caught.value.reason == Reason.UNAUTHENTICATED
+
+
+def test_a_name_that_the_certificate_holds_stands_in_for_an_address_that_it_does_not(
+    storage: Closed, closed_services: Callable[..., Closed]
+) -> None:
+    """As behind a forwarded port; without it, and under the name of another service, nobody is trusted."""
+    authority = storage.authority
+    pair = authority.issue("named", "spiffe://abdomenatlas/storage", dns=("atlas-storage.imaging.svc",))
+    closed = closed_services("storage", tls_cert=pair.cert, tls_key=pair.key)
+    (authority.folder / "token").write_text(closed.issuer.token("ann", "viewer"))
+    names = Credentials(authority.ca, token_file=authority.folder / "token", server_name="atlas-{service}.imaging.svc")
+    list_volumes(closed.over(closed.service.address, names, "storage"))
+    with pytest.raises(AtlasError) as caught:
+        list_volumes(closed.over(closed.service.address, names, "scheduler"))
+    assert caught.value.reason == Reason.DEPENDENCY_UNAVAILABLE
+    assert "its certificate is for another name" in str(caught.value)
+    assert "--server-name" in caught.value.remedy
+    # gRPC may tell of the other address of this name instead, at which nobody listens.
+    local = closed.service.address.replace("127.0.0.1", "localhost")
+    list_volumes(closed.over(local, names, "storage"))
+    with pytest.raises(AtlasError) as caught:
+        list_volumes(closed.over(local, replace(names, server_name=""), "storage"))
+    assert caught.value.reason == Reason.DEPENDENCY_UNAVAILABLE
 
 
 def test_plain_text_gets_no_answer(storage: Closed) -> None:

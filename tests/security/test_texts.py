@@ -128,3 +128,6 @@ def test_the_error_about_a_bad_file_quotes_none_of_it(service: ServiceProcess, s
         storage.rpc.CreateVolume(pb.CreateVolumeRequest(volume_id="bad", object=name))
     assert SECRET not in f"{caught.value} {caught.value.remedy}"
     assert SECRET not in service.log.read_text()
+    metrics = service.metrics()
+    assert 'atlas_rpc_calls_total{method="StorageService/CreateVolume"' in metrics, "the call is not counted"
+    assert SECRET not in metrics

@@ -20,6 +20,7 @@ from services.core.storage import Storage
 from services.storage.blobs import Blobs
 from services.storage.catalog import database
 from services.storage.catalog.catalog import Catalog
+from services.storage.claims import Claims
 from services.storage.objects.choose import choose
 from services.storage.objects.filesystem import FilesystemObjects
 from services.storage.objects.port import Objects
@@ -86,9 +87,10 @@ def catalog(engine: Engine) -> Catalog:
 
 
 @pytest.fixture
-def blobs(tmp_path: Path) -> Blobs:
+def blobs(tmp_path: Path, catalog: Catalog) -> Blobs:
     """Objects in a folder."""
-    return Blobs(FilesystemObjects(tmp_path / "objects"), MemoryGate(2**30))
+    objects = FilesystemObjects(tmp_path / "objects")
+    return Blobs(objects, MemoryGate(2**30), Claims(catalog, objects).hold)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from services.core import nifti
 from services.core.geometry import Geometry
 from services.storage.catalog.catalog import Catalog
 from services.storage.catalog.tables import Fingerprint
-from services.storage.duplicates import Duplicates, grouped, row
+from services.storage.duplicates import Duplicates, grouped, row, without
 from services.storage.volumes import message
 from services.synthetic.cases import make_case
 from tests.storage.world import World
@@ -99,6 +99,36 @@ def test_pages_of_groups(world: World, scan: Scan) -> None:
     rest = world.duplicates.groups(pb.ListDuplicateGroupsRequest(page_size=1, page_token=first.next_page_token))
     assert [list(group.volumes) for group in rest.groups] == [["volumes/b1", "volumes/b2"]]
     assert not rest.next_page_token
+
+
+def test_withdrawn_volumes_are_left_out_unless_asked_for(world: World, scan: Scan) -> None:
+    """Two that only a withdrawn one connects stay together, and a volume that is left alone is no group."""
+    voxels, geometry = scan
+    world.volume(nifti.encode(voxels, geometry), "a")
+    world.volume(nifti.encode(voxels.astype(np.float32), geometry), "b")
+    world.volume(nifti.encode(voxels.astype(np.int32), geometry), "c")
+
+    def groups(show_withdrawn: bool = False) -> list[list[str]]:
+        found = world.duplicates.groups(pb.ListDuplicateGroupsRequest(show_withdrawn=show_withdrawn)).groups
+        return [[name.removeprefix("volumes/") for name in group.volumes] for group in found]
+
+    def withdraw(name: str) -> None:
+        world.volumes.withdraw(pb.WithdrawVolumeRequest(name=name, reason="r", author="a"))
+
+    assert groups() == [["a", "b", "c"]]
+    withdraw("volumes/a")
+    assert groups() == [["b", "c"]]
+    assert pairs(world, "b") == {("volumes/b", "volumes/c", "EXACT")}
+    withdraw("volumes/c")
+    assert groups() == []
+    assert pairs(world, "b") == set()
+    assert groups(show_withdrawn=True) == [["a", "b", "c"]]
+
+
+def test_two_that_only_a_withdrawn_volume_connects_stay_together() -> None:
+    pairs = [pb.Duplicate(first="m", second="a"), pb.Duplicate(first="m", second="z")]
+    (group,) = without(grouped(pairs), {"m"})
+    assert (list(group.volumes), len(group.pairs)) == (["a", "z"], 0)
 
 
 def test_groups_join_over_others() -> None:

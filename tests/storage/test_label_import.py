@@ -1,15 +1,18 @@
 """Label files on their way into the catalog."""
 
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from abdomenatlas.storage.v1 import storage_pb2 as pb
-from services.core import nifti
+from services.core import datasets, nifti
+from services.core.datasets import Dataset
 from services.core.errors import AtlasError, Reason
 from services.core.geometry import Geometry
 from services.storage.label_import import _occurring
@@ -18,6 +21,7 @@ from tests.storage import files
 from tests.storage.noise import Watched
 from tests.storage.world import World
 
+nib: Any = nibabel
 LIVER, SPLEEN = files.ball(5), files.ball(3, (5, 14, 18))
 
 
@@ -42,6 +46,12 @@ def label_map(dtype: Any = np.uint8) -> npt.NDArray[Any]:
     return labels
 
 
+def knowing(dataset: Dataset) -> Callable[[str], Dataset]:
+    """`datasets.load` with another file for one dataset."""
+    load = datasets.load
+    return lambda name: dataset if name == dataset.name else load(name)
+
+
 def moved(**changes: float) -> Geometry:
     matrix = files.GEOMETRY.matrix
     matrix[0, 3] += changes.get("x", 0)
@@ -63,6 +73,25 @@ def test_masks_become_channels_in_order_of_the_class_map(world: World) -> None:
     assert version.organs[0].volume_mm3 == pytest.approx(LIVER.sum() * 0.8 * 0.8 * 2)
     assert (version.author, version.class_map) == ("amos22", "abdomenatlas-1.0")
     assert world.records.label_versions.get(version.name) == version
+
+
+def test_the_same_files_by_a_mended_map_give_another_version(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The old one stays, and the new one says by which map it was read."""
+    given = ("", nifti.encode(label_map(), files.GEOMETRY), "labels.nii.gz")
+    text = (
+        "name: lits\nversion: {}\ntitle: T\nsource: s\nlicence: l\nlayouts: [{{images: 'img/{{case}}'}}]\n"
+        "labels: {{5: {}, 8: other}}\n"
+    )
+    made = {}
+    for number, organ in ((1, "spleen"), (2, "liver")):
+        dataset = datasets.parse(text.format(number, organ))
+        monkeypatch.setattr(datasets, "load", knowing(dataset))
+        made[number] = world.import_files(given, dataset_map="lits")
+        assert (made[number].dataset_map, made[number].dataset_map_version) == ("lits", number)
+        assert world.import_files(given, dataset_map="lits") == made[number]
+    assert made[1].name != made[2].name
+    assert [list(world.masks(version)) for version in made.values()] == [["spleen"], ["liver"]]
+    assert world.import_files(given, looked_for=("liver", "spleen")).dataset_map_version == 0
 
 
 def test_the_same_files_in_any_order_give_the_same_version(world: World) -> None:
@@ -225,3 +254,16 @@ def test_what_is_declared_covers_the_growing_array_file(tmp_path: Path) -> None:
     World(tmp_path, gate=one).import_masks(("liver", files.mask(LIVER)))
     World(tmp_path, gate=nine).import_masks(("liver", files.mask(LIVER)), ("spleen", files.mask(SPLEEN)))
     assert nine.most - one.most == files.GEOMETRY.voxel_count
+
+
+def test_a_mask_whose_qform_is_the_cts_grid_is_read_by_it(world: World) -> None:
+    """Also where its sform would be taken alone: it lies in the CT, moved by whole voxels."""
+    image = nib.Nifti1Image(LIVER.transpose(), moved(x=1.6).matrix)
+    image.set_sform(moved(x=1.6).matrix, code=1)
+    image.set_qform(files.GEOMETRY.matrix, code=1)
+    version = world.import_masks(("liver", bytes(image.to_bytes())))
+    np.testing.assert_array_equal(world.masks(version)["liver"], LIVER)
+    told = " ".join(version.notes)
+    assert "the qform, which is the CT's own grid, was taken" in told
+    assert str(files.GEOMETRY) in told
+    assert str(moved(x=1.6)) in told

@@ -7,7 +7,7 @@ import pytest
 from alembic import command
 from alembic.config import Config
 from google.protobuf import json_format
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from abdomenatlas.storage.v1 import storage_pb2 as pb
 from abdomenatlas.type.v1.array_pb2 import ArrayRef
@@ -97,13 +97,14 @@ def test_versions_from_before_are_found_too(engine: Engine, catalog: Catalog) ->
         pb.OrganLabel(organ="spleen", origin=pb.ORIGIN_SOURCE, voxels=5),
     ]
     merged = json_format.MessageToJson(pb.LabelVersion(organs=organs), indent=None)
-    versions = [
-        tables.LabelVersion(
-            volume_id="a", id=id_, array_sha256="0" * 64, create_time=NOW, record=record, origin=origin, author="x"
-        )
-        for id_, origin, record in (("m", 3, merged), ("s", 1, merged), ("e", 3, "{}"))
-    ]
-    assert catalog.add_all([volume("a", dataset="d"), prediction, *versions])
+    assert catalog.add_all([volume("a", dataset="d"), prediction])
+    add = text(
+        "INSERT INTO label_versions (volume_id, id, array_sha256, create_time, record, origin, author)"
+        " VALUES ('a', :id, '', :now, :record, :origin, 'x')"
+    )
+    versions = (("m", 3, merged), ("s", 1, merged), ("e", 3, "{}"))
+    with catalog.writing() as session:
+        session.execute(add, [{"id": i, "now": NOW, "record": r, "origin": o} for i, o, r in versions])
     database.upgrade(engine)
     (use,) = model_uses(catalog, pb.ListModelUsesRequest(model="models/unet")).uses
     expected = pb.ModelUse(

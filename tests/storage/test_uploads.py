@@ -14,6 +14,7 @@ from services.core.memory import MemoryGate
 from services.storage.blobs import Blobs
 from services.storage.catalog.catalog import Catalog
 from services.storage.catalog.tables import Upload
+from services.storage.claims import Claims
 from services.storage.objects.filesystem import FilesystemObjects
 from services.storage.uploads import KEPT, Uploads
 
@@ -28,8 +29,17 @@ class World:
     def __init__(self, catalog: Catalog, folder: Path, max_open: int = 100) -> None:
         self.now = datetime(2026, 11, 23, tzinfo=UTC)
         self.objects = FilesystemObjects(folder)
-        self.blobs = Blobs(self.objects, MemoryGate(2**30))
-        self.uploads = Uploads(catalog, self.objects, self.blobs, ttl=HOUR, max_open=max_open, now=lambda: self.now)
+        claims = Claims(catalog, self.objects, now=lambda: self.now)
+        self.blobs = Blobs(self.objects, MemoryGate(2**30), claims.hold)
+        self.uploads = Uploads(
+            catalog,
+            self.objects,
+            self.blobs,
+            ttl=HOUR,
+            unclaimed=7 * 24 * HOUR,
+            max_open=max_open,
+            now=lambda: self.now,
+        )
 
     def create(self, data: bytes = DATA, request_id: str = "") -> Upload:
         return self.uploads.create(hashlib.sha256(data).hexdigest(), len(data), request_id)
@@ -180,13 +190,17 @@ def test_an_upload_that_rests_is_given_up(world: World) -> None:
     assert world.uploads.append(id_, 0, DATA).state == "complete"
 
 
-def test_what_ended_long_ago_is_forgotten(world: World) -> None:
+def test_what_was_given_up_long_ago_is_forgotten(world: World) -> None:
     id_ = world.create().id
-    world.uploads.append(id_, 0, DATA)
-    world.now += HOUR + KEPT + timedelta(seconds=1)
+    world.uploads.append(id_, 0, DATA[:1000])
+    for time, state in ((HOUR, "expired"), (KEPT - timedelta(minutes=1), "expired")):
+        world.now += time + timedelta(seconds=1)
+        world.uploads.sweep()
+        assert world.uploads.get(id_).state == state
+    world.now += timedelta(minutes=1)
     world.uploads.sweep()
     assert refusal(world.uploads.get, id_).reason == Reason.RESOURCE_NOT_FOUND
-    assert world.create().state == "complete"
+    assert world.create().state == "open"
 
 
 def test_pieces_that_nobody_counts_are_swept(world: World) -> None:

@@ -3,7 +3,9 @@
 import gzip
 import struct
 from pathlib import Path
+from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -14,6 +16,8 @@ from services.core.fingerprint import profile, tissue_mm3
 from services.core.rpc.convert import geometry_from_proto
 from tests.storage import files
 from tests.storage.world import World
+
+nib: Any = nibabel
 
 
 @pytest.fixture
@@ -180,3 +184,15 @@ def test_a_volume_says_where_it_was_scanned(world: World) -> None:
     assert world.volume(hospital="Vanderbilt").hospital == "Vanderbilt"
     with pytest.raises(AtlasError, match="described otherwise"):
         world.volume(hospital="Basel")
+
+
+def test_a_ct_whose_sform_and_qform_differ_in_orientation_is_refused(world: World) -> None:
+    image = nib.Nifti1Image(files.hounsfield().transpose(), files.AFFINE)
+    image.set_sform(files.AFFINE, code=1)
+    image.set_qform(files.AFFINE @ np.diag([-1, -1, 1, 1]), code=1)
+    with pytest.raises(AtlasError) as caught:
+        world.volume(bytes(image.to_bytes()))
+    assert caught.value.reason == Reason.AFFINE_INVALID
+    assert "LPS" in caught.value.message
+    assert "RAS" in caught.value.message
+    assert world.catalog.find_volume("case") is None

@@ -1,4 +1,4 @@
-"""The service without gRPC: a catalog in SQLite, objects in a folder."""
+"""The service without gRPC: a catalog in SQLite and objects in a folder, or where a test says."""
 
 from pathlib import Path
 
@@ -11,9 +11,11 @@ from services.storage.blobs import Blobs
 from services.storage.cases import Cases
 from services.storage.catalog import database
 from services.storage.catalog.catalog import Catalog
+from services.storage.claims import Claims
 from services.storage.duplicates import Duplicates
 from services.storage.label_import import LabelImport
 from services.storage.objects.filesystem import FilesystemObjects
+from services.storage.objects.port import Objects
 from services.storage.records import Records
 from services.storage.volumes import Volumes
 from tests.storage import files
@@ -22,12 +24,18 @@ from tests.storage import files
 class World:
     """What the servicer calls."""
 
-    def __init__(self, folder: Path, memory_bytes: int = 2**30, *, gate: MemoryGate | None = None) -> None:
-        engine = database.connect(f"sqlite:///{folder}/catalog.db")
-        database.upgrade(engine)
-        self.catalog, gate = Catalog(engine), gate or MemoryGate(memory_bytes)
-        self.objects = FilesystemObjects(folder / "objects")
-        self.blobs = Blobs(self.objects, gate)
+    def __init__(
+        self,
+        folder: Path,
+        memory_bytes: int = 2**30,
+        *,
+        gate: MemoryGate | None = None,
+        catalog: Catalog | None = None,
+        objects: Objects | None = None,
+    ) -> None:
+        self.catalog, gate = catalog or _catalog(folder), gate or MemoryGate(memory_bytes)
+        self.objects = objects or FilesystemObjects(folder / "objects")
+        self.blobs = Blobs(self.objects, gate, Claims(self.catalog, self.objects).hold)
         self.volumes = Volumes(self.catalog, self.blobs, gate)
         self.records = Records(self.catalog, self.blobs)
         self.label_import = LabelImport(self.catalog, self.blobs, self.records, gate)
@@ -77,3 +85,9 @@ class World:
         """Masks of a label version by organ."""
         with self.blobs.array(version.masks, "masks") as array:
             return {organ: array.channel(organ).astype(np.uint8) for organ in array.channels}
+
+
+def _catalog(folder: Path) -> Catalog:
+    engine = database.connect(f"sqlite:///{folder}/catalog.db")
+    database.upgrade(engine)
+    return Catalog(engine)

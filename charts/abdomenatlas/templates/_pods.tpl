@@ -93,21 +93,22 @@ pod itself, so what remains is which Secrets with which contents there are now, 
 {{ $names | compact | toJson }}
 {{- end -}}
 
-{{/* gRPC probes of "probePort"; starting may take "startSeconds", and a pod that is not well for "sickSeconds" is
-started again. */}}
+{{/* gRPC probes of "probePort", or what "ready" and "alive" say; starting may take "startSeconds", and a pod that is not
+well for "sickSeconds" is started again. */}}
 {{- define "abdomenatlas.probes" -}}
+{{- $grpc := printf "grpc: {port: %s}" .probePort -}}
 startupProbe:
-  grpc: {port: {{ .probePort }}}
+  {{ .ready | default $grpc }}
   periodSeconds: 5
   timeoutSeconds: 5
   failureThreshold: {{ div (add .startSeconds 4) 5 }}
 readinessProbe:
-  grpc: {port: {{ .probePort }}}
+  {{ .ready | default $grpc }}
   periodSeconds: 5
   timeoutSeconds: 5
   failureThreshold: 2
 livenessProbe:
-  grpc: {port: {{ .probePort }}}
+  {{ .alive | default $grpc }}
   periodSeconds: 10
   timeoutSeconds: 5
   failureThreshold: {{ div .sickSeconds 10 }}

@@ -36,7 +36,7 @@ def run(
         with tempfile.TemporaryDirectory() as scratch:
             archive = Path(scratch) / "model.tar"
             modelarchive.pack(folder.resolve(), archive)
-            digest = storage.put_file(archive).name.removeprefix("objects/")
+            digest = storage.put_file(archive, keep=True).name.removeprefix("objects/")
         stored.append({"name": folder.resolve().name, "sha256": digest})
     if json:
         print_json(stored)

@@ -14,7 +14,7 @@ from services.cli.commands.options import STATE, Json, State, campaign_name, rev
 from services.cli.connection import Connection
 from services.cli.output import as_data, counted, out, print_json, table, warn
 from services.cli.paging import every
-from services.cli.reviewing import NOTE, Note, changed_masks, fill, mask_files, upload_revision
+from services.cli.reviewing import NOTE, Note, changed_masks, download, mask_files, upload_revision
 from services.core import classmaps
 from services.core.errors import AtlasError, Reason
 
@@ -85,12 +85,10 @@ def claim(
     claimed = connection.scheduler.ClaimReview(request)
     taken = claimed.review
     if to:
-        to.mkdir(parents=True, exist_ok=True)
-        # First of all: whoever is cut off in the download still holds the token.
-        Note(taken.name, claimed.fencing_token, taken.reviewer, taken.volume, taken.label_version).write(to)
+        note = Note(taken.name, claimed.fencing_token, taken.reviewer, taken.volume, taken.label_version)
         with counted("Downloading") as progress:
             task = progress.add_task("", total=None)
-            fill(connection, taken, to, lambda name: progress.update(task, description=name))
+            download(connection, note, taken, to, lambda name: progress.update(task, description=name))
     if json:
         print_json({"review": as_data(taken), "fencing_token": claimed.fencing_token})
         return

@@ -77,7 +77,9 @@ def show(volume: Volume, state: State = STATE, json: Json = False) -> None:
     for version in versions:
         kind = pb.Origin.Name(version.origin).removeprefix("ORIGIN_").lower()
         organs = ", ".join(f"{organ.organ} {organ.volume_mm3 / 1000:.1f} ml" for organ in version.organs)
-        out.print(f"{version.name.rsplit('/', 1)[1]}  {kind} by {version.author}: {organs}", soft_wrap=True)
+        out.print(
+            f"{version.name.rsplit('/', 1)[1]}  {kind} by {version.author}{_read_by(version)}: {organs}", soft_wrap=True
+        )
         for organ in version.organs:
             for change in changes(organ):
                 out.print(f"  {organ.organ}, {change}", soft_wrap=True)
@@ -101,7 +103,7 @@ def withdraw(
 
 
 def duplicates(state: State = STATE, json: Json = False) -> None:
-    """List the groups of volumes that show the same scan, by whatever dataset they came."""
+    """List the groups of volumes that show the same scan, by whatever dataset they came, less those withdrawn."""
     storage = Connection.to(state).storage
     groups = list(every(storage.rpc.ListDuplicateGroups, pb.ListDuplicateGroupsRequest(), "groups"))
     if json:
@@ -118,14 +120,22 @@ def known_datasets(json: Json = False) -> None:
     """List the datasets that `atlas import --dataset` knows, with their licences and organs."""
     known = [datasets.load(name) for name in datasets.names()]
     if json:
-        print_json([{"name": d.name, "title": d.title, "licence": d.licence, "organs": d.organs} for d in known])
+        fields = ("name", "version", "title", "licence", "organs")
+        print_json([{field: getattr(dataset, field) for field in fields} for dataset in known])
         return
-    rows = table("Dataset", "Licence", "Title", "Organs of ours")
+    rows = table("Dataset", "Version", "Licence", "Title", "Organs of ours")
     for dataset in known:
         licence = dataset.licence + ("?" if "licence" in dataset.unverified else "")
-        rows.add_row(dataset.name, licence, dataset.title, ", ".join(dataset.organs) or "none")
+        rows.add_row(dataset.name, str(dataset.version), licence, dataset.title, ", ".join(dataset.organs) or "none")
     out.print(rows)
     out.print("A licence with a question mark was not confirmed at the source.")
+
+
+def _read_by(version: pb.LabelVersion) -> str:
+    """By which dataset's class map the files were read, if they spoke one."""
+    if not version.dataset_map:
+        return ""
+    return f", read as {version.dataset_map} version {version.dataset_map_version or 'unknown'}"
 
 
 def _shape(volume: pb.Volume) -> str:

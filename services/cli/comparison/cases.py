@@ -1,12 +1,10 @@
 """Finds the masks of cases in a folder, and what is known of each case."""
 
-import csv
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from services.cli import csvtable
 from services.cli.ingest.discover import SUFFIXES, stem
 from services.core.classmaps import ClassMap
 from services.core.errors import AtlasError, Reason
@@ -52,10 +50,9 @@ def find_cases(root: Path, class_map: ClassMap) -> dict[str, CaseMasks]:
 def read_metadata(path: Path) -> dict[str, dict[str, str]]:
     """The facts of cases in a CSV file with a column `case` (or `BDMAP ID`), and `dataset` or `phase` where there are.
 
-    Raises FIELD_INVALID if it has no column of cases.
+    Raises FIELD_INVALID if it has no column of cases, or is no table.
     """
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = [{(key or "").strip().lower(): (value or "").strip() for key, value in r.items()} for r in _rows(file)]
+    rows = [{key.strip().lower(): value.strip() for key, value in row.items()} for row in csvtable.read(path)]
     names = rows[0].keys() if rows else ()
     column = next((name for name in _CASE_COLUMNS if name in names), None)
     if column is None:
@@ -66,11 +63,6 @@ def read_metadata(path: Path) -> dict[str, dict[str, str]]:
             remedy=f'Give it a column "case", and {" or ".join(FACTS)}.',
         )
     return {row[column]: {fact: row[fact] for fact in FACTS if row.get(fact)} for row in rows}
-
-
-def _rows(file: Any) -> list[Mapping[str | None, str]]:
-    # What stands beyond the last column has no name, and is a list.
-    return [{k: v for k, v in row.items() if isinstance(v, str)} for row in csv.DictReader(file)]
 
 
 def _case(folder: Path, class_map: ClassMap) -> CaseMasks | None:

@@ -25,7 +25,10 @@ _COLUMNS = (
     "case", "organ", "dsc", "nsd", "tolerance_mm", "hd95_mm", "volume_difference_ml", "first_ml", "second_ml",
     "spacing_mm", "dataset", "phase",
 )  # fmt: skip
-_HEADS = ("Cases", "DSC %", "median", "95 % CI", "NSD %", "HD95 mm", "Volume ml", "Absent", "Extra", "Missed")
+_HEADS = (
+    "Cases", "DSC %", "median", "95 % CI", "NSD %", "median", "95 % CI", "HD95 mm", "Volume ml",
+    "Absent", "Extra", "Missed",
+)  # fmt: skip
 
 
 def organ_table(rows: Sequence[Row]) -> Table:
@@ -89,18 +92,21 @@ def _table(organs: Sequence[OrganSummary], first: str) -> Table:
         dsc, nsd, hd95, volume = (organ.measures[name] for name in MEASURES)
         counts = (str(n) if n else "" for n in (organ.absent, organ.extra, organ.missed))
         cells = (
-            _spread(dsc, True),
-            _number(dsc.median, True),
-            _interval(dsc),
-            _spread(nsd, True),
+            *_in_percent(dsc),
+            *_in_percent(nsd),
             _spread(hd95),
             _spread(volume),
         )
         result.add_row(organ.organ, str(organ.cases), *cells, *counts)
     if len(organs) > 1:
         means = [mean_over_organs(organs, name) for name in MEASURES[:2]]
-        result.add_row("mean over organs", "", _spread(means[0], True), "", "", _spread(means[1], True))
+        result.add_row("mean over organs", "", _spread(means[0], True), "", "", _spread(means[1], True), "", "")
     return result
+
+
+def _in_percent(summary: Summary) -> tuple[str, str, str]:
+    """Mean and standard deviation, median, and the interval of the mean."""
+    return _spread(summary, True), _number(summary.median, True), _interval(summary)
 
 
 def _spread(summary: Summary, percent: bool = False) -> str:

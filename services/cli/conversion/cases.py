@@ -1,11 +1,11 @@
 """The cases of a folder in the BDMAP layout, ours or anybody's, with what its own lists tell of them."""
 
-import csv
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.cli import csvtable
 from services.cli.ingest.discover import Case, Refusal, discover
 from services.cli.release.metadata import METADATA
 from services.cli.release.present import CLASS_MAP, class_map_in
@@ -34,7 +34,7 @@ def read_cases(folder: Path) -> tuple[ClassMap, list[LaidOut | Refusal]]:
     unless `metadata.csv` says otherwise. Raises CLASS_MAP_MISMATCH or FIELD_INVALID.
     """
     path = folder / CLASS_MAP
-    class_map = class_map_in(path.read_text()) if path.is_file() else classmaps.fitting(_mask_names(folder))
+    class_map = class_map_in(path.read_bytes()) if path.is_file() else classmaps.fitting(_mask_names(folder))
     testing = _testing(folder / METADATA)
     found = discover(folder, class_map)
     return class_map, [case if isinstance(case, Refusal) else _laid_out(case, class_map, testing) for case in found]
@@ -57,8 +57,7 @@ def _testing(path: Path) -> set[str]:
     """The cases that the table of a release keeps for testing."""
     if not path.is_file():
         return set()
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        return {row.get("case") or "" for row in csv.DictReader(file) if row.get("split") == TEST}
+    return {row.get("case", "") for row in csvtable.read(path) if row.get("split") == TEST}
 
 
 def _origins(path: Path) -> dict[str, int]:

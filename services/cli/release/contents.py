@@ -10,7 +10,7 @@ from services.cli.release.split import Lot, split
 from services.core import classmaps
 from services.core.errors import AtlasError, Reason
 
-FORMAT = 2
+FORMAT = 3
 """It grows whenever the same contents would give other files."""
 
 
@@ -86,7 +86,9 @@ def read_contents(connection: Connection, campaign: str, lot: Lot = Lot()) -> Co
         message = "Every labelled volume of this campaign was withdrawn."
         remedy = "Make a campaign of other volumes."
         raise AtlasError(Reason.CAMPAIGN_STATE, message, field=campaign, remedy=remedy)
-    groups = every(connection.storage.rpc.ListDuplicateGroups, pb.ListDuplicateGroupsRequest(), "groups")
+    groups = every(
+        connection.storage.rpc.ListDuplicateGroups, pb.ListDuplicateGroupsRequest(show_withdrawn=True), "groups"
+    )
     digests = {case.volume.name: case.volume.voxel_digest for case in cases}
     sides = split(digests, [group.volumes for group in groups], lot)
     return Contents(record, classmaps.load(cases[0].labels.class_map), cases, left_out, sides, lot)

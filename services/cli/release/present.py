@@ -42,7 +42,7 @@ def listed(folder: Path) -> dict[str, str] | None:
         return None
 
 
-def class_map_in(text: str) -> ClassMap:
+def class_map_in(text: str | bytes) -> ClassMap:
     """The class map that a release's `class_map.yaml` names.
 
     Raises CLASS_MAP_MISMATCH if it is none of ours, and FIELD_INVALID if the file says nothing.

@@ -142,7 +142,10 @@ def _organ(organ: pb.OrganLabel, case: ReleaseCase) -> dict[str, Any]:
     if organ.label_version:
         made_of["label_version"] = organ.label_version
         by = "reviewer" if organ.origin == pb.ORIGIN_REVISION else "author"
-        made_of[by] = case.given[organ.label_version].author
+        given = case.given[organ.label_version]
+        made_of[by] = given.author
+        if given.dataset_map:
+            made_of |= {"dataset_map": given.dataset_map, "dataset_map_version": given.dataset_map_version or None}
     if models_of := case.models(organ):
         made_of["models"] = [model.name for model in models_of]
     if organ.readers:

@@ -12,7 +12,7 @@ import yaml
 from isal import igzip
 
 from services.cli.abreast import abreast
-from services.cli.masks import uint8_channel
+from services.cli.masks import uint8_channel, write_disagreement
 from services.cli.release.card import CARD, LICENCES, card, licences
 from services.cli.release.contents import Contents, ReleaseCase
 from services.cli.release.datalist import DATALIST, datalist
@@ -68,6 +68,7 @@ def _write_case(storage: Storage, case: ReleaseCase, contents: Contents, release
         combined = storage.array(case.labels.combined)
         for channel in combined.channels:
             write_mask(folder / f"{channel}.nii.gz", uint8_channel(combined, channel), combined.geometry, like=header)
+    write_disagreement(storage, case.labels, folder, header)
     _write_json(folder / "provenance.json", case_provenance(case, contents))
     return case
 

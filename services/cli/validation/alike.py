@@ -1,13 +1,13 @@
 """Cases of a folder that show the same scan, and whether a split keeps them together."""
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 
+from services.cli import csvtable
 from services.cli.release.metadata import METADATA
 from services.cli.validation.case import Seen
 from services.cli.validation.faults import Fault, Kind
 from services.cli.validation.tree import CT, Tree
+from services.core.errors import AtlasError
 from services.core.fingerprint import Sought, sums
 
 
@@ -44,5 +44,9 @@ def _fault(case: Seen, other: Seen, what: str, sides: dict[str, str]) -> Fault:
 
 
 def _sides(table: str) -> dict[str, str]:
-    rows = csv.DictReader(io.StringIO(table))
+    try:
+        rows = csvtable.parse(table.removeprefix("\ufeff"), METADATA)
+    except AtlasError:
+        # Its fault is told with the folder's lists.
+        return {}
     return {row["case"]: row["split"] for row in rows if row.get("case") and row.get("split")}

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from services.cli.masks import DISAGREEMENT
 from services.cli.validation.faults import Fault, Kind, refused
 from services.cli.validation.tree import CT, MASKS
 from services.core import classmaps
@@ -26,7 +27,7 @@ from services.core.nifti import Header, Labels, Mask, read_ct, read_header, read
 COMBINED = "combined_labels.nii.gz"
 _PROVENANCE = "provenance.json"
 _SOURCES = "sources.nii.gz"
-_EXPECTED = {CT, COMBINED, MASKS, _SOURCES, _PROVENANCE}
+_EXPECTED = {CT, COMBINED, MASKS, DISAGREEMENT, _SOURCES, _PROVENANCE}
 _SUFFIX = ".nii.gz"
 _REWRITE = "Write the file again with the CT's shape and affine."
 _BYTES_A_VOXEL = 6
@@ -109,6 +110,7 @@ class _Case:
             yield from self._mask(path, painted)
         if painted is not None and self._masks:
             yield from self._unmasked(painted, ids)
+        yield from self._disagreement()
         if len(set(self._dtypes.values())) > 1:
             told = ", ".join(f"{name} {dtype}" for name, dtype in self._dtypes.items())
             yield self._fault(MASKS, Kind.DTYPES_MIXED, f"The masks are not of one type: {told}.", "Use uint8.", False)
@@ -171,6 +173,16 @@ class _Case:
         same = yield from self._same_grid(path, mask)
         if same and painted is not None and self._id(path):
             yield from self._painted(path, mask.voxels.view(np.bool_), painted)
+
+    def _disagreement(self) -> Iterator[Fault]:
+        """Of the maps of where readers disagree: each lies on the CT's grid, and is of an organ that has a mask."""
+        for path in sorted((self._folder / DISAGREEMENT).glob("*")):
+            if not path.name.endswith(_SUFFIX) or path.name not in {mask.name for mask in self._masks}:
+                message, remedy = "No mask of the case has this name.", "Take it out, or restore the mask."
+                yield self._fault(path, Kind.FILE_UNEXPECTED, message, remedy, False)
+                continue
+            if self._grid:
+                yield from self._labels(path)
 
     def _same_grid(self, path: Path, labels: Labels | Mask) -> Generator[Fault, None, bool]:
         """Whether its voxels may be held against those of the combined labels, whatever its header says."""

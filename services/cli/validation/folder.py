@@ -9,13 +9,12 @@ from services.cli.release.present import CHECKSUMS, CLASS_MAP, checksums, class_
 from services.cli.validation.alike import twins
 from services.cli.validation.case import Seen, look
 from services.cli.validation.faults import Fault, Kind, refused
+from services.cli.validation.listed import RESTORE, lists
 from services.cli.validation.missing import missing_organs
 from services.cli.validation.tree import Tree
 from services.core.classmaps import ClassMap
 from services.core.errors import AtlasError
 from services.core.memory import MemoryGate, total_bytes
-
-_RESTORE = "Restore the release as it was written."
 
 
 def faults(tree: Tree, cases: Sequence[str], on_case: Callable[[str], None] = lambda _: None) -> list[Fault]:
@@ -25,6 +24,7 @@ def faults(tree: Tree, cases: Sequence[str], on_case: Callable[[str], None] = la
     """
     class_map, told = _class_map(tree)
     sums = checksums(tree.text(CHECKSUMS) or "")
+    told += lists(tree, cases)
     told += _listed(tree, sums or {}, set(cases))
     told += [
         Fault(name, Kind.FILE_UNEXPECTED, "A link, a path that leads out, or one too many.", "Pack files.")
@@ -73,9 +73,9 @@ def _listed(tree: Tree, sums: dict[str, str], cases: set[str]) -> Iterator[Fault
         return
     there = set(tree.files)
     for name in sorted(set(sums) - there):
-        yield Fault(name, Kind.FILE_MISSING, f"{CHECKSUMS} lists it, and it is not there.", _RESTORE)
+        yield Fault(name, Kind.FILE_MISSING, f"{CHECKSUMS} lists it, and it is not there.", RESTORE)
     for name in sorted(there - set(sums) - {CHECKSUMS}):
-        yield Fault(name, Kind.FILE_UNLISTED, f"{CHECKSUMS} does not list it.", _RESTORE)
+        yield Fault(name, Kind.FILE_UNLISTED, f"{CHECKSUMS} does not list it.", RESTORE)
     for name in sorted(name for name in set(sums) & there if name.split("/")[0] not in cases):
         yield from _altered(name, sums[name], tree.digest)
 
@@ -84,7 +84,7 @@ def _altered(name: str, wanted: str, digest: Callable[[str], str]) -> Iterator[F
     """Whether a file is another than the listed one, or cannot be read."""
     try:
         if digest(name) != wanted:
-            yield Fault(name, Kind.FILE_ALTERED, f"It is not the file that {CHECKSUMS} lists.", _RESTORE)
+            yield Fault(name, Kind.FILE_ALTERED, f"It is not the file that {CHECKSUMS} lists.", RESTORE)
     except OSError as error:
         yield refused(name, error)
 

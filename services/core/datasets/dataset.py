@@ -56,6 +56,8 @@ class Table:
 class Dataset:
     """What a dataset's labels mean.
 
+    `version` counts from 1 and rises with every change of what labels mean or of what the source looked for, so that
+    labels which were imported by a mistaken map are told from those by the mended one.
     `looks_for` is "all" if the source looked for every structure in every case, so that one without voxels is absent,
     and "present" if it tells only of those that occur. `only_cases` is a regular expression for the ids of CTs, where a
     release holds other images too. `hospital` and `phase`, of the contrast agent, hold for all its cases. `unverified`
@@ -63,6 +65,7 @@ class Dataset:
     """
 
     name: str
+    version: int
     title: str
     source: str
     licence: str

@@ -13,8 +13,10 @@ from services.core.datasets.dataset import PAIRS, VOCABULARY, Dataset, Layout, S
 from services.core.errors import AtlasError, Reason
 from services.core.nifti.labels import MAX_LABEL
 
+_MAX_VERSION = 2**31 - 1
 _FIELDS = {
     "name",
+    "version",
     "title",
     "source",
     "licence",
@@ -28,7 +30,7 @@ _FIELDS = {
     "unverified",
     "notes",
 }
-_REQUIRED = ("name", "title", "source", "licence", "labels", "layouts")
+_REQUIRED = ("name", "version", "title", "source", "licence", "labels", "layouts")
 _BDMAP = (Layout("{case}/ct", "{case}/segmentations/{structure}"),)
 
 
@@ -70,10 +72,12 @@ def parse(text: str) -> Dataset:
         raise _refused(f"These fields are missing: {', '.join(missing)}.")
     if data.get("looks_for", "all") not in ("all", "present"):
         raise _refused('looks_for is "all" or "present".')
+    _require_version(data["version"])
     structures = tuple(_structure(label, told) for label, told in data["labels"].items())
     _require_consistent(structures)
     return Dataset(
         name=data["name"],
+        version=data["version"],
         title=data["title"],
         source=data["source"],
         licence=data["licence"],
@@ -98,6 +102,13 @@ class _Strict(yaml.SafeLoader):
         if twice := sorted({str(key) for key in keys if keys.count(key) > 1}):
             raise yaml.YAMLError(f"{', '.join(twice)} is there twice.")
         return super().construct_mapping(node, deep)
+
+
+def _require_version(version: Any) -> None:
+    if type(version) is not int or not 0 < version <= _MAX_VERSION:
+        raise _refused(
+            f"The version is {version!r}; versions are whole numbers from 1.", "Raise it by one with a change."
+        )
 
 
 def _structure(label: Any, told: Any) -> Structure:
@@ -160,7 +171,8 @@ def _release(name: str) -> Dataset:
     """A release of the product's own layout: its structures are the organs of its class map."""
     class_map, facts = classmaps.load(name), classmaps.facts(name)
     structures = tuple(Structure(label, organ, organ) for label, organ in class_map.organs_by_id.items())
-    return Dataset(name, facts["source"], facts["source"], facts["licence"], structures, _BDMAP)
+    _require_version(facts.get("version"))
+    return Dataset(name, facts["version"], facts["source"], facts["source"], facts["licence"], structures, _BDMAP)
 
 
 def _refused(message: str, remedy: str = "") -> AtlasError:

@@ -22,6 +22,8 @@ from services.core.nifti.layout import (
 from services.core.nifti.placement import Placement
 
 MAX_VOXEL_OFFSET = 64 * 2**20
+_SAME_SIZE = 0.05
+"""How far voxel sizes may differ, as a share: a tilted gantry makes a difference of a few per cent."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,8 @@ class Header:
     """What a NIfTI file says about itself.
 
     `dtype` is the stored voxel type in the file's byte order; a voxel's value is `slope * stored + intercept`.
-    `voxel_offset` counts bytes of the decompressed file. `notes` says what was odd, one sentence each.
+    `voxel_offset` counts bytes of the decompressed file. `notes` says what was odd, one sentence each. `other_geometry`
+    is what the qform says where the sform, which `geometry` follows, contradicts it.
     """
 
     version: int
@@ -40,6 +43,7 @@ class Header:
     voxel_offset: int
     placement: Placement
     notes: tuple[str, ...]
+    other_geometry: Geometry | None = None
 
     @property
     def is_scaled(self) -> bool:
@@ -50,6 +54,24 @@ class Header:
     def voxel_bytes(self) -> int:
         """Bytes of the stored voxels, decompressed."""
         return self.geometry.voxel_count * self.dtype.itemsize
+
+    def require_one_grid(self) -> None:
+        """Raise AFFINE_INVALID if sform and qform differ in orientation or voxel size, so that one of them is wrong.
+
+        A shift or a slight rotation is left to the sform: whoever registers or crops an image changes that alone.
+        """
+        other = self.other_geometry
+        if other is None:
+            return
+        sizes = np.array(self.geometry.spacing_mm) / np.array(other.spacing_mm)
+        if self.geometry.orientation == other.orientation and np.abs(sizes - 1).max() <= _SAME_SIZE:
+            return
+        raise AtlasError(
+            Reason.AFFINE_INVALID,
+            f"The header contradicts itself: by its sform it is {self.geometry}; by its qform {other}.",
+            field="affine",
+            remedy="Find out which is right, and take the other out by setting its code to 0.",
+        )
 
     def scaled(self, stored: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         """Values of stored voxels."""
@@ -84,7 +106,7 @@ def parse(start: bytes) -> Header:
         srow=tuple(float(v) for v in fields["srow"].ravel()),
         units=int(fields["xyzt_units"]),
     )
-    geometry, odd = placement.geometry(shape)
+    geometry, other, odd = placement.geometry(shape)
     notes += odd
     slope, intercept = _scaling(float(fields["scl_slope"]), float(fields["scl_inter"]), notes)
     return Header(
@@ -96,6 +118,7 @@ def parse(start: bytes) -> Header:
         voxel_offset=_voxel_offset(float(fields["vox_offset"]), fields.dtype.itemsize, notes),
         placement=placement,
         notes=tuple(notes),
+        other_geometry=other,
     )
 
 

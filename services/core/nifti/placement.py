@@ -34,8 +34,10 @@ class Placement:
         """A placement that holds nothing but the geometry's affine, as an sform of code 2 (aligned)."""
         return cls(0, 2, (0.0,) * 3, (0.0,) * 3, (1.0, *geometry.spacing_mm), geometry.affine, 2)
 
-    def geometry(self, shape: tuple[int, int, int]) -> tuple[Geometry, tuple[str, ...]]:
-        """The grid of `shape`, and what was odd. The sform counts if its code is positive, else the qform.
+    def geometry(self, shape: tuple[int, int, int]) -> tuple[Geometry, Geometry | None, tuple[str, ...]]:
+        """The grid of `shape`, the qform's if that is another one, and what was odd.
+
+        The sform counts if its code is positive, else the qform.
 
         Raises AFFINE_INVALID if neither is there or the one that counts is singular or not finite.
         """
@@ -51,15 +53,20 @@ class Placement:
         if mm != 1.0:
             notes.append(f"Lengths are in {'metres' if mm > 1 else 'micrometres'}; they were taken to mm.")
         if self.sform_code <= 0:
-            return Geometry.from_matrix(shape, mm * self._qform()), tuple(notes)
+            return Geometry.from_matrix(shape, mm * self._qform()), None, tuple(notes)
         geometry = Geometry.from_matrix(shape, mm * self._sform())
+        other = None
         if self.qform_code > 0:
             try:
-                if not geometry.is_close(Geometry.from_matrix(shape, mm * self._qform()), CLOSE_MM):
-                    notes.append("The sform and the qform place the image differently; the sform was taken.")
+                other = Geometry.from_matrix(shape, mm * self._qform())
             except AtlasError:
                 notes.append("The qform is not valid; the sform was taken.")
-        return geometry, tuple(notes)
+        if other is None or geometry.is_close(other, CLOSE_MM):
+            return geometry, None, tuple(notes)
+        notes.append(
+            f"The sform says {geometry}, the qform {other}; the sform counts where nothing tells which is right."
+        )
+        return geometry, other, tuple(notes)
 
     def _sform(self) -> Matrix:
         return np.array(self.srow, np.float64).reshape(3, 4)

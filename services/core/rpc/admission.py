@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -38,18 +38,20 @@ class Admission:
         self._minute, self._strangers = 0, 0
 
     @asynccontextmanager
-    async def admitted(self, method: str, request: Any, context: Context) -> AsyncIterator[None]:
+    async def admitted(self, method: str, take: Callable[[], Awaitable[Any]], context: Context) -> AsyncIterator[Any]:
         """Let a call in or refuse it, before any handler's code runs, and record what it changes and how it ends.
 
-        `request` is None for a stream of requests. Raises UNAUTHENTICATED or PERMISSION_DENIED; and
-        DEPENDENCY_UNAVAILABLE if the log cannot be written: then nothing is changed either.
+        `take` waits for the request, or gives the stream of them; who is not recognised is not waited for. Yields what
+        it gave. Raises what it raises, UNAUTHENTICATED or PERMISSION_DENIED; and DEPENDENCY_UNAVAILABLE if the log
+        cannot be written: then nothing is changed either.
         """
         rule = RULES.get(method)
         field = rule.changes if rule else ""
-        resource = str(getattr(request, field, "")) if field else ""
-        who = ANYONE
+        who, resource = ANYONE, ""
         try:
             who = await self._guard.identify(dict(context.invocation_metadata() or ()), _sans(context))
+            request = await take()
+            resource = str(getattr(request, field, "")) if field else ""
             self._guard.require(who, method)
         except AtlasError as error:
             if error.reason in (Reason.UNAUTHENTICATED, Reason.PERMISSION_DENIED) and self._counts(who):
@@ -57,12 +59,12 @@ class Admission:
             raise
         with identity.bound(who):
             if not field:
-                yield
+                yield request
                 return
             await self._append(who, method, resource, BEGUN, context)
             outcome = "OK"
             try:
-                yield
+                yield request
             except BaseException as error:
                 outcome = _outcome(error)
                 raise

@@ -15,6 +15,9 @@ from services.core.rpc.errors import from_rpc_error
 from services.core.rpc.security_settings import is_loopback
 
 DEFAULT_DEADLINE_SECONDS = 60.0
+SERVICE_KEY = "x-atlas-service"
+"""Metadata that names the service a call is for. Two services keep an audit log, and all have reflection: by the method
+alone a gateway with one address for all could not tell whose is meant."""
 MAX_MESSAGE_BYTES = 64 * 2**20
 
 # Only methods whose repetition is harmless may be repeated blindly; in this product that is every one of them.
@@ -45,8 +48,10 @@ _OPTIONS = [
 ]
 
 
-def connect(address: str, credentials: Credentials | None = None) -> grpc.Channel:
+def connect(address: str, credentials: Credentials | None = None, service: str = "") -> grpc.Channel:
     """A channel to `address` ("host:port", or "dns:///host:port" with many hosts behind the name, called in turn).
+
+    `service` ("storage") goes with every call, for gateways, and into the name that the credentials expect.
 
     It connects when it is first used. A unary call without a timeout gets one of 60 s; streams go on for as long as the
     caller listens. Every failure is raised as an `AtlasError`, by the call itself or, for streams, by the iteration.
@@ -56,7 +61,7 @@ def connect(address: str, credentials: Credentials | None = None) -> grpc.Channe
     credentials = credentials or Credentials()
     channel: grpc.Channel
     if credentials.ca:
-        channel = RenewedChannel(address, credentials, _OPTIONS)
+        channel = RenewedChannel(address, credentials, [*_OPTIONS, *credentials.options(service)])
     elif credentials.token_file and not is_loopback(address.removeprefix("dns:///").rsplit(":", 1)[0]):
         raise AtlasError(
             Reason.FIELD_INVALID,
@@ -66,7 +71,7 @@ def connect(address: str, credentials: Credentials | None = None) -> grpc.Channe
         )
     else:
         channel = grpc.insecure_channel(address, options=_OPTIONS)
-    return grpc.intercept_channel(channel, _Calls(credentials))
+    return grpc.intercept_channel(channel, _Calls(credentials, service))
 
 
 class _Calls(
@@ -75,13 +80,15 @@ class _Calls(
     grpc.StreamUnaryClientInterceptor,
     grpc.StreamStreamClientInterceptor,
 ):
-    """Adds deadline, request id and token, and turns what comes back into a result or an `AtlasError`."""
+    """Adds deadline, service, request id and token, and turns what comes back into a result or an `AtlasError`."""
 
-    def __init__(self, credentials: Credentials) -> None:
-        self._credentials = credentials
+    def __init__(self, credentials: Credentials, service: str) -> None:
+        self._credentials, self._service = credentials, service
 
     def _prepare(self, given: Any, timeout: float | None) -> "_CallDetails":
         added: list[tuple[str, str | bytes]] = [*self._credentials.metadata()]
+        if self._service:
+            added.append((SERVICE_KEY, self._service))
         if current := request_id.current():
             added.append((request_id.METADATA_KEY, current))
         # For whom a service calls; only a service's certificate makes the callee believe it.

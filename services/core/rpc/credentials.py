@@ -25,13 +25,15 @@ LONGEST_TOKEN = 12 * 1024
 class Credentials:
     """PEM files of the servers' authorities (`ca`) and of an own certificate, and a file that holds a token.
 
-    Without `ca` there is no TLS.
+    Without `ca` there is no TLS. `server_name` is a name that the servers' certificates hold, where the address is none
+    of them, as behind a forwarded port; "{service}" in it stands for the service's name.
     """
 
     ca: Path | None = None
     cert: Path | None = None
     key: Path | None = None
     token_file: Path | None = None
+    server_name: str = ""
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """The token, read anew: whoever renews it replaces the file. Raises FIELD_INVALID."""
@@ -41,6 +43,11 @@ class Credentials:
         if not token or len(token) > LONGEST_TOKEN or not token.isascii() or not token.isprintable():
             raise pem.unusable(self.token_file, "This file does not hold a token.")
         return ((AUTHORIZATION_KEY, f"Bearer {token}"),)
+
+    def options(self, service: str) -> list[tuple[str, str]]:
+        """Options of a channel to `service`: under which name its certificate must be, if not the address's."""
+        name = self.server_name.replace("{service}", service)
+        return [("grpc.ssl_target_name_override", name)] if name else []
 
     def read(self) -> tuple[bytes | None, bytes | None, bytes | None]:
         """Authorities, key and certificate. Raises FIELD_INVALID."""

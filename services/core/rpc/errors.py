@@ -54,7 +54,7 @@ _TLS_TROUBLE = {
     ),
     "Hostname Verification": (
         ": its certificate is for another name",
-        "Call it by a name that its certificate carries.",
+        "Call it by a name that its certificate carries, or give that name with --server-name.",
     ),
     "WRONG_VERSION_NUMBER": (": it speaks no TLS", "Is this the right port?"),
     "Socket closed": (

@@ -23,6 +23,8 @@ IN_FLIGHT = Gauge("atlas_rpc_in_flight", "Calls in flight", ["method"])
 
 OPEN = "/grpc.health.v1.Health/"
 """Methods that anybody may call, and that are not observed."""
+REQUEST_SECONDS = 30
+"""How long the request of a call may be on its way."""
 
 Context = admission.Context
 if TYPE_CHECKING:  # generic in the stubs only
@@ -40,38 +42,80 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         continuation: "Callable[[grpc.HandlerCallDetails], Awaitable[Handler]]",
         handler_call_details: grpc.HandlerCallDetails,
     ) -> "Handler":
-        """Replace the handler's function by one that is observed."""
+        """Replace the handler's function by one that is observed.
+
+        It takes every call as a stream of requests, which it gets as soon as the call begins: one that never sends its
+        only request would otherwise be nobody's, and keep its connection.
+        """
         handler = await continuation(handler_call_details)
         method = str(handler_call_details.method)
-        if handler is None or method.startswith(OPEN):
+        if handler is None:
             return handler
+        if method.startswith(OPEN):
+            return cast("Handler", _open(handler))
         name = method.rsplit(".", 1)[-1]
         metadata = dict(handler_call_details.invocation_metadata or ())
         given_id = str(metadata.get(request_id.METADATA_KEY, ""))
         inner = cast(Any, handler)
         wrapped: dict[str, Any]
 
-        def whole(request: Any) -> Any:
-            return None if handler.request_streaming else request
+        async def taken(requests: Any) -> Any:
+            return requests if handler.request_streaming else await _only(requests)
 
         if handler.response_streaming:
             function = inner.stream_stream if handler.request_streaming else inner.unary_stream
 
-            async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
-                async with _Call(name, given_id, context), self._door.admitted(method, whole(request), context):
+            async def stream(requests: Any, context: Context) -> AsyncIterator[Any]:
+                async with (
+                    _Call(name, given_id, context),
+                    self._door.admitted(method, lambda: taken(requests), context) as request,
+                ):
                     async for response in function(request, context):
                         yield response
 
-            wrapped = {"stream_stream" if handler.request_streaming else "unary_stream": stream}
+            wrapped = {"stream_stream": stream}
         else:
             function = inner.stream_unary if handler.request_streaming else inner.unary_unary
 
-            async def single(request: Any, context: Context) -> Any:
-                async with _Call(name, given_id, context), self._door.admitted(method, whole(request), context):
+            async def single(requests: Any, context: Context) -> Any:
+                async with (
+                    _Call(name, given_id, context),
+                    self._door.admitted(method, lambda: taken(requests), context) as request,
+                ):
                     return await function(request, context)
 
-            wrapped = {"stream_unary" if handler.request_streaming else "unary_unary": single}
-        return cast("Handler", inner._replace(**{**_NO_FUNCTIONS, **wrapped}))
+            wrapped = {"stream_unary": single}
+        return cast("Handler", inner._replace(request_streaming=True, **{**_NO_FUNCTIONS, **wrapped}))
+
+
+def _open(handler: Any) -> Any:
+    """The handler of a health check, which is answered or ended in time; one that streams refuses by itself."""
+    if handler.response_streaming:
+        return handler
+
+    async def check(requests: Any, context: Context) -> Any:
+        try:
+            return await handler.unary_unary(await _only(requests), context)
+        except AtlasError as error:
+            await context.abort_with_status(to_status(error))
+
+    return handler._replace(request_streaming=True, **{**_NO_FUNCTIONS, "stream_unary": check})
+
+
+async def _only(requests: AsyncIterator[Any]) -> Any:
+    """The only request of a call. Raises DEADLINE_EXCEEDED if it does not come, FIELD_REQUIRED if there is none."""
+    try:
+        async with asyncio.timeout(REQUEST_SECONDS):
+            async for request in requests:
+                return request
+    except TimeoutError:
+        raise AtlasError(
+            Reason.DEADLINE_EXCEEDED,
+            f"The call began, and no request came for {REQUEST_SECONDS} s.",
+            field="request",
+            remedy="Send it with the call.",
+        ) from None
+    raise AtlasError(Reason.FIELD_REQUIRED, "The call has no request.", field="request", remedy="Send one.")
 
 
 _NO_FUNCTIONS = dict.fromkeys(("unary_unary", "unary_stream", "stream_unary", "stream_stream"))

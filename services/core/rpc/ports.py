@@ -15,8 +15,6 @@ from services.core.rpc.settings import ServiceSettings
 from services.core.rpc.tls import Certificate
 
 HANDSHAKE_SECONDS = 10
-IDLE_SECONDS = 600
-"""A connection without a call for so long is closed; its client makes a new one when it needs it."""
 LONGEST_CALL_SECONDS = 4 * 3600
 """What a call may go on for on a connection that grew too old."""
 METADATA_BYTES = 16 * 1024
@@ -92,7 +90,7 @@ def _options(settings: ServiceSettings) -> list[tuple[str, Any]]:
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.max_allowed_incoming_connections", settings.max_connections),
         ("grpc.server_handshake_timeout_ms", HANDSHAKE_SECONDS * 1000),
-        ("grpc.max_connection_idle_ms", IDLE_SECONDS * 1000),
+        ("grpc.max_connection_idle_ms", round(settings.connection_idle_seconds * 1000)),
         ("grpc.max_connection_age_ms", round(settings.connection_age_seconds * 1000)),
         ("grpc.max_connection_age_grace_ms", LONGEST_CALL_SECONDS * 1000),
     ]

@@ -80,7 +80,7 @@ async def _serve(
 ) -> None:
     server = grpc.aio.server(interceptors=[CallInterceptor(door)], options=ports.options)
     names = add_to_server(server)
-    health = health_aio.HealthServicer()
+    health = _Health()
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     reflection.enable_server_reflection((*names, "grpc.health.v1.Health", reflection.SERVICE_NAME), server)
     stop = asyncio.Event()
@@ -126,6 +126,14 @@ def _end_after(seconds: float) -> None:
     timer = threading.Timer(seconds, end)
     timer.daemon = True
     timer.start()
+
+
+class _Health(health_aio.HealthServicer):
+    """Checks alone. Watching takes no token and never ends, so it would keep strangers connected."""
+
+    async def Watch(self, request: Any, context: Any) -> None:  # noqa: N802 - the method's name in the contract
+        """Refused."""
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Ask with Check.")
 
 
 async def _set_health(health: health_aio.HealthServicer, service_name: str, status: Any) -> None:

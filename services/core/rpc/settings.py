@@ -31,6 +31,8 @@ class ServiceSettings(SecuritySettings):
     """Largest message taken or sent. Bulk bytes come in chunks of 1 MiB, so little more is needed."""
     max_connections: int = Field(1000, ge=1, le=100_000)
     """Connections that each port has at once; more are closed at once."""
+    connection_idle_seconds: float = Field(60.0, ge=1)
+    """How long a connection may be without a call before it is closed; its client makes a new one when it needs it."""
     connection_age_seconds: float = Field(1800.0, ge=1)
     """How old a connection becomes before its client is asked to make a new one: it then sees new replicas and shows
     its newest certificate. Calls in flight end first."""

@@ -57,13 +57,14 @@ audit_log("storage").to_metadata(Base.metadata)
 
 
 class Upload(Base):
-    """Bytes on their way in; gone some time after they came or were given up."""
+    """Bytes on their way in; gone some time after they came or were given up, which is from `expire_time` on."""
 
     __tablename__ = "uploads"
     __table_args__ = (
         CheckConstraint("state IN ('open', 'complete', 'expired')", name="uploads_state"),
         CheckConstraint("committed_bytes BETWEEN 0 AND size_bytes", name="uploads_committed_bytes"),
         Index("uploads_by_expiry", "state", "expire_time"),
+        Index("uploads_by_sha256", "sha256"),
     )
 
     id: Mapped[str] = mapped_column(Id, primary_key=True)
@@ -88,6 +89,7 @@ class CleanedObject(Base):
     """An uploaded NIfTI file that was searched for texts; if it held some, it was deleted for the clean object."""
 
     __tablename__ = "cleaned_objects"
+    __table_args__ = (Index("cleaned_objects_by_clean_sha256", "clean_sha256"),)
 
     sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
     size_bytes: Mapped[int] = mapped_column(BigInteger)
@@ -95,11 +97,23 @@ class CleanedObject(Base):
     note: Mapped[str] = mapped_column(Text)
 
 
+class KeptObject(Base):
+    """An uploaded object that stays although no record names it, such as a network's archive."""
+
+    __tablename__ = "kept_objects"
+
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+
+
 class Volume(Base):
     """One CT."""
 
     __tablename__ = "volumes"
-    __table_args__ = (Index("volumes_by_dataset", "dataset", "id"), Index("volumes_by_voxels", "voxel_digest"))
+    __table_args__ = (
+        Index("volumes_by_dataset", "dataset", "id"),
+        Index("volumes_by_voxels", "voxel_digest"),
+        Index("volumes_by_object_sha256", "object_sha256"),
+    )
 
     id: Mapped[str] = mapped_column(Id, primary_key=True)
     dataset: Mapped[str] = mapped_column(String(128))
@@ -162,7 +176,10 @@ class Prediction(_OfVolume, Base):
     """One model's answer."""
 
     __tablename__ = "predictions"
-    __table_args__ = (UniqueConstraint("volume_id", "id", name="predictions_name"),)
+    __table_args__ = (
+        UniqueConstraint("volume_id", "id", name="predictions_name"),
+        Index("predictions_by_array_sha256", "array_sha256"),
+    )
 
     model: Mapped[str] = mapped_column(String(255))
 
@@ -171,7 +188,10 @@ class AttentionMap(_OfVolume, Base):
     """Where labels are probably wrong."""
 
     __tablename__ = "attention_maps"
-    __table_args__ = (UniqueConstraint("volume_id", "id", name="attention_maps_name"),)
+    __table_args__ = (
+        UniqueConstraint("volume_id", "id", name="attention_maps_name"),
+        Index("attention_maps_by_array_sha256", "array_sha256"),
+    )
 
     profile: Mapped[str] = mapped_column(String(64))
 
@@ -180,10 +200,17 @@ class LabelVersion(_OfVolume, Base):
     """One immutable set of masks."""
 
     __tablename__ = "label_versions"
-    __table_args__ = (UniqueConstraint("volume_id", "id", name="label_versions_name"),)
+    __table_args__ = (
+        UniqueConstraint("volume_id", "id", name="label_versions_name"),
+        Index("label_versions_by_array_sha256", "array_sha256"),
+        Index("label_versions_by_combined_sha256", "combined_sha256"),
+        Index("label_versions_by_disagreement_sha256", "disagreement_sha256"),
+    )
 
     origin: Mapped[int] = mapped_column(Integer)
     author: Mapped[str] = mapped_column(String(128))
+    combined_sha256: Mapped[str] = mapped_column(String(64), default="", server_default="")
+    disagreement_sha256: Mapped[str] = mapped_column(String(64), default="", server_default="")
     uses: Mapped[list["ModelUse"]] = relationship()
 
 

@@ -97,7 +97,9 @@ class Upload(_message.Message):
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """When an open upload is given up and its bytes are deleted. Every WriteUpload moves it."""
+        """When an open upload is given up and its bytes are deleted, which every WriteUpload moves; when the bytes of a
+        complete one are deleted if no record names them then and nobody asked to keep them.
+        """
 
     def __init__(
         self,
@@ -125,6 +127,7 @@ class CreateUploadRequest(_message.Message):
     SHA256_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    KEEP_FIELD_NUMBER: _builtins.int
     sha256: _builtins.str
     """SHA-256 of the bytes to come, lower-case hex."""
     size_bytes: _builtins.int
@@ -133,16 +136,21 @@ class CreateUploadRequest(_message.Message):
     """Makes the call idempotent: the same id and request give the same upload. Without it, uploads of the same bytes are
     one upload. At most 64 characters.
     """
+    keep: _builtins.bool
+    """Keep the bytes although no record names them, as a network's archive is. Otherwise the bytes of a finished upload
+    are deleted if no record names them within the server's limit in days.
+    """
     def __init__(
         self,
         *,
         sha256: _builtins.str = ...,
         size_bytes: _builtins.int = ...,
         request_id: _builtins.str = ...,
+        keep: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "sha256", b"sha256", "size_bytes", b"size_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keep", b"keep", "request_id", b"request_id", "sha256", b"sha256", "size_bytes", b"size_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -663,19 +671,25 @@ class ListDuplicateGroupsRequest(_message.Message):
 
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    SHOW_WITHDRAWN_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """At most this many groups; 0 means 100; 1000 is the most."""
     page_token: _builtins.str
     """From the last response's next_page_token."""
+    show_withdrawn: _builtins.bool
+    """Whether withdrawn volumes count too, as they do for a release's split: copies that only a withdrawn volume connects
+    are of one group all the same.
+    """
     def __init__(
         self,
         *,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        show_withdrawn: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "show_withdrawn", b"show_withdrawn"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1801,6 +1815,7 @@ class LabelVersion(_message.Message):
     POLICY_FIELD_NUMBER: _builtins.int
     SOURCES_FIELD_NUMBER: _builtins.int
     DISAGREEMENT_FIELD_NUMBER: _builtins.int
+    DATASET_MAP_VERSION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, "volumes/{volume}/labels/{label_version}"."""
     origin: Global___Origin.ValueType
@@ -1811,6 +1826,10 @@ class LabelVersion(_message.Message):
     """Who made it: the dataset, the reviewer, or the policy of the merge."""
     dataset_map: _builtins.str
     """The dataset whose class map the files spoke, for example "amos22"; empty if they spoke `class_map`."""
+    dataset_map_version: _builtins.int
+    """Version of that class map, from 1: it rises when a map is mended, and the same files then give another label version.
+    0 without a `dataset_map`, and of versions from before it was recorded.
+    """
     @_builtins.property
     def masks(self) -> _array_pb2.ArrayRef:
         """0 or 1, uint8, one channel per organ that was looked for, on the CT's own grid; organs may overlap."""
@@ -1864,10 +1883,11 @@ class LabelVersion(_message.Message):
         policy: _merge_pb2.MergePolicy | None = ...,
         sources: _abc.Iterable[Global___LabelSource] | None = ...,
         disagreement: _array_pb2.ArrayRef | None = ...,
+        dataset_map_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["combined", b"combined", "create_time", b"create_time", "disagreement", b"disagreement", "masks", b"masks", "policy", b"policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "class_map", b"class_map", "combined", b"combined", "create_time", b"create_time", "dataset_map", b"dataset_map", "disagreement", b"disagreement", "masks", b"masks", "name", b"name", "notes", b"notes", "organs", b"organs", "origin", b"origin", "policy", b"policy", "sources", b"sources"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "class_map", b"class_map", "combined", b"combined", "create_time", b"create_time", "dataset_map", b"dataset_map", "dataset_map_version", b"dataset_map_version", "disagreement", b"disagreement", "masks", b"masks", "name", b"name", "notes", b"notes", "organs", b"organs", "origin", b"origin", "policy", b"policy", "sources", b"sources"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
