@@ -14,7 +14,7 @@ MODELS := $(patsubst %/model.yaml,%,$(wildcard models/*/model.yaml))
 # What is installed must not depend on what else the caller's shell has set up.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help setup demo up test check lint contract protos chart images bundle locks docs format train bench-labels bench-attention bench-detection bench-serving experiment clean
+.PHONY: help setup demo up test check lint contract protos chart images bundle locks docs format train bench-labels bench-attention bench-detection fit-attention bench-serving experiment clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -77,11 +77,14 @@ train: $(READY) ## train the demonstration networks on synthetic CTs and measure
 bench-labels: $(READY) ## what labels cost, step by step, against what people run (half an hour; 8 GB of memory)
 	@PYTHONPATH=.:gen $(BIN)/python -m benchmarks.labels
 
-bench-attention: $(READY) ## attention against plain NumPy and SciPy (half an hour)
+bench-attention: $(READY) ## attention against plain NumPy and SciPy (a quarter of an hour; 7 GB of memory)
 	@PYTHONPATH=.:gen $(BIN)/python -m benchmarks.attention
 
-bench-detection: $(READY) ## how well attention finds errors; CASES=<folder of label cases> judges it on those (minutes)
-	@PYTHONPATH=.:gen $(BIN)/python -m benchmarks.error_detection $(if $(CASES),--cases "$(CASES)")
+bench-detection: $(READY) ## how well attention finds errors; CASES=<a case or folder of cases> judges it on those, PLOT=<folder> draws (some minutes on two free cores)
+	@PYTHONPATH=.:gen $(BIN)/python -m benchmarks.error_detection $(if $(CASES),--cases "$(CASES)") $(if $(PLOT),--plot "$(PLOT)")
+
+fit-attention: $(READY) ## fit what calibrated weighs evidence by; ATLAS_REAL_DATA=<folder of real data> as the fit that ships (some minutes on two free cores)
+	@PYTHONPATH=.:gen $(BIN)/python -m benchmarks.error_detection.fit $(if $(ATLAS_REAL_DATA),--real-data "$(ATLAS_REAL_DATA)")
 
 bench-serving: $(READY) ## what serving costs against MONAI's sliding window and patches (20 minutes)
 	@PYTHONPATH=.:gen $(BIN)/python -m benchmarks.serving

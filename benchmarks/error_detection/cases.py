@@ -1,18 +1,22 @@
-"""Label cases with known truth: the project's synthetic patients, and folders of label maps from anywhere."""
+"""Label cases with known truth: the project's synthetic patients, and cases bent into others."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from services.core import classmaps, nifti
+from services.core import classmaps
+from services.core.boxes import crop
+from services.core.errors import AtlasError, Reason
 from services.core.geometry import Geometry, network_grid
 from services.core.resample import to_grid
 from services.synthetic import make_case
+from services.synthetic.patients import Patient
+from services.synthetic.profiles import PROFILES
+from services.synthetic.scans import scan_geometry
 
 Mask = npt.NDArray[np.bool_]
 Array = npt.NDArray[Any]
@@ -32,27 +36,12 @@ class LabelCase:
 
 
 def synthetic(seed: int, spacing_mm: float = 1.5) -> LabelCase:
-    """A synthetic patient on the network grid of its scan."""
-    grid = network_grid(make_case(seed, profile="training").geometry, spacing_mm)
+    """A synthetic patient on the network grid of a scan of the "training" profile."""
+    scan = PROFILES["training"]
+    patient = Patient.draw(np.random.default_rng([seed, 0]), scan.population)
+    grid = network_grid(scan_geometry(patient, scan, np.random.default_rng([seed, 1])), spacing_mm)
     case = make_case(seed, geometry=grid)
     return cropped(LabelCase(f"synthetic_{seed}", grid, case.masks, case.ct))
-
-
-def from_folder(folder: Path, spacing_mm: float = 1.5) -> Iterator[LabelCase]:
-    """The cases `<case>/segmentations/<organ>.nii.gz` of a folder, with `<case>/ct.nii.gz` where it is there."""
-    for path in sorted(folder.glob("*/segmentations")):
-        masks = {organ: nifti.read_mask(file) for organ in ORGANS if (file := path / f"{organ}.nii.gz").is_file()}
-        if not masks:
-            continue
-        geometry = next(iter(masks.values())).geometry
-        grid = network_grid(geometry, spacing_mm)
-        truth = {organ: on_grid(mask.voxels != 0, geometry, grid) for organ, mask in masks.items()}
-        ct_file = path.parent / "ct.nii.gz"
-        ct = None
-        if ct_file.is_file():
-            volume = nifti.read_ct(ct_file)
-            ct = to_grid(volume.voxels, volume.geometry, grid)
-        yield cropped(LabelCase(path.parent.name, grid, truth, ct))
 
 
 def on_grid(mask: Mask, geometry: Geometry, grid: Geometry) -> Mask:
@@ -62,13 +51,21 @@ def on_grid(mask: Mask, geometry: Geometry, grid: Geometry) -> Mask:
 
 
 def cropped(case: LabelCase, margin_mm: float = MARGIN_MM) -> LabelCase:
-    """The case in the box of its organs and a margin, as far as the field of view goes."""
+    """The case in the box of its organs and a margin, as far as the field of view goes.
+
+    Raises FIELD_INVALID where no organ has a voxel.
+    """
     anything = np.any(np.stack(list(case.truth.values())), axis=0)
-    (box,) = ndimage.find_objects(anything.astype(np.uint8))
+    if not anything.any():
+        raise AtlasError(
+            Reason.FIELD_INVALID, "No organ has a voxel in this case.", field=case.name, remedy="Leave the case out."
+        )
+    box = crop(anything.view(np.uint8)).slices
     steps = [int(np.ceil(margin_mm / s)) for s in case.geometry.spacing_mm[::-1]]
-    box = tuple(
+    k, j, i = (
         slice(max(0, s.start - n), min(size, s.stop + n)) for s, n, size in zip(box, steps, anything.shape, strict=True)
     )
+    box = (k, j, i)
     matrix = case.geometry.matrix
     matrix[:3, 3] += matrix[:3, :3] @ np.array([s.start for s in box[::-1]])
     shape = tuple(s.stop - s.start for s in box)
@@ -101,7 +98,7 @@ def deformed(case: LabelCase, seed: int, *, amplitude_mm: float = 6.0, wavelengt
         for organ, mask in case.truth.items()
     }
     ct = None if case.ct is None else ndimage.map_coordinates(case.ct, coordinates, order=1, mode="nearest")
-    return LabelCase(f"{case.name}_{seed}", case.geometry, truth, ct)
+    return LabelCase(f"{case.name}, bent {seed}", case.geometry, truth, ct)
 
 
 def smooth_field(

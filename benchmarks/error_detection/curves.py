@@ -5,8 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from benchmarks.error_detection.cases import Array
+from benchmarks.error_detection.looked import Looked
+from benchmarks.reviewing import review_minutes
+from services.scheduler import facts
 from services.scheduler.acquisition import ORDERS, Candidate, Setting
+from services.scheduler.acquisition.cost import learn
 
+CONTROL = "random"
 _DRAWS = 50
 
 
@@ -14,41 +20,54 @@ _DRAWS = 50
 class Scored:
     """A case as acquisition sees it, by profile, and the DSC of its organs before anyone reviews it."""
 
-    candidates: Mapping[str, Candidate]
+    name: str
+    looked: Mapping[str, Looked]
     dsc: Sequence[float]
 
 
-def area(cases: Sequence[Scored], order: Sequence[str], profile: str) -> float:
-    """Area under mean DSC against reviewed share (0 to 1, trapezoids); the organs of a reviewed case become the truth.
+def candidates(cases: Sequence[Scored], profile: str) -> list[Candidate]:
+    """The cases as the scheduler's strategies see them.
 
-    Cases that a strategy leaves out come last, in their order.
+    The cost model has learnt from reviews of these cases by the script's clock: what a campaign knows in the long run.
     """
-    before = {case.candidates[profile].volume: case.dsc for case in cases}
-    rest = [volume for volume in before if volume not in set(order)]
-    gains = np.array([sum(1 - dsc for dsc in before[volume]) for volume in [*order, *rest]])
+    work = [facts.work(case.looked[profile].facts) for case in cases]
+    cost = learn([(one, review_minutes(one)) for one in work])
+    return [
+        facts.candidate(case.name, case.looked[profile].priority, case.looked[profile].facts, cost) for case in cases
+    ]
+
+
+def curve(cases: Sequence[Scored], order: Sequence[str]) -> Array:
+    """Mean DSC over all organs after 0, 1, ... all cases, reviewed in this order; what is reviewed becomes the truth.
+
+    Cases that a strategy leaves out come last, in the order of `cases`. Raises ValueError if two have one name.
+    """
+    before = {case.name: case.dsc for case in cases}
+    if len(before) < len(cases):
+        raise ValueError("two cases have one name")
+    rest = [name for name in before if name not in set(order)]
+    gains = np.array([sum(1 - dsc for dsc in before[name]) for name in [*order, *rest]])
     organs = sum(len(dsc) for dsc in before.values())
     start = sum(sum(dsc) for dsc in before.values())
-    curve = (start + np.concatenate([[0], np.cumsum(gains)])) / organs
-    return float(np.mean((curve[1:] + curve[:-1]) / 2))
+    return np.asarray((start + np.concatenate([[0], np.cumsum(gains)])) / organs)
 
 
-def areas(cases: Sequence[Scored], profile: str) -> dict[str, float]:
-    """The area of every strategy; "random" is the mean of many draws."""
-    candidates = [case.candidates[profile] for case in cases]
+def curves(cases: Sequence[Scored], profile: str) -> dict[str, Array]:
+    """The curve of every strategy; "random" is the mean of many draws."""
+    pool = candidates(cases, profile)
     found = {}
     for name, order in ORDERS.items():
-        draws = _DRAWS if name in ("random", "diversity") else 1
-        found[name] = float(
-            np.mean(
-                [
-                    area(cases, [c.volume for c in order(candidates, Setting(seed=str(draw)))], profile)
-                    for draw in range(draws)
-                ]
-            )
-        )
+        draws = range(_DRAWS if name == CONTROL else 1)
+        ways = [[c.volume for c in order(pool, Setting(seed=str(draw)))] for draw in draws]
+        found[name] = np.mean([curve(cases, way) for way in ways], axis=0)
     return found
 
 
-def gain_over_random(found: Mapping[str, float]) -> float:
+def area(found: Array) -> float:
+    """Area under a curve over the reviewed share, 0 to 1, by trapezoids."""
+    return float(np.mean((found[1:] + found[:-1]) / 2))
+
+
+def gain_over_random(found: Mapping[str, Array]) -> float:
     """The best strategy's area minus that of reviewing at random."""
-    return max(found.values()) - found["random"]
+    return max(map(area, found.values())) - area(found[CONTROL])

@@ -1,33 +1,45 @@
-"""Fit the weights of the calibrated profile: `python -m benchmarks.error_detection.fit [--cases FOLDER]`.
+"""Fit the constants of the calibrated profile that were not chosen: `make fit-attention`.
 
 Candidate regions of cases that the benchmark does not use, with planted errors and as the networks predict them; does a
 region touch an error? Ridge logistic regression, one for each family of regions; reliability is shown on what was left
-out: each style, each folder, each of the networks' cases. The weights go into services/uncertainty/calibration.yaml.
+out: each style, each folder, each of the networks' cases. What anatomical rules point at is counted. Both go into
+services/uncertainty/calibration.yaml.
+
+The fit that ships took also two real label maps, which are no part of the project: --real-data names the folder with
+abdomenatlas_masks9 and ts_example_3mm. Without it there are no folders' cases, and with --cases there are your own.
 """
 
 import argparse
 import itertools
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from scipy.optimize import minimize
 
-from benchmarks.error_detection import networks
-from benchmarks.error_detection.__main__ import planted_cases, real_cases, repeated
-from benchmarks.error_detection.cases import Array, LabelCase, synthetic
-from benchmarks.error_detection.ensembles import STYLES
+from benchmarks.error_detection import folders, networks, works
+from benchmarks.error_detection.cases import Array, LabelCase, cropped, deformed, on_grid, synthetic
 from benchmarks.error_detection.judging import errors_of
 from benchmarks.error_detection.methods import final_label, whole
+from benchmarks.error_detection.samples import Sample, Spoken, reliability, samples, spoken
+from benchmarks.error_detection.trial import Refused, in_processes
 from services.core import arrayfile
 from services.core.ensemble import Ensemble
-from services.uncertainty import calibrated
+from services.core.errors import AtlasError
+from services.core.geometry import network_grid
+from services.core.resample import to_grid
+from services.serving.references import real_references
+from services.uncertainty import calibration
 from services.uncertainty.calibration import Family
 
 FIRST_PLANTED, FIRST_REAL = 100, 3000
+PLANTED, MASKS9, EXAMPLE, REAL = 18, 14, 6, 6
+"""Cases of each source in the fit that ships."""
 RIDGE = 2.0
 REAL_WEIGHT = 4.0
 """How much a region of the networks' own counts beside a planted one: there are few of them."""
@@ -35,28 +47,32 @@ NETWORKS, FOLDER = "networks", "folder"
 
 
 @dataclass(frozen=True)
-class Sample:
-    """One candidate region: what group it is left out with, its kind and features, whether it touches a true error."""
+class Task:
+    """A case of the fit, and the group that it is left out with."""
+
+    work: works.Work
+    group: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What one case adds to the fit."""
 
     group: str
-    family: Family
-    features: Array
-    wrong: bool
+    samples: list[Sample]
+    spoken: list[Spoken]
 
 
-def samples(case: LabelCase, predictions: list[bytes], group: str) -> Iterator[Sample]:
-    """The candidate regions of all organs of a case, with its CT if it has one, and without."""
+def gathered(task: Task) -> Evidence:
+    """The candidate regions and findings of a case, and whether there are errors. Raises AtlasError."""
+    case, predictions = task.work.made()
     ensemble = Ensemble(tuple(arrayfile.decode(data) for data in predictions))
     errors = {
         organ: errors_of(whole(final_label(ensemble, organ), ensemble) > 0, truth, case.geometry).regions > 0
         for organ, truth in case.truth.items()
+        if organ in ensemble.organs
     }
-    for ct in (None,) if case.ct is None else (None, case.ct):
-        for organ, found in calibrated.candidates(ensemble, list(case.truth), None, ct):
-            wrong = {id(one.piece): one.piece.touched(errors[organ]) for one in found}
-            for one in found:
-                values = np.array([1.0, *(one.features[name] for name in one.family.features)])
-                yield Sample(group, one.family, values, bool(wrong[id(one.piece)][one.number]))
+    return Evidence(task.group, list(samples(case, ensemble, errors)), list(spoken(ensemble, errors)))
 
 
 def fitted(features: Array, wrong: Array, importance: Array) -> Array:
@@ -87,22 +103,16 @@ def held_out(features: Array, wrong: Array, importance: Array, groups: Array) ->
     return probability
 
 
-def write(path: Path, weights: Mapping[Family, Mapping[str, float]]) -> None:
-    """Put the weights into the calibration file and leave all else as it is."""
-    block = "weights:\n"
-    for family, named in weights.items():
-        block += f"  {family}:\n" + "".join(f"    {name}: {value:.3f}\n" for name, value in named.items())
-    path.write_text(re.sub(r"weights:\n(?:  .*\n)+", block, path.read_text()))
-
-
-def fit(found: Sequence[Sample]) -> dict[Family, dict[str, float]]:
-    """The weights of every family; prints how reliable they are on what they were not fitted on."""
+def weights_of(found: Sequence[Evidence]) -> dict[Family, dict[str, float]]:
+    """The weights of every family of which there are samples; prints how reliable they are on what they did not see."""
     weights = {}
     for family in Family:
-        own = [sample for sample in found if sample.family is family]
-        features = np.stack([sample.features for sample in own])
-        wrong = np.array([sample.wrong for sample in own], float)
-        groups = np.array([sample.group for sample in own])
+        own = [(one.group, sample) for one in found for sample in one.samples if sample.family is family]
+        if not own:
+            continue
+        features = np.stack([sample.features for _, sample in own])
+        wrong = np.array([sample.wrong for _, sample in own], float)
+        groups = np.array([group for group, _ in own])
         real, folder = np.char.startswith(groups, NETWORKS), np.char.startswith(groups, FOLDER)
         importance = np.where(real, REAL_WEIGHT, 1.0)
         probability = held_out(features, wrong, importance, groups)
@@ -111,54 +121,96 @@ def fit(found: Sequence[Sample]) -> dict[Family, dict[str, float]]:
             ("planted in the folders' cases, each folder by the others", folder),
             ("networks, each case by the others", real),
         ):
-            _show(f"{family}: {title}", probability[chosen], wrong[chosen])
+            print(f"{family}: {title}: stated, found, regions")
+            for one in reliability(probability[chosen], wrong[chosen]):
+                print(f"  {one.stated:.2f}  {one.found:.2f}  {one.regions}")
         fine = fitted(features, wrong, importance)
         weights[family] = dict(zip(("intercept", *family.features), map(float, fine), strict=True))
     return weights
 
 
-def _show(title: str, probability: Array, wrong: Array) -> None:
-    print(f"{title}: stated, found, regions")
-    edges = (0, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.01)
-    for low, high in itertools.pairwise(edges):
-        inside = (probability >= low) & (probability < high)
-        if inside.any():
-            print(f"  {probability[inside].mean():.2f}  {wrong[inside].mean():.2f}  {np.count_nonzero(inside)}")
+def findings_of(found: Sequence[Evidence], chosen: Mapping[str, float]) -> dict[str, float]:
+    """(right + 1) / (all + 2) of the rules that have spoken; `chosen` of the others, and of those that it has at 0."""
+    said: dict[str, list[bool]] = {}
+    for one in itertools.chain.from_iterable(evidence.spoken for evidence in found):
+        said.setdefault(one.rule, []).append(one.wrong)
+    for rule in chosen:
+        right, times = sum(said.get(rule, ())), len(said.get(rule, ()))
+        print(f"{rule}: right {right} times of {times}{', counts as evidence only' if chosen[rule] == 0 else ''}")
+    return {
+        rule: (sum(said[rule]) + 1) / (len(said[rule]) + 2) if probability and rule in said else probability
+        for rule, probability in chosen.items()
+    }
 
 
-def _gather(
-    cases: Iterator[tuple[LabelCase, Callable[[], list[bytes]], int]], groups: Iterator[str]
-) -> Iterator[Sample]:
-    for (case, predict, _), group in zip(cases, groups, strict=False):
-        print(case.name, file=sys.stderr, flush=True)
-        yield from samples(case, predict(), group)
+def write(path: Path, weights: Mapping[Family, Mapping[str, float]], findings: Mapping[str, float]) -> None:
+    """Put weights and probabilities of findings into the calibration file and leave all else as it is."""
+    text = path.read_text()
+    for family, named in weights.items():
+        block = f"  {family}:\n" + "".join(f"    {name}: {value:.3f}\n" for name, value in named.items())
+        text = re.sub(rf"^  {family}:\n(?:    .*\n)+", block, text, flags=re.MULTILINE)
+    block = "findings:\n" + "".join(f"  {rule}: {round(value, 2)}\n" for rule, value in findings.items())
+    path.write_text(re.sub(r"^findings:\n(?:  .*\n)+", block, text, flags=re.MULTILINE))
+
+
+def tasks(arguments: argparse.Namespace) -> Iterator[Task]:
+    """The cases of the fit. Raises AtlasError for a folder without cases."""
+    for work in works.plantings(works.seeded(synthetic, FIRST_PLANTED), arguments.planted, 3):
+        yield Task(work, work.style)
+    sources = {str(folder): (works.repeated(folders.find(folder)), arguments.bent) for folder in arguments.cases}
+    if arguments.real_data:
+        masks9 = folders.find(arguments.real_data / "abdomenatlas_masks9")
+        sources["masks9"] = works.repeated(masks9), MASKS9
+        sources["example"] = _examples(arguments.real_data), EXAMPLE
+    for name, (cases, count) in sources.items():
+        yield from (Task(work, f"{FOLDER} {name}") for work in works.plantings(cases, count, 3))
+    real = works.predictings(works.seeded(networks.shifted_case, FIRST_REAL), arguments.real, arguments.networks)
+    yield from (Task(work, f"{NETWORKS} {work.number}") for work in real)
+
+
+def _examples(folder: Path) -> Iterator[partial[LabelCase]]:
+    """The labels of the first real CT that models are measured against as they are, and bent."""
+    yield partial(_example, folder, None)
+    for seed in itertools.count():
+        yield partial(_example, folder, seed)
+
+
+def _example(folder: Path, seed: int | None) -> LabelCase:
+    scan = next(real_references(folder))
+    grid = network_grid(scan.geometry)
+    truth = {organ: on_grid(mask, scan.geometry, grid) for organ, mask in scan.masks.items()}
+    case = cropped(LabelCase("example", grid, truth, to_grid(scan.ct, scan.geometry, grid)))
+    return case if seed is None else deformed(case, seed)
 
 
 def main() -> None:
     """Run the command."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.error_detection.fit", description=__doc__)
-    parser.add_argument(
-        "--cases",
-        type=Path,
-        action="append",
-        default=[],
-        help="folder of label cases to bend and plant errors in as well",
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.error_detection.fit",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--planted", type=int, default=30, help="synthetic cases with planted errors (default 30)")
-    parser.add_argument("--bent", type=int, default=18, help="of each folder's cases, bent (default 18)")
-    parser.add_argument("--real", type=int, default=9, help="cases of the networks' own errors (default 9)")
-    parser.add_argument("--out", type=Path, default=Path("services/uncertainty/calibration.yaml"))
+    add = parser.add_argument
+    add("--real-data", type=Path, help="folder with the real label maps of the fit that ships")
+    add("--cases", type=Path, action="append", default=[], help="folder of label cases of your own; may come again")
+    add("--bent", type=int, default=18, help="cases out of each such folder, as they are and bent (default 18)")
+    add("--planted", type=int, default=PLANTED, help=f"synthetic cases with planted errors (default {PLANTED})")
+    add("--real", type=int, default=REAL, help=f"cases of the networks' own errors (default {REAL})")
+    add("--networks", type=Path, default=Path("models"), help="Triton repository (default models)")
+    add("--out", type=Path, default=Path("services/uncertainty/calibration.yaml"), help="file to put them into")
     arguments = parser.parse_args()
-    patients = map(synthetic, itertools.count(FIRST_PLANTED))
-    found = list(_gather(planted_cases(patients, arguments.planted, 3), itertools.cycle(STYLES)))
-    for folder in arguments.cases:
-        name = f"{FOLDER} {folder}"
-        found += _gather(planted_cases(repeated(folder), arguments.bent, 3), itertools.repeat(name))
-    shifted = map(networks.shifted_case, itertools.count(FIRST_REAL))
-    found += _gather(
-        real_cases(shifted, arguments.real, Path("models")), (f"{NETWORKS} {n}" for n in itertools.count())
-    )
-    write(arguments.out, fit(found))
+    began = time.monotonic()
+    try:
+        wanted = list(tasks(arguments))
+    except AtlasError as error:
+        sys.exit(str(error))
+    found = []
+    for task, evidence in zip(wanted, in_processes(gathered, wanted), strict=True):
+        said = evidence.message if isinstance(evidence, Refused) else f"{len(evidence.samples)} regions"
+        print(f"[{time.monotonic() - began:5.0f} s] {task.group}: {said}", file=sys.stderr, flush=True)
+        if not isinstance(evidence, Refused):
+            found.append(evidence)
+    write(arguments.out, weights_of(found), findings_of(found, calibration.load().findings))
 
 
 if __name__ == "__main__":

@@ -5,13 +5,14 @@ The true error of an organ is where the ensemble's final label differs from the 
 `LEAST_ML`. A region of attention is a 26-connected component of an organ's attention, of whatever size.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 
 import numpy as np
 from scipy import ndimage
 
 from benchmarks.error_detection.cases import Array, Mask
+from services.core.boxes import crop
 from services.core.geometry import Geometry
 
 LEAST_ML = 0.5
@@ -88,7 +89,7 @@ def _share(part: float, whole: float) -> float:
 
 @dataclass
 class Errors:
-    """The true error of one organ: all of it, and its numbered regions."""
+    """The true error of one organ (k, j, i): all of it, and its numbered regions with their sizes in voxels."""
 
     voxels: Mask
     regions: Array
@@ -99,14 +100,22 @@ class Errors:
 def errors_of(label: Mask, truth: Mask, geometry: Geometry) -> Errors:
     """The true error of a label (k, j, i)."""
     wrong = label != truth
+    regions = np.zeros(wrong.shape, np.int32)
+    box = box_of(wrong)
     size = [max(1, round(LEAST_THICKNESS_MM / s)) for s in geometry.spacing_mm[::-1]]
-    thick = _opened(wrong, size)
-    regions, count = ndimage.label(thick, _TOUCHING)
-    sizes = np.bincount(regions.ravel(), minlength=count + 1)
+    # Nothing is wrong beyond the box, as beyond the grid: the opening is the same.
+    found, count = ndimage.label(_opened(wrong[box], size), _TOUCHING)
+    sizes = np.bincount(found.ravel(), minlength=count + 1)
     keep = sizes * geometry.voxel_volume_mm3 / 1000 >= LEAST_ML
     keep[0] = False
-    number = np.cumsum(keep) * keep
-    return Errors(wrong, number[regions], int(keep.sum()), sizes[keep])
+    regions[box] = (np.cumsum(keep) * keep)[found]
+    return Errors(wrong, regions, int(keep.sum()), sizes[keep])
+
+
+def box_of(mask: Mask) -> tuple[slice, slice, slice]:
+    """The smallest box of a mask (k, j, i); one voxel of the grid if it is empty."""
+    box = crop(mask.view(np.uint8))
+    return box.slices if box.voxels.size else (slice(0, 1), slice(0, 1), slice(0, 1))
 
 
 def _opened(mask: Mask, size: list[int]) -> Mask:
@@ -117,18 +126,20 @@ def _opened(mask: Mask, size: list[int]) -> Mask:
 def judge(errors: Errors, attention: Mask, geometry: Geometry) -> Counts:
     """The counts of one organ; `cases` and what belongs to it stay 0."""
     ml = geometry.voxel_volume_mm3 / 1000
-    found, count = ndimage.label(attention, _TOUCHING)
+    box = box_of(attention)
+    marked, regions = attention[box], errors.regions[box]
+    found, count = ndimage.label(marked, _TOUCHING)
     counts = Counts(
         error_regions=errors.count,
         attention_regions=count,
         error_ml=float(np.count_nonzero(errors.voxels)) * ml,
-        attention_ml=float(np.count_nonzero(attention)) * ml,
-        common_ml=float(np.count_nonzero(attention & errors.voxels)) * ml,
+        attention_ml=float(np.count_nonzero(marked)) * ml,
+        common_ml=float(np.count_nonzero(marked & errors.voxels[box])) * ml,
     )
-    both = (found > 0) & (errors.regions > 0)
+    both = (found > 0) & (regions > 0)
     if not both.any():
         return counts
-    pairs, common = np.unique(np.stack([errors.regions[both], found[both]]), axis=1, return_counts=True)
+    pairs, common = np.unique(np.stack([regions[both], found[both]]), axis=1, return_counts=True)
     sizes = np.bincount(found.ravel(), minlength=count + 1)
     union = errors.sizes[pairs[0] - 1] + sizes[pairs[1]] - common
     met = common / union > LEAST_IOU
@@ -139,20 +150,25 @@ def judge(errors: Errors, attention: Mask, geometry: Geometry) -> Counts:
     return counts
 
 
+def counted(counts: Iterable[Counts]) -> Counts:
+    """The sum over organs of one case, or of one organ by itself, and whether there was an error and it was found."""
+    together = sum(counts, Counts())
+    together.cases = 1
+    together.wrong_cases = int(together.error_regions > 0)
+    together.found_cases = int(together.errors_touched > 0)
+    together.clean_cases_silent = int(together.error_regions == 0 and together.attention_regions == 0)
+    return together
+
+
 @dataclass
 class Tally:
-    """Counts of one method over many cases, in all and by organ."""
+    """Counts of one method over many cases, in all and by organ; in the latter a case is one with that organ."""
 
     total: Counts = field(default_factory=Counts)
     by_organ: dict[str, Counts] = field(default_factory=dict)
 
     def add(self, case: Mapping[str, Counts]) -> None:
         """Add one case's organs."""
-        together = sum(case.values(), Counts())
-        together.cases = 1
-        together.wrong_cases = int(together.error_regions > 0)
-        together.found_cases = int(together.errors_touched > 0)
-        together.clean_cases_silent = int(together.error_regions == 0 and together.attention_regions == 0)
-        self.total += together
+        self.total += counted(case.values())
         for organ, counts in case.items():
-            self.by_organ[organ] = self.by_organ.get(organ, Counts()) + counts
+            self.by_organ[organ] = self.by_organ.get(organ, Counts()) + counted([counts])

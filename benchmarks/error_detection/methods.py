@@ -1,6 +1,6 @@
 """What is compared: the product's profiles, and simpler ways to point at errors."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -8,6 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from benchmarks.error_detection.cases import Array, Mask
+from benchmarks.error_detection.judging import box_of
 from services.core.boxes import Boxed
 from services.core.components import largest_component
 from services.core.ensemble import Ensemble
@@ -25,11 +26,11 @@ _BOX_MM = 20.0
 
 @dataclass(frozen=True)
 class Marks:
-    """What each method marks in one organ, boolean (k, j, i), and the calibrated heat as it is stored."""
+    """What each method marks in one organ, boolean (k, j, i), and what the profiles say of it."""
 
     label: Mask
-    attention: dict[str, Mask]
-    heat: Array
+    attention: Mapping[str, Mask]
+    found: Mapping[str, OrganAttention]
 
 
 def marks(ensemble: Ensemble, organs: Sequence[str], ct: Hounsfield | None, seed: int) -> Iterator[tuple[str, Marks]]:
@@ -40,11 +41,12 @@ def marks(ensemble: Ensemble, organs: Sequence[str], ct: Hounsfield | None, seed
     }
     for organ in organs:
         label = whole(final_label(ensemble, organ), ensemble) > 0
-        attention = {name: whole(profiles[name][organ].heat, ensemble) > 0 for name in PROFILES}
+        found = {name: profiles[name][organ] for name in PROFILES}
+        attention = {name: whole(found[name].heat, ensemble) > 0 for name in PROFILES}
         attention |= _signs(ensemble, organ)
         attention["whole organs"] = label
         attention["random boxes"] = _boxes(rng, label, attention["calibrated"], ensemble)
-        yield organ, Marks(label, attention, whole(profiles["calibrated"][organ].heat, ensemble))
+        yield organ, Marks(label, attention, found)
 
 
 def final_label(ensemble: Ensemble, organ: str) -> Boxed:
@@ -64,13 +66,18 @@ def whole(part: Boxed, ensemble: Ensemble) -> Array:
 def _signs(ensemble: Ensemble, organ: str) -> dict[str, Mask]:
     """The two signs of the parity rule, each by itself."""
     stack = np.stack([member.channel(organ) for member in ensemble.having(organ)])
-    models = len(stack)
+    marked = {name: np.zeros(stack.shape[1:], bool) for name in PARTS}
+    # Where all models say 0 there is no sign, and beyond the box as little as beyond the grid.
+    box = box_of(stack.any(axis=0))
+    values = stack[(slice(None), *box)].astype(np.int32)
+    models = len(values)
     p = np.arange(1, 256) / 255
     stored = np.concatenate([[0], np.floor(-255 * p * np.log(p))]).astype(np.int32)
-    unsure = stored[stack].sum(0) >= thresholds.uncertainty(models).least
-    total, squares = stack.sum(0, dtype=np.int32), (stack.astype(np.int32) ** 2).sum(0)
-    differ = models * squares - total**2 >= thresholds.inconsistency(models).least
-    return {"entropy only": _opened(unsure), "disagreement only": _opened(differ)}
+    unsure = stored[values].sum(0) >= thresholds.uncertainty(models).least
+    differ = models * (values**2).sum(0) - values.sum(0) ** 2 >= thresholds.inconsistency(models).least
+    for name, sign in zip(PARTS, (unsure, differ), strict=True):
+        marked[name][box] = _opened(sign)
+    return marked
 
 
 def _opened(mask: Mask) -> Mask:

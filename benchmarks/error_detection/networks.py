@@ -1,6 +1,9 @@
 """The project's own networks on scans that they were not trained for: their own errors, not planted ones."""
 
+import hashlib
+import os
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +11,16 @@ import torch
 
 from benchmarks.error_detection.cases import Array, LabelCase, smooth_field
 from benchmarks.error_detection.planting import ball
+from services import serving
 from services.core.geometry import Geometry, network_grid
 from services.core.resample import to_grid
-from services.serving.card import Card, load_card
+from services.serving.card import load_card, weights_path
 from services.serving.networks import load_network
 from services.serving.prediction import predict
 from services.synthetic import make_case
 
 MODELS = ("swinunetr", "unet", "segresnet")
+KEPT = Path("build/bench-detection")
 
 
 def shifted_case(seed: int, spacing_mm: float = 1.5) -> LabelCase:
@@ -47,12 +52,34 @@ def shifted_case(seed: int, spacing_mm: float = 1.5) -> LabelCase:
     return LabelCase(f"shifted_{seed}", grid, truth, hu)
 
 
-def load(folder: Path, names: Sequence[str] = MODELS) -> list[tuple[Card, torch.nn.Module]]:
-    """The networks of a Triton repository, with their cards."""
-    cards = [load_card(folder / name) for name in names]
-    return [(card, load_network(folder / name, card)) for name, card in zip(names, cards, strict=True)]
+def predicted(models: Path, ct: Array, grid: Geometry, names: Sequence[str] = MODELS) -> list[bytes]:
+    """One array file of uint8 probabilities from each network of a Triton repository.
+
+    They are kept in build/bench-detection under what they follow from: HU, grid, card, weights and the code.
+    """
+    return [_kept(models / name, ct, grid) for name in names]
 
 
-def predicted(networks: Sequence[tuple[Card, torch.nn.Module]], ct: Array, grid: Geometry) -> list[bytes]:
-    """One array file of uint8 probabilities a network."""
-    return [predict(network, ct, grid, card) for card, network in networks]
+def _kept(model: Path, ct: Array, grid: Geometry) -> bytes:
+    card = load_card(model)
+    key = hashlib.sha256(repr((grid.digest, torch.__version__, _code())).encode())
+    key.update(np.ascontiguousarray(ct).data)
+    for file in (model / "model.yaml", weights_path(model, card)):
+        key.update(hashlib.sha256(file.read_bytes()).digest())
+    path = KEPT / f"{key.hexdigest()}.array"
+    if path.is_file():
+        return path.read_bytes()
+    data = predict(load_network(model, card), ct, grid, card)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Processes may race for one, and any may be killed.
+    part = path.with_suffix(f".{os.getpid()}.part")
+    part.write_bytes(data)
+    part.replace(path)
+    return data
+
+
+@cache
+def _code() -> str:
+    """Digest of the code that predicts."""
+    files = sorted(Path(serving.__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

@@ -13,6 +13,7 @@ import numpy as np
 from scipy import ndimage
 
 from benchmarks.error_detection.cases import Array, Mask, smooth_field
+from services.core.boxes import crop
 
 Spacing = tuple[float, float, float]
 Masks = Mapping[str, Mask]
@@ -29,11 +30,13 @@ class Planted:
 
 
 def box_of(mask: Mask, spacing: Spacing, margin_mm: float) -> tuple[slice, ...]:
-    """The box of a mask with a margin, as far as the grid goes."""
-    (box,) = ndimage.find_objects(mask.astype(np.uint8))
+    """The box of a mask with a margin, as far as the grid goes. Raises ValueError if it is empty."""
+    found = crop(mask.view(np.uint8))
+    if not found.voxels.size:
+        raise ValueError("an empty mask has no box")
     return tuple(
         slice(max(0, s.start - int(margin_mm / d) - 1), min(n, s.stop + int(margin_mm / d) + 2))
-        for s, d, n in zip(box, spacing, mask.shape, strict=True)
+        for s, d, n in zip(found.slices, spacing, mask.shape, strict=True)
     )
 
 

@@ -1,76 +1,117 @@
-"""The figures as a table for people and as one JSON object for programs."""
+"""The figures as Markdown tables, which docs/attention.md holds as they are printed, and as one line of JSON."""
 
 import json
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
+from benchmarks.error_detection.cases import Array
+from benchmarks.error_detection.curves import area
+from benchmarks.error_detection.cuts import SHOWN_FROM, Cut
 from benchmarks.error_detection.judging import Counts, Tally
 from benchmarks.error_detection.methods import PROFILES
+from benchmarks.error_detection.samples import Bin
 from benchmarks.error_detection.trial import Trial
 
 FIGURES = ("sensitivity", "precision", "iou10_sensitivity", "iou10_precision", "ml_per_true_ml")
-_HEAD = (
-    f"{'':34}{'region, by touch':>18}{'region, IoU > 0.1':>19}{'voxel':>22}{'ml of attention':>17}{'regions':>9}\n"
-    f"{'':34}{'sens.':>9}{'prec.':>9}{'sens.':>10}{'prec.':>9}{'sens.':>8}{'prec.':>7}{'Dice':>7}"
-    f"{'per ml of error':>17}{'a case':>9}"
+SHARES = np.linspace(0, 1, 11)
+_MEASURES = (
+    "touch, sens. / prec.",
+    "IoU > 0.1, sens. / prec.",
+    "voxel, sens. / prec.",
+    "voxel Dice",
+    "ml per ml of error",
 )
-_PAPER = f"{'paper (other data, its own count)':34}{0.78:9.2f}{0.83:9.2f}"
 
 
 def table(title: str, trial: Trial) -> str:
-    """One row a method."""
+    """One row a method, and why cases were left out."""
     some = next(iter(trial.tallies.values())).total
-    lines = [
-        f"{title}: {some.cases} cases, {some.error_regions} regions of true error, "
-        f"{some.error_ml / max(some.cases, 1):.0f} ml of true error a case",
-        _HEAD,
-        _PAPER,
+    head = (
+        f"### {title}: {some.cases} cases, {some.error_regions} regions of true error, "
+        f"{some.error_ml / max(some.cases, 1):.0f} ml of true error a case"
+    )
+    rows = [["*paper: other data, its own count*", "*0.78 / 0.83*", "", "", "", "", ""]]
+    for name, tally in trial.tallies.items():
+        regions = tally.total.attention_regions / max(tally.total.cases, 1)
+        rows.append([f"**{name}**" if name in PROFILES else name, *_measured(tally.total), f"{regions:.1f}"])
+    left_out = [f"Left out: {why}" for why in trial.left_out]
+    return "\n".join([head, "", _markdown(["", *_MEASURES, "regions a case"], rows), *left_out])
+
+
+def organs(title: str, tallies: Mapping[str, Tally]) -> str:
+    """All measures of both profiles, organ by organ; wrong cases that were touched, right ones that were left alone."""
+    rows = []
+    for name in PROFILES:
+        parts = {f"{organ} ({c.error_regions})": c for organ, c in tallies[name].by_organ.items()}
+        for part, c in (parts | {f"all ({tallies[name].total.error_regions})": tallies[name].total}).items():
+            right = f"{c.clean_cases_silent} of {c.cases - c.wrong_cases}"
+            rows.append([f"{name}: {part}", *_measured(c), f"{c.found_cases} of {c.wrong_cases}", right])
+    head = [f"{title}, organ (regions of error)", *_MEASURES, "wrong cases touched", "right cases left alone"]
+    return _markdown(head, rows)
+
+
+def thresholds(title: str, cuts: Mapping[Cut, Tally]) -> str:
+    """What calibrated would show from other probabilities on, with the CT and without."""
+    rows = [
+        [f"{'with the CT' if with_ct else 'without a CT'}, {least:.2f}", *_measured(cuts[with_ct, least].total)]
+        for with_ct in (True, False)
+        for least in SHOWN_FROM
+        if (with_ct, least) in cuts
     ]
-    return "\n".join([*lines, *(_row(name, tally.total) for name, tally in trial.tallies.items())])
+    return _markdown([f"{title}, calibrated shown from", *_MEASURES], rows)
 
 
-def _row(name: str, c: Counts) -> str:
-    return (
-        f"{name:34}{c.sensitivity:9.2f}{c.precision:9.2f}{c.iou10_sensitivity:10.2f}{c.iou10_precision:9.2f}"
-        f"{c.voxel_sensitivity:8.2f}{c.voxel_precision:7.2f}{c.voxel_dice:7.2f}{c.ml_per_true_ml:17.2f}"
-        f"{c.attention_regions / max(c.cases, 1):9.1f}"
-    )
+def reliability(found: Mapping[str, Mapping[str, Sequence[Bin]]]) -> str:
+    """Stated probability of all candidate regions against the share that is wrong, and how many regions there are."""
+    rows = [
+        [f"{title}, {reading}", *(f"{one.stated:.2f}: {one.found:.2f} of {one.regions}" for one in bins)]
+        for reading, lines in found.items()
+        for title, bins in lines.items()
+    ]
+    widest = max(map(len, rows))
+    padded = [[*row, *[""] * (widest - len(row))] for row in rows]
+    return _markdown(["stated: found of regions", *[""] * (widest - 1)], padded)
 
 
-def organs(tallies: Mapping[str, Tally]) -> str:
-    """Sensitivity and precision by touch of both profiles, organ by organ, and how many cases were told apart."""
-    lines = [f"{'by organ: errors, sens. / prec.':34}" + "".join(f"{name:>20}" for name in PROFILES)]
-    for organ in tallies[PROFILES[0]].by_organ:
-        counts = [tallies[name].by_organ[organ] for name in PROFILES]
-        cells = "".join(f"{f'{c.sensitivity:.2f} / {c.precision:.2f}':>20}" for c in counts)
-        lines.append(f"{f'{organ} ({counts[0].error_regions})':34}{cells}")
-    totals = [tallies[name].total for name in PROFILES]
-    found = "".join(f"{f'{c.found_cases} of {c.wrong_cases}':>20}" for c in totals)
-    silent = "".join(f"{f'{c.clean_cases_silent} of {c.cases - c.wrong_cases}':>20}" for c in totals)
-    return "\n".join(
-        [*lines, f"{'wrong cases with an error touched':34}{found}", f"{'right cases left alone':34}{silent}"]
-    )
+def curves(found: Mapping[str, Mapping[str, Array]]) -> str:
+    """Mean DSC by the share of cases reviewed and the area under it, for each profile and strategy."""
+    rows = []
+    for profile, by_strategy in found.items():
+        for strategy, curve in by_strategy.items():
+            values = np.interp(SHARES, np.linspace(0, 1, len(curve)), curve)
+            name = f"{profile}, {strategy.replace('_', ' ')}"
+            rows.append([name, *(f"{value:.4f}" for value in values), f"{area(curve):.4f}"])
+    return _markdown(["mean DSC at share reviewed", *(f"{share:.0%}" for share in SHARES), "area"], rows)
 
 
-def reliability(pairs: Sequence[tuple[float, bool]], bins: int = 5) -> str:
-    """Stated probability of the calibrated regions against how often they touch an error."""
-    lines = ["reliability of calibrated: stated, found, regions"]
-    for number in range(bins):
-        low, high = number / bins, (number + 1) / bins
-        inside = [(p, right) for p, right in pairs if low <= p < high or (number == bins - 1 and p == 1)]
-        if inside:
-            stated = sum(p for p, _ in inside) / len(inside)
-            hit = sum(right for _, right in inside) / len(inside)
-            lines.append(f"  {stated:.2f}  {hit:.2f}  {len(inside)}")
-    return "\n".join(lines)
+def _measured(c: Counts) -> list[str]:
+    def pair(sensitivity: float, precision: float) -> str:
+        return f"{_number(sensitivity)} / {_number(precision)}"
+
+    return [
+        pair(c.sensitivity, c.precision),
+        pair(c.iou10_sensitivity, c.iou10_precision),
+        pair(c.voxel_sensitivity, c.voxel_precision),
+        _number(c.voxel_dice),
+        _number(c.ml_per_true_ml),
+    ]
 
 
-def curves(found: Mapping[str, Mapping[str, float]]) -> str:
-    """Area under mean DSC against reviewed share, by profile and strategy."""
-    names = list(next(iter(found.values())))
-    lines = [f"{'area under mean DSC by review':34}" + "".join(f"{name:>18}" for name in names)]
-    lines += [f"{profile:34}" + "".join(f"{areas[name]:18.4f}" for name in names) for profile, areas in found.items()]
-    return "\n".join(lines)
+def _number(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.2f}"
+
+
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+
+    def line(cells: Sequence[str]) -> str:
+        rest = [cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)]
+        return f"| {' | '.join([cells[0].ljust(widths[0]), *rest])} |"
+
+    rule = "|".join(["-" * (widths[0] + 2), *("-" * (width + 1) + ":" for width in widths[1:])])
+    return "\n".join([line(head), f"|{rule}|", *map(line, rows)])
 
 
 def summary(planted: Trial, real: Trial, gains: Mapping[str, float]) -> str:

@@ -1,101 +1,138 @@
 """One case through all methods, and what comes of many."""
 
-from collections.abc import Callable, Iterable
+import itertools
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
+import torch
 
 from benchmarks.error_detection.cases import LabelCase
 from benchmarks.error_detection.curves import Scored
-from benchmarks.error_detection.judging import Counts, Tally, errors_of, judge
-from benchmarks.error_detection.methods import METHODS, PROFILES, Marks, marks
+from benchmarks.error_detection.cuts import Cut, cuts
+from benchmarks.error_detection.judging import Counts, Errors, Tally, errors_of, judge
+from benchmarks.error_detection.looked import looked
+from benchmarks.error_detection.methods import METHODS, PROFILES, marks
+from benchmarks.error_detection.samples import Sample, samples
+from benchmarks.error_detection.works import Work
 from services.core import arrayfile
 from services.core.ensemble import Ensemble
-from services.core.geometry import Geometry
-from services.scheduler.acquisition import Candidate
+from services.core.errors import AtlasError
+from services.uncertainty.attention import OrganAttention
+from services.uncertainty.profiles import find
 
-from scipy import ndimage  # isort: skip
+W = TypeVar("W")
+T = TypeVar("T")
+WORKERS = 2
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One case: counts by method, or cut, and organ; what acquisition sees; the candidate regions."""
+
+    name: str
+    counts: dict[str, dict[str, Counts]]
+    cuts: dict[Cut, dict[str, Counts]]
+    scored: Scored
+    samples: list[Sample]
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Why a case could not be judged."""
+
+    message: str
 
 
 @dataclass
 class Trial:
-    """The tallies of all methods, the cases for the curves, and (probability, right) of the calibrated regions."""
+    """What came of many cases."""
 
     tallies: dict[str, Tally] = field(default_factory=lambda: {method: Tally() for method in METHODS})
+    cuts: dict[Cut, Tally] = field(default_factory=dict)
     scored: list[Scored] = field(default_factory=list)
-    reliability: list[tuple[float, bool]] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    """Why cases could not be judged, a sentence each."""
 
-    def add(self, case: LabelCase, predictions: list[bytes], seed: int) -> None:
-        """Judge one case, given its models' array files."""
-        ensemble = Ensemble(tuple(arrayfile.decode(data) for data in predictions))
-        organs = [organ for organ in case.truth if organ in ensemble.organs]
-        counts: dict[str, dict[str, Counts]] = {method: {} for method in METHODS}
-        attention = {name: _Sums() for name in PROFILES}
-        dsc: list[float] = []
-        for organ, marked in marks(ensemble, organs, case.ct, seed):
-            truth = case.truth[organ]
-            errors = errors_of(marked.label, truth, case.geometry)
-            for method in METHODS:
-                counts[method][organ] = judge(errors, marked.attention[method], case.geometry)
-            for name in PROFILES:
-                attention[name].add(organ, marked, name, case.geometry)
-            self.reliability += _reliability(marked, errors.regions > 0)
-            if truth.any():
-                both = np.count_nonzero(marked.label & truth)
-                dsc.append(2 * both / (np.count_nonzero(marked.label) + np.count_nonzero(truth)))
+    def add(self, outcome: Outcome) -> None:
+        """Add one case."""
+        for method, counts in outcome.counts.items():
+            self.tallies[method].add(counts)
+        for cut, counts in outcome.cuts.items():
+            self.cuts.setdefault(cut, Tally()).add(counts)
+        self.scored.append(outcome.scored)
+        self.samples += outcome.samples
+
+
+def judged(case: LabelCase, predictions: list[bytes], seed: int) -> Outcome:
+    """One case, given its models' array files. An organ that nobody looked for, or no model has, is not judged."""
+    ensemble = Ensemble(tuple(arrayfile.decode(data) for data in predictions))
+    organs = [organ for organ in case.truth if organ in ensemble.organs]
+    counts: dict[str, dict[str, Counts]] = {method: {} for method in METHODS}
+    found: dict[str, list[OrganAttention]] = {name: [] for name in PROFILES}
+    errors: dict[str, Errors] = {}
+    labels_mm3: dict[str, float] = {}
+    dsc: list[float] = []
+    for organ, marked in marks(ensemble, organs, case.ct, seed):
+        truth, voxels = case.truth[organ], int(np.count_nonzero(marked.label))
+        errors[organ] = errors_of(marked.label, truth, case.geometry)
         for method in METHODS:
-            self.tallies[method].add(counts[method])
-        self.scored.append(Scored({name: attention[name].candidate(case) for name in PROFILES}, dsc))
+            counts[method][organ] = judge(errors[organ], marked.attention[method], case.geometry)
+        for name in PROFILES:
+            found[name].append(marked.found[name])
+        labels_mm3[organ] = voxels * case.geometry.voxel_volume_mm3
+        if truth.any():
+            both = np.count_nonzero(marked.label & truth)
+            dsc.append(float(2 * both / (voxels + np.count_nonzero(truth))))
+    return Outcome(
+        case.name,
+        counts,
+        cuts(case, ensemble, errors),
+        Scored(case.name, {name: looked(case, find(name), found[name], labels_mm3) for name in PROFILES}, dsc),
+        list(samples(case, ensemble, {organ: one.regions > 0 for organ, one in errors.items()})),
+    )
 
 
-class _Sums:
-    """What a campaign would know about a case from its attention map."""
-
-    def __init__(self) -> None:
-        self.voxels = 0
-        self.mm3 = 0.0
-        self.expected_mm3 = 0.0
-        self.organs_mm3: dict[str, float] = {}
-
-    def add(self, organ: str, marked: Marks, profile: str, geometry: Geometry) -> None:
-        voxel = geometry.voxel_volume_mm3
-        count = np.count_nonzero(marked.attention[profile])
-        self.voxels += count
-        self.mm3 += count * voxel
-        self.expected_mm3 += float(marked.heat.sum()) / 255 * voxel if profile == "calibrated" else count * voxel
-        self.organs_mm3[organ] = np.count_nonzero(marked.label) * voxel
-
-    def candidate(self, case: LabelCase) -> Candidate:
-        spacing = case.geometry.spacing_mm
-        extent = tuple(n * s for n, s in zip(case.geometry.shape, spacing, strict=True))
-        hu = () if case.ct is None else tuple(float(v) for v in np.percentile(case.ct[::4, ::4, ::4], [5, 50, 95]))
-        return Candidate(
-            volume=case.name,
-            priority=self.voxels,
-            attention_mm3=self.mm3,
-            expected_error_mm3=self.expected_mm3,
-            organs_mm3=self.organs_mm3,
-            spacing_mm=spacing,
-            extent_mm=(extent[0], extent[1], extent[2]),
-            hu=hu,
-        )
-
-
-def _reliability(marked: Marks, wrong: "np.ndarray") -> list[tuple[float, bool]]:  # type: ignore[type-arg]
-    """(probability, whether it touches an error region) of each region of the calibrated attention."""
-    regions, count = ndimage.label(marked.heat > 0, np.ones((3, 3, 3), bool))
-    if not count:
-        return []
-    numbers = range(1, count + 1)
-    hottest = ndimage.maximum(marked.heat, regions, numbers)
-    right = ndimage.maximum(wrong, regions, numbers)
-    return [(float(heat) / 255, bool(hit)) for heat, hit in zip(hottest, right, strict=True)]
-
-
-def run(cases: Iterable[tuple[LabelCase, Callable[[], list[bytes]], int]], report: Callable[[str], None]) -> Trial:
-    """All cases, with a line of progress each."""
+def run(works: Iterable[Work], report: Callable[[str], None]) -> Trial:
+    """All cases, with a line of progress each. A case that cannot be read is left out, and named."""
     trial = Trial()
-    for case, predict, seed in cases:
-        trial.add(case, predict(), seed)
-        report(case.name)
+    for outcome in in_processes(_outcome, works):
+        if isinstance(outcome, Refused):
+            trial.left_out.append(outcome.message)
+            report(f"left out: {outcome.message}")
+        else:
+            trial.add(outcome)
+            report(outcome.name)
     return trial
+
+
+def in_processes(judge: Callable[[W], T], works: Iterable[W]) -> Iterator[T | Refused]:
+    """What `judge` says of each, in their order, or the refusal; on two processes of one thread each.
+
+    The same number of threads on any machine, because a network's probabilities depend on it in their last bits.
+    """
+    # What torch started in this process must not be forked.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(WORKERS, os.cpu_count() or 1), context, _one_thread) as pool:
+        yield from pool.map(_refused, itertools.repeat(judge), works)
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def _refused(judge: Callable[[W], T], work: W) -> T | Refused:
+    try:
+        return judge(work)
+    except AtlasError as error:
+        return Refused(str(error))
+
+
+def _outcome(work: Work) -> Outcome:
+    case, predictions = work.made()
+    return judged(case, predictions, work.number)

@@ -20,6 +20,7 @@ from benchmarks.experiment import ensembles
 from benchmarks.experiment.cases import Patient, patient, patients
 from benchmarks.experiment.ensembles import Looked
 from benchmarks.experiment.sizes import HOME, ORGANS, Size
+from benchmarks.reviewing import review_minutes
 from services.scheduler import facts
 from services.scheduler.acquisition import ORDERS, Candidate, Setting
 from services.scheduler.acquisition.choice import Budget, choose
@@ -61,11 +62,6 @@ class State:
         return [
             facts.candidate(volume, of["priority"], of["facts"], cost) for volume, of in sorted(self.looked.items())
         ]
-
-
-def review_minutes(work: Work) -> float:
-    """The script's clock: 3 minutes a case, 2 for every organ that asks for a look and half a minute a region."""
-    return 3.0 + 2.0 * work.organs + 0.5 * work.regions
 
 
 class Campaign:

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.experiment import ensembles
-from benchmarks.experiment.campaign import State, review_minutes
+from benchmarks.experiment.campaign import State
 from benchmarks.experiment.results import Interval, gain, markdown, summary
+from benchmarks.reviewing import review_minutes
 from services.scheduler.acquisition import ORDERS
 from services.scheduler.acquisition.cost import Work
 
