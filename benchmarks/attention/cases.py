@@ -1,6 +1,8 @@
-"""The predictions that are scored: those of `benchmarks.labels`, also on the native grid, cut, tiled and padded."""
+"""What is scored: the predictions of `benchmarks.labels` and the CT, also on the native grid, cut, tiled and padded."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +12,7 @@ from benchmarks.labels.case import MODELS, NETWORKS, ORGANS, SHAPE, SMOOTH, SPAC
 from services.core import arrayfile
 from services.core.ensemble import Ensemble
 from services.core.geometry import Geometry
+from services.core.resample import to_grid
 
 Voxels = npt.NDArray[np.uint8]
 
@@ -17,6 +20,26 @@ THREE = ("aorta", "kidney_left", "liver")
 """What both ways are given on the native grid; the plain one would need a quarter of an hour for all nine."""
 
 _MIDDLE = (150, 125, 125)
+
+
+@dataclass(frozen=True)
+class Given:
+    """The predictions of one volume and, on their grid, HU (k, j, i) of its CT; None where there is none."""
+
+    ensemble: Ensemble
+    ct: npt.NDArray[np.int16] | None = None
+
+
+def scanned(source: str) -> Callable[[Case], Given]:
+    """The predictions of one source, with the CT."""
+    return lambda case: Given(case.ensemble(source), to_grid(case.ct, case.geometry, case.grid))
+
+
+def native_scanned(case: Case) -> Given:
+    """The native predictions with the CT on their grid."""
+    ensemble = native(case)
+    on_grid = to_grid(case.ct, case.geometry, case.grid)
+    return Given(ensemble, _resized(on_grid, ensemble.geometry.array_shape))
 
 
 def native(case: Case) -> Ensemble:
@@ -35,40 +58,42 @@ def native(case: Case) -> Ensemble:
     return Ensemble(tuple(members))
 
 
-def cut(edge: int) -> Callable[[Case], Ensemble]:
+def cut(edge: int) -> Callable[[Case], Given]:
     """A cube of the smooth predictions from the middle of the body."""
 
-    def make(case: Case) -> Ensemble:
+    def make(case: Case) -> Given:
         part = tuple(slice(middle - edge // 2, middle - edge // 2 + edge) for middle in _MIDDLE)
-        return _mapped(case.ensemble(SMOOTH), lambda channel: np.ascontiguousarray(channel[part]))
+        return Given(_mapped(case.ensemble(SMOOTH), lambda channel: np.ascontiguousarray(channel[part])))
 
     return make
 
 
-def tiled(case: Case) -> Ensemble:
+def tiled(case: Case) -> Given:
     """The native predictions five times over: 512x512x1500 voxels."""
-    return _mapped(native(case), lambda channel: np.concatenate([channel] * 5))
+    return Given(_mapped(native(case), lambda channel: np.concatenate([channel] * 5)))
 
 
-def padded(case: Case) -> Ensemble:
+def padded(case: Case) -> Given:
     """The smooth predictions in four times as many voxels: empty space above and before them."""
-    return _mapped(
-        case.ensemble(SMOOTH),
-        lambda channel: np.pad(channel, ((0, channel.shape[0]), (0, channel.shape[1]), (0, 0))),
+    return Given(
+        _mapped(
+            case.ensemble(SMOOTH),
+            lambda channel: np.pad(channel, ((0, channel.shape[0]), (0, channel.shape[1]), (0, 0))),
+        )
     )
 
 
-WORK: dict[str, Callable[[Case], Ensemble]] = {
-    SMOOTH: lambda case: case.ensemble(SMOOTH),
-    NETWORKS: lambda case: case.ensemble(NETWORKS),
-    "native": native,
-    "native-three": lambda case: _mapped(native(case), lambda channel: channel, THREE),
+WORK: dict[str, Callable[[Case], Given]] = {
+    SMOOTH: scanned(SMOOTH),
+    NETWORKS: scanned(NETWORKS),
+    "native": native_scanned,
+    "native-three": lambda case: Given(_mapped(native(case), lambda channel: channel, THREE)),
     "64": cut(64),
     "128": cut(128),
     "1500": tiled,
     "padded": padded,
 }
-"""By name, the predictions that are scored."""
+"""By name, what is scored."""
 
 
 def saturated_share(ensemble: Ensemble) -> float:
@@ -100,10 +125,10 @@ def _mapped(
     return Ensemble(tuple(members))
 
 
-def _resized(channel: Voxels, shape: tuple[int, int, int]) -> Voxels:
+def _resized(channel: npt.NDArray[Any], shape: tuple[int, int, int]) -> npt.NDArray[Any]:
     _, height, width = shape
     factors = (1, height / channel.shape[1], width / channel.shape[2])
-    resized: Voxels = np.empty(shape, np.uint8)
+    resized = np.empty(shape, channel.dtype)
     ndimage.zoom(channel, factors, order=1, output=resized)
     return resized
 

@@ -3,11 +3,12 @@
 import hashlib
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from benchmarks.attention.cases import WORK, saturated_share
+from benchmarks.attention.cases import WORK, Given, saturated_share
 from benchmarks.labels.measure import Contender
 from services.core import arrayfile
 from services.core.boxes import crop
@@ -25,6 +26,7 @@ from tests.uncertainty import plain, plain_calibrated
 
 Arrays = dict[str, Any]
 Work = Callable[[], Any]
+Way = Callable[[Given], Work]
 
 
 def contender(way: str, work: str) -> Contender:
@@ -33,10 +35,11 @@ def contender(way: str, work: str) -> Contender:
     return Contender(lambda case: prepare(WORK[work](case)), lambda _case, result: facts(result))
 
 
-def _score(profile: Profile) -> Callable[[Ensemble], Work]:
-    def prepare(ensemble: Ensemble) -> Work:
+def _score(profile: Profile, with_ct: bool) -> Way:
+    def prepare(given: Given) -> Work:
         warm()
-        return lambda: (ensemble, list(profile.attend(ensemble, _organs(ensemble), None)))
+        ensemble, ct = given.ensemble, given.ct if with_ct else None
+        return lambda: (ensemble, list(profile.attend(ensemble, _organs(ensemble), None, ct)))
 
     return prepare
 
@@ -51,16 +54,17 @@ def _heat(result: Any) -> dict[str, Any]:
     return {"regions": sum(len(one.regions) for one in found), "digest": digests}
 
 
-def _map(profile: Profile) -> Callable[[Ensemble], Work]:
-    """All of a `Score` call between fetching the predictions and storing the map."""
+def _map(profile: Profile) -> Way:
+    """All of a `Score` call between fetching what goes in and storing the map; with the CT if the profile reads it."""
 
-    def prepare(ensemble: Ensemble) -> Work:
+    def prepare(given: Given) -> Work:
         warm()
+        ensemble, ct = given.ensemble, given.ct if profile.reads_ct else None
         organs = _organs(ensemble)
 
         def score() -> dict[str, float]:
             heat, spent = arrayfile.Writer(organs, "uint8", ensemble.geometry), 0.0
-            for one in profile.attend(ensemble, organs, None):
+            for one in profile.attend(ensemble, organs, None, ct):
                 began = time.perf_counter()
                 heat.write(one.score.organ, one.heat.voxels, one.heat.corner)
                 spent += time.perf_counter() - began
@@ -73,7 +77,9 @@ def _map(profile: Profile) -> Callable[[Ensemble], Work]:
     return prepare
 
 
-def _read(ensemble: Ensemble) -> Work:
+def _read(given: Given) -> Work:
+    ensemble = given.ensemble
+
     def read() -> Ensemble:
         for organ in _organs(ensemble):
             for _ in ensemble.slabs(organ):
@@ -83,14 +89,16 @@ def _read(ensemble: Ensemble) -> Work:
     return read
 
 
-def _rules(ensemble: Ensemble) -> Work:
+def _rules(given: Given) -> Work:
     warm()
+    ensemble = given.ensemble
     labels = plain_calibrated.labels_of(_arrays(ensemble))
     boxes = {organ: crop(mask.astype(np.uint8)) for organ, mask in labels.items()}
     return lambda: list(check(Anatomy.of(boxes, ensemble.geometry)))
 
 
-def _plain_parity(ensemble: Ensemble) -> Work:
+def _plain_parity(given: Given) -> Work:
+    ensemble = given.ensemble
     models = _arrays(ensemble)
 
     def score() -> Arrays:
@@ -100,7 +108,8 @@ def _plain_parity(ensemble: Ensemble) -> Work:
     return score
 
 
-def _plain_calibrated(ensemble: Ensemble) -> Work:
+def _plain_calibrated(given: Given, with_ct: bool) -> Work:
+    ensemble, ct = given.ensemble, given.ct if with_ct else None
     models, constants = _arrays(ensemble), calibration.load()
     i, j, k = ensemble.geometry.spacing_mm
     shape = ensemble.geometry.array_shape
@@ -121,7 +130,7 @@ def _plain_calibrated(ensemble: Ensemble) -> Work:
                     here[finding.region.slices] = finding.region.voxels > 0
                     pointed |= here & (finding.severity >= Severity.WARNING)
                     shown.append((here, constants.findings.get(finding.rule, 0.0)))
-            for region in plain_calibrated.regions(models, organ, labels, (k, j, i), fixed, crowd, pointed):
+            for region in plain_calibrated.regions(models, organ, labels, (k, j, i), fixed, crowd, pointed, ct):
                 if region.probability >= fixed.least_probability:
                     here = np.zeros(shape, bool)
                     here[region.box] = region.voxels
@@ -136,15 +145,18 @@ def _digests(heats: Arrays) -> dict[str, Any]:
     return {"digest": {organ: _digest(heat) for organ, heat in heats.items()}}
 
 
-WAYS: dict[str, tuple[Callable[[Ensemble], Work], Callable[[Any], dict[str, Any]]]] = {
-    **{f"{name}": (_score(profile), _heat) for name, profile in PROFILES.items()},
-    **{f"{name}-map": (_map(profile), lambda result: result) for name, profile in PROFILES.items()},
+WAYS: dict[str, tuple[Way, Callable[[Any], dict[str, Any]]]] = {
+    PARITY.name: (_score(PARITY, False), _heat),
     f"{PARITY.name}-plain": (_plain_parity, _digests),
-    f"{CALIBRATED.name}-plain": (_plain_calibrated, _digests),
+    CALIBRATED.name: (_score(CALIBRATED, False), _heat),
+    f"{CALIBRATED.name}-plain": (partial(_plain_calibrated, with_ct=False), _digests),
+    f"{CALIBRATED.name}-ct": (_score(CALIBRATED, True), _heat),
+    f"{CALIBRATED.name}-ct-plain": (partial(_plain_calibrated, with_ct=True), _digests),
+    **{f"{name}-map": (_map(profile), lambda result: result) for name, profile in PROFILES.items()},
     "reading": (_read, lambda ensemble: {"saturated": saturated_share(ensemble)}),
     "rules": (_rules, lambda findings: {"findings": len(findings)}),
 }
-"""Each way: from an ensemble to the work, and from the work's result to facts about it."""
+"""Each way: from what is given to the work, and from the work's result to facts about it."""
 
 
 def _organs(ensemble: Ensemble) -> tuple[str, ...]:

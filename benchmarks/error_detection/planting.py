@@ -134,6 +134,23 @@ def extra(rng: np.random.Generator, truth: Masks, organ: str, spacing: Spacing) 
     return None
 
 
+def astray(rng: np.random.Generator, truth: Masks, organ: str, spacing: Spacing) -> dict[str, Mask] | None:
+    """A piece 40 to 160 mm away from it, as when a bladder is taken for liver; smaller than the organ."""
+    mask = truth[organ]
+    step = np.array(spacing)
+    most = float(np.cbrt(0.8 * np.count_nonzero(mask) * np.prod(step) * 3 / (4 * np.pi)))
+    radius = rng.uniform(8, 40)
+    radii = min(radius, most) * rng.uniform(0.8, 1.25, 3)
+    low, high = (np.array(end) * step for end in (np.argwhere(mask).min(axis=0), np.argwhere(mask).max(axis=0)))
+    for _ in range(40):
+        centre = rng.uniform(0, mask.shape, 3)
+        gap = np.linalg.norm(np.maximum(0, np.maximum(low - centre * step, centre * step - high))) - radii.max()
+        piece = ball(mask.shape, centre.tolist(), radii.tolist(), spacing) if 40 <= gap <= 160 else None
+        if piece is not None and piece.any():
+            return {organ: mask | piece}
+    return None
+
+
 def missing(rng: np.random.Generator, truth: Masks, organ: str, spacing: Spacing) -> dict[str, Mask] | None:
     """The whole organ is not there."""
     return {organ: np.zeros_like(truth[organ])}
@@ -206,6 +223,7 @@ KINDS: dict[str, Maker] = {
     "lobe": lobe,
     "leaked": leaked,
     "extra": extra,
+    "astray": astray,
     "missing": missing,
     "severed": severed,
     "merged": merged,
@@ -213,7 +231,7 @@ KINDS: dict[str, Maker] = {
     "eroded": eroded,
 }
 _WEIGHTS = {
-    "swapped": 0.5, "truncated": 1.0, "lobe": 1.5, "leaked": 1.5, "extra": 0.8,
+    "swapped": 0.5, "truncated": 1.0, "lobe": 1.5, "leaked": 1.5, "extra": 0.8, "astray": 0.7,
     "missing": 0.3, "severed": 0.7, "merged": 1.0, "shifted": 1.3, "eroded": 1.3,
 }  # fmt: skip
 

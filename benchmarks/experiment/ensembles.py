@@ -51,6 +51,7 @@ def looked(ensemble: Ensemble, patient: Patient) -> Looked:
         "regions": sum(len(one.regions) for one in attention),
         "attention_mm3": sum(score.voxels for score in scores) * voxel,
         "expected_error_mm3": sum(score.expected_error_mm3 for score in scores),
+        "organ_errors_mm3": {score.organ: score.expected_error_mm3 for score in scores},
         "organs_mm3": {organ: final_label(ensemble, organ).count * voxel for organ in ORGANS},
     }
     return Looked(tuple(score.organ for score in scores), profile.priority(scores), facts)

@@ -129,6 +129,9 @@ def _equal(found: dict[str, Result]) -> bool:
     )
     checks = [len({found[name]["digest"] for name in group if name in found}) <= 1 for group in groups]
     checks += [result["equal"] for result in found.values() if "equal" in result]
+    if {"chain/ours", "chain/straightforward"} <= set(found):
+        # Interpolation differs in a few voxels of a border, and ours also fills holes.
+        checks.append(abs(found["chain/ours"]["mean_dsc"] - found["chain/straightforward"]["mean_dsc"]) < 0.005)
     if "resampling/ours" in found:
         checks.append(found["resampling/ours"]["largest_difference_hu"] <= 1)
     if {"agreement/ours", "agreement/ours_with_hd95", "agreement/surface_distance"} <= set(found):

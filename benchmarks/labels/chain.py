@@ -1,8 +1,9 @@
 """All of one case's way that is no network, from the imported files to the released ones.
 
-Read the CT and the source's liver; network grid; keep and read each model's probabilities; attention of the parity
-profile; fuse to the CT's grid, largest components; put the source's liver over; write the ten label files with the CT
-and checksums. The network's outputs are given as arrays, one model at a time.
+Read the CT and the source's liver, and what tells duplicates; network grid; keep and read each model's probabilities;
+attention of the parity profile; merge on the CT's grid as the product does by default, post-processing and source map
+included; write the label files with the CT and checksums. The networks' outputs are given as arrays, one model at a
+time. The straightforward way does less: no fingerprint, no post-processing but the largest component, no source map.
 """
 
 import hashlib
@@ -19,14 +20,16 @@ import numpy.typing as npt
 
 from benchmarks.labels.case import MODELS, NETWORKS, ORGANS, Case
 from benchmarks.labels.measure import Contender
-from services.core import arrayfile, nifti
-from services.core.boxes import Boxed, crop
-from services.core.components import largest_component
+from services.core import arrayfile, classmaps, fingerprint, nifti
+from services.core.boxes import crop
 from services.core.ensemble import Ensemble
 from services.core.geometry import Geometry, network_grid
 from services.core.resample import to_grid
-from services.merging.combined import paint_ranked
 from services.merging.fusion import mean
+from services.merging.layers import Layer, Packed
+from services.merging.making import Made, make
+from services.merging.policy import Policy
+from services.merging.precedence import Given, Origin, choose
 from services.merging.warm import warm as warm_merging
 from services.uncertainty.parity import attend
 from services.uncertainty.warm import warm as warm_uncertainty
@@ -72,6 +75,8 @@ def _ours(folder: Path, release: Path) -> Path:
     ct = nifti.read_ct(folder / "ct.nii.gz")
     ct.digest()
     geometry, grid, header = ct.geometry, network_grid(ct.geometry), ct.header
+    fingerprint.canonical_digest(ct.voxels, geometry)
+    fingerprint.profile(ct.voxels, geometry)
     to_grid(ct.voxels, geometry, grid)
     del ct
     source = nifti.read_mask(folder / f"{SOURCE}.nii.gz").voxels
@@ -83,34 +88,28 @@ def _ours(folder: Path, release: Path) -> Path:
     for attention in attend(ensemble, ORGANS):
         heat.write(attention.score.organ, attention.heat.voxels, attention.heat.corner)
     heat.finish()
-    masks = arrayfile.decode(_merged(ensemble, given, geometry))
+    made = _merged(ensemble, given, geometry)
     shutil.copyfile(folder / "ct.nii.gz", release / "ct.nii.gz")
-    for name in masks.channels:
-        voxels = np.asarray(masks.channel(name), np.uint8)
-        nifti.write_mask(release / f"{name}.nii.gz", voxels, geometry, like=header)
+    for file in (arrayfile.decode(made.masks), arrayfile.decode(made.combined)):
+        for name in file.channels:
+            voxels = np.asarray(file.channel(name), np.uint8)
+            nifti.write_mask(release / f"{name}.nii.gz", voxels, geometry, like=header)
     _checksums(release)
     return release
 
 
-def _merged(ensemble: Ensemble, given: arrayfile.ArrayFile, geometry: Geometry) -> bytes:
-    """Masks and combined labels; where two masks meet the source's goes first, then the lower id."""
-    ranks = np.full(256, np.iinfo(np.int16).max, np.int16)
-    order = sorted(ORGANS, key=lambda organ: (organ != SOURCE, ORGANS.index(organ)))
-    for rank, organ in enumerate(order):
-        ranks[ORGANS.index(organ) + 1] = rank
-    combined = np.zeros(geometry.array_shape, np.uint8)
-    writer = arrayfile.Writer([*ORGANS, "combined_labels"], "uint8", geometry)
-    for label, organ in enumerate(ORGANS, start=1):
-        is_given = organ in given.channels
-        mask = crop(np.asarray(given.channel(organ), np.uint8)) if is_given else _fused(ensemble, organ, geometry)
-        writer.write(organ, mask.voxels, mask.corner)
-        paint_ranked(combined, mask, label, ranks)
-    writer.write("combined_labels", combined)
-    return writer.finish()
-
-
-def _fused(ensemble: Ensemble, organ: str, geometry: Geometry) -> Boxed:
-    return largest_component(mean(ensemble, organ, geometry, [1] * len(MODELS)), geometry.orientation)
+def _merged(ensemble: Ensemble, given: arrayfile.ArrayFile, geometry: Geometry) -> Made:
+    """What a merge makes by the default policy of a source that looked for one organ and three models."""
+    version = Given("volumes/case/labels/source", Origin.SOURCE, given.channels, "source")
+    choices = choose(ORGANS, [version], dict.fromkeys(ORGANS, tuple(MODELS)))
+    layers = {}
+    for choice in choices:
+        if choice.origin == Origin.SOURCE:
+            mask = crop(np.asarray(given.channel(choice.organ), np.uint8))
+        else:
+            mask = mean(ensemble, choice.organ, geometry, [1] * len(MODELS))
+        layers[choice.organ] = Layer(choice.origin, Packed.of(mask))
+    return make(layers, choices, Policy(), classmaps.load(), geometry)
 
 
 def straightforward(case: Case) -> Callable[[], Path]:
@@ -180,13 +179,23 @@ def _checksums(release: Path) -> None:
     (release / "SHA256SUMS").write_text("\n".join(lines))
 
 
+def _agreement(case: Case, release: Path) -> dict[str, Any]:
+    """Mean DSC of the released masks and the truth, by which both ways can be held against each other."""
+    found = []
+    for organ, truth in zip(ORGANS, case.masks(), strict=True):
+        mask = nifti.read_mask(release / f"{organ}.nii.gz").voxels
+        both = np.count_nonzero(mask & truth)
+        found.append(2 * both / (np.count_nonzero(mask) + np.count_nonzero(truth)))
+    return {"mean_dsc": float(np.mean(found))}
+
+
 def _labelled(_case: Case, release: Path) -> dict[str, Any]:
     labels = nifti.read_labels(release / "combined_labels.nii.gz").voxels
     return {"labelled": int(np.count_nonzero(labels))}
 
 
 CONTENDERS = {
-    "ours": Contender(ours, _labelled),
+    "ours": Contender(ours, _agreement),
     "ours-1500": Contender(partial(ours, times=5), _labelled),
-    "straightforward": Contender(straightforward, _labelled),
+    "straightforward": Contender(straightforward, _agreement),
 }

@@ -33,6 +33,8 @@ def report_lines(campaign: sched.Campaign, report: sched.CampaignReport) -> Iter
     yield (
         f"Cost of a review: learnt from {learnt} finished so far." if learnt else "Cost of a review: 15 min, the prior."
     )
+    if report.norms:
+        yield f"Expected error in ml, median and 90th percentile: {', '.join(map(_norm, report.norms))}."
     yield from (_arm(arm) for arm in report.arms)
     yield from gain_lines(report)
     policy = campaign.audit_policy
@@ -86,6 +88,11 @@ def audit_line(audit: sched.Audit) -> str:
         return f"{seen}; every volume has been looked at: passed."
     bound = f"at most {audit.error_share_bound:.2%} of the unseen are, with {audit.confidence:.2%} confidence"
     return f"{seen}; {bound}: {'passed' if audit.passed else 'not passed'}."
+
+
+def _norm(norm: sched.OrganNorm) -> str:
+    median, high = (mm3 / _MM3_PER_ML for mm3 in (norm.median_mm3, norm.high_mm3))
+    return f"{norm.organ} {median:.1f} and {high:.1f} in {norm.volume_count}"
 
 
 def _arm(arm: sched.ArmReport) -> str:

@@ -34,13 +34,16 @@ def of_attention(attention: AttentionMap) -> dict[str, Any]:
 
     A profile that knows no regions knows no probabilities either: what asks for attention is then taken for wrong.
     """
-    volume = sum(organ.attention_mm3 for organ in attention.organs)
-    expected = sum(organ.expected_error_mm3 for organ in attention.organs)
+    has_regions = attention.region_count > 0
+    errors = {
+        organ.organ: organ.expected_error_mm3 if has_regions else organ.attention_mm3 for organ in attention.organs
+    }
     return {
         "organs": len(attention.organs),
         "regions": attention.region_count,
-        "attention_mm3": volume,
-        "expected_error_mm3": expected if attention.region_count else volume,
+        "attention_mm3": sum(organ.attention_mm3 for organ in attention.organs),
+        "expected_error_mm3": sum(errors.values()),
+        "organ_errors_mm3": errors,
     }
 
 
@@ -66,6 +69,7 @@ def candidate(volume: str, priority: int, facts: Facts, cost: CostModel) -> Cand
         priority=priority,
         attention_mm3=facts.get("attention_mm3", 0.0),
         expected_error_mm3=facts.get("expected_error_mm3", 0.0),
+        organ_errors_mm3=facts.get("organ_errors_mm3", {}),
         minutes=cost.minutes(work(facts)),
         organs_mm3=facts.get("organs_mm3", {}),
         spacing_mm=_triple(facts.get("spacing_mm", (1.0, 1.0, 1.0))),

@@ -8,7 +8,8 @@ from sqlalchemy.orm import Session
 
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as pb
 from services.scheduler import audits, facts, messages, pool
-from services.scheduler.acquisition import gain
+from services.scheduler.acquisition import gain, standing
+from services.scheduler.acquisition.cost import CostModel
 from services.scheduler.acquisition.gain import Outcome
 from services.scheduler.campaigns import Arm
 from services.scheduler.campaigns import State as CampaignState
@@ -31,7 +32,17 @@ def report(session: Session, campaign: Campaign) -> pb.CampaignReport:
         cases_left=None if math.isinf(left.cases) else int(left.cases),
         time_left=None if math.isinf(left.minutes) else messages.duration(left.minutes * MINUTE),
         cost_review_count=pool.cost_model(session).reviews,
+        norms=_norms(session, campaign),
     )
+
+
+def _norms(session: Session, campaign: Campaign) -> list[pb.OrganNorm]:
+    unknown_cost = CostModel()
+    ready = [one.candidate(unknown_cost) for one in pool.unreviewed(session, campaign.id)]
+    found = standing.norms([*ready, *pool.seen_before(session, campaign.id)])
+    return [
+        pb.OrganNorm(organ=n.organ, volume_count=n.cases, median_mm3=n.median_mm3, high_mm3=n.high_mm3) for n in found
+    ]
 
 
 def _arm(arm: Arm, reviews: Sequence[Review]) -> pb.ArmReport:

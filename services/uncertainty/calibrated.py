@@ -16,34 +16,22 @@ import numpy as np
 from services.core.boxes import Boxed
 from services.core.ensemble import Ensemble, Stack
 from services.core.geometry import Geometry
-from services.uncertainty import bitplanes, calibration, doubt, label, samples, tissue
+from services.uncertainty import bitplanes, calibration, samples, tissue
 from services.uncertainty.attention import Cause, OrganAttention, OrganScore, Profile, Region, expected_error_mm3
 from services.uncertainty.calibration import Calibration, Family, radii
-from services.uncertainty.faces import surface
+from services.uncertainty.doubted import Doubted
+from services.uncertainty.expected import expected_voxels
 from services.uncertainty.morphology import opened
 from services.uncertainty.priors import catalog
 from services.uncertainty.priors.anatomy import Anatomy
 from services.uncertainty.priors.check import check
 from services.uncertainty.priors.findings import Finding, Severity
-from services.uncertainty.regions import Around, Piece, crowd, measured, set_aside
+from services.uncertainty.regions import Around, Piece, crowd, measured
 from services.uncertainty.shown import Shown, heat, ruled
 from services.uncertainty.tissue import Hounsfield
-from services.uncertainty.trimmed import Box, Trimmed, first_of, grown, span
+from services.uncertainty.trimmed import Trimmed, corner_of, first_of, grown, span, voxels_of
 
 _BY_TISSUE = {Cause.LIKE: Family.LIKE, Cause.UNLIKE: Family.UNLIKE}
-
-
-@dataclass(frozen=True)
-class _Label:
-    """What an organ's own predictions tell: its label, the candidate regions to both sides of the border."""
-
-    boxed: Boxed
-    bits: Trimmed
-    add: Trimmed
-    remove: Trimmed
-    voxels: int
-    band_mm: float
-    crowd: int
 
 
 @dataclass(frozen=True)
@@ -62,15 +50,15 @@ class _Case:
     """What is known of the whole case before any organ is scored."""
 
     ensemble: Ensemble
-    labels: Mapping[str, _Label]
+    labels: Mapping[str, Doubted]
     mean_crowd: float
     findings: Sequence[Finding]
-    hu: Hounsfield | None
+    ct: Hounsfield | None
     constants: Calibration
 
     @staticmethod
     def of(ensemble: Ensemble, scanned: Geometry | None, ct: Hounsfield | None, constants: Calibration) -> "_Case":
-        labels = {organ: _label(ensemble, organ, constants) for organ in sorted(ensemble.organs)}
+        labels = {organ: Doubted.of(ensemble, organ, constants) for organ in sorted(ensemble.organs)}
         masks = {organ: label.boxed for organ, label in labels.items()}
         present = sum(label.voxels > 0 for label in labels.values())
         return _Case(
@@ -78,7 +66,7 @@ class _Case:
             labels,
             sum(label.crowd for label in labels.values()) / max(present, 1),
             list(check(Anatomy.of(masks, ensemble.geometry, scanned=scanned))),
-            None if ct is None else tissue.averaged(ct, _spacing(ensemble.geometry), constants.tissue),
+            ct,
             constants,
         )
 
@@ -109,7 +97,7 @@ def attend(
         ]
         drawn = heat(shown, ensemble.geometry, constants)
         regions = tuple(sorted((one.region for one in shown), key=lambda region: -region.expected_mm3))
-        yield OrganAttention(drawn, _score(organ, drawn, regions, ensemble.geometry), regions)
+        yield OrganAttention(drawn, _score(organ, drawn, regions, expected_voxels(shown), ensemble.geometry), regions)
 
 
 def candidates(
@@ -125,46 +113,10 @@ def candidates(
         yield organ, list(_candidates(case, organ))
 
 
-def _label(ensemble: Ensemble, organ: str, constants: Calibration) -> _Label:
-    grid, models = ensemble.geometry, len(ensemble.having(organ))
-    weak, strong = constants.weak_sum(models), constants.strong_sum(models)
-    planes = Trimmed.joined(
-        [Trimmed.of(doubt.scan(stack, weak, strong), (start, 0, 0)) for start, stack in ensemble.slabs(organ)],
-        masks=doubt.PLANES,
-    )
-    first, (majority, more, much_more, less, much_less) = planes.first, planes.words
-    mask = label.largest(Trimmed(first, majority))
-    bits = Trimmed.packed(mask)
-    inside = bits.over(planes.box)
-    for plane in (more, much_more):
-        plane &= ~inside
-    for plane in (less, much_less):
-        plane &= inside
-    doubted = bitplanes.count(more) + bitplanes.count(less)
-    size = radii(_spacing(grid), constants.open_mm)
-    least = constants.least_mm3 / grid.voxel_volume_mm3
-    add, remove = set_aside(more, much_more, size), set_aside(less, much_less, size)
-    return _Label(
-        boxed=mask,
-        bits=bits,
-        add=Trimmed.of(add, first),
-        remove=Trimmed.of(remove, first),
-        voxels=mask.count,
-        crowd=crowd(add, least) + crowd(remove, least),
-        band_mm=doubted * grid.voxel_volume_mm3 / max(_surface_mm2(bits, grid), 1.0),
-    )
-
-
-def _surface_mm2(bits: Trimmed, grid: Geometry) -> float:
-    """Area of a mask's surface inside the grid."""
-    box = _grown(bits.box, grid)
-    faces = zip(surface(bits.over(box), grid.shape[0] - _corner(box)[2]), _spacing(grid), strict=True)
-    return sum(count * (grid.voxel_volume_mm3 / spacing) for count, spacing in faces)
-
-
 def _candidates(case: _Case, organ: str) -> Iterator[Candidate]:
     grid, own, constants = case.ensemble.geometry, case.labels[organ], case.constants
-    box = _grown(span([own.bits, own.add, own.remove]), grid, tissue.reach(_spacing(grid), constants.tissue))
+    words = bitplanes.words_of(grid.array_shape)
+    box = grown(span([own.bits, own.add, own.remove]), tissue.reach(grid.spacing_mm[::-1], constants.tissue), words)
     inside = own.bits.over(box)
     others, found = np.zeros_like(inside), np.zeros_like(inside)
     for other in case.labels.keys() - {organ}:
@@ -172,13 +124,13 @@ def _candidates(case: _Case, organ: str) -> Iterator[Candidate]:
     for finding in case.named(organ):
         if finding.severity >= Severity.WARNING:
             Trimmed.packed(finding.region).add_to(found, box)
-    thick = radii(_spacing(grid), constants.open_mm)
+    thick = radii(grid.spacing_mm[::-1], constants.open_mm)
     sides = {Cause.ADD: own.add, Cause.REMOVE: own.remove}
     sides[Cause.OVERLAP] = Trimmed.of(opened(inside & others, thick), first_of(box))
     looks = None
-    if case.hu is not None:
-        hu = np.ascontiguousarray(case.hu[_voxels(box)])
-        looks = tissue.tissue_of(hu, inside, others, _spacing(grid), constants.tissue, constants.open_mm)
+    if case.ct is not None:
+        hu = tissue.averaged(case.ct, voxels_of(box), grid.spacing_mm[::-1], constants.tissue)
+        looks = tissue.tissue_of(hu, inside, others, grid.spacing_mm[::-1], constants.tissue, constants.open_mm)
     least = constants.tissue.least_mm3 / grid.voxel_volume_mm3
     tissue_crowd = 0
     if looks is not None:
@@ -189,10 +141,11 @@ def _candidates(case: _Case, organ: str) -> Iterator[Candidate]:
         tissue_crowd = crowd(looks.like, least) + crowd(looks.unlike, least)
     around = Around(
         grid,
-        _corner(box),
+        corner_of(box),
         inside,
         others,
         found,
+        own.boxed.slices,
         own.voxels,
         own.band_mm,
         own.crowd,
@@ -260,7 +213,7 @@ def _doubted(organ: str, candidates: Iterable[Candidate], grid: Geometry, consta
             yield Shown(region, one.piece, number, None)
 
 
-def _score(organ: str, heat: Boxed, regions: Sequence[Region], grid: Geometry) -> OrganScore:
+def _score(organ: str, heat: Boxed, regions: Sequence[Region], expected: float, grid: Geometry) -> OrganScore:
     def voxels(*causes: Cause) -> int:
         return round(sum(r.volume_mm3 for r in regions if r.cause in causes) / grid.voxel_volume_mm3)
 
@@ -272,29 +225,8 @@ def _score(organ: str, heat: Boxed, regions: Sequence[Region], grid: Geometry) -
         inconsistency_voxels=0,
         uncertainty_voxels=voxels(Cause.ADD, Cause.REMOVE),
         overlap_voxels=voxels(Cause.OVERLAP),
-        expected_error_mm3=sum(region.expected_mm3 for region in regions),
+        expected_error_mm3=expected * grid.voxel_volume_mm3,
     )
-
-
-def _grown(box: Box, grid: Geometry, margin: tuple[int, int, int] = (1, 1, 1)) -> Box:
-    return grown(box, margin, bitplanes.words_of(grid.array_shape))
-
-
-def _voxels(box: Box) -> Box:
-    """The voxels of a box of words, which may reach beyond the ends of the grid's rows."""
-    k, j, w = box
-    return k, j, slice(64 * w.start, 64 * w.stop)
-
-
-def _corner(box: Box) -> tuple[int, int, int]:
-    """The first voxel of a box of words."""
-    k, j, w = first_of(box)
-    return k, j, 64 * w
-
-
-def _spacing(grid: Geometry) -> tuple[float, float, float]:
-    i, j, k = grid.spacing_mm
-    return k, j, i
 
 
 CALIBRATED = Profile(

@@ -30,6 +30,7 @@ FEATURES = (
     "foreign_remove",
     "core",
     "log_share",
+    "log_gap",
     "found",
     "log_rank",
     "log_crowd",

@@ -28,8 +28,8 @@ def needed_bytes(grid: Geometry, *, models: int, organs: int, compressed_bytes: 
 def with_scan_bytes(needed: int, file_bytes: int, ct: Geometry, grid: Geometry) -> int:
     """The same for a profile that reads the CT, whose file and own voxels are let go before the predictions come.
 
-    What stays is its HU thrice: on the grid, averaged, and in one organ's box. The regions that it points at are two
-    more planes of bits, and their probabilities one more byte a voxel a model.
+    What stays is its HU thrice: on the grid, and in one organ's box before and after they are averaged. The regions
+    that it points at are two more planes of bits, and their probabilities one more byte a voxel a model.
     """
     return max(reading_bytes(file_bytes, ct, grid), needed + (3 * INT16_BYTES + 16) * grid.voxel_count)
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from math import log, log10
+from math import log, log1p, log10
 
 import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from services.core.boxes import Corner, Mask
+from services.core.boxes import Corner, Mask, Region
 from services.core.components import Runs
 from services.core.ensemble import Stack
 from services.core.geometry import Geometry
@@ -23,6 +23,8 @@ from services.uncertainty.tissue import Tissue, TissueSums
 
 _SOFTLY_HU = 8.0
 """Differences of HU below it tell little."""
+_NEAR_MM = 10.0
+"""Differences between gaps below it tell little."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,8 @@ class Around:
     label: Words
     others: Words
     found: Words
+    label_box: Region
+    """Where the label lies in the grid; of no voxels if it is empty."""
     label_voxels: int
     band_mm: float
     crowd: int
@@ -117,6 +121,7 @@ def _features(cause: Cause, sums: Sums, models: int, around: Around) -> Iterator
     voxel, full = around.grid.voxel_volume_mm3, 255 * models
     areas = np.array([voxel / spacing for spacing in around.grid.spacing_mm[::-1]])
     kept_mm2, other_mm2 = sums.kept_faces @ areas, sums.other_faces @ areas
+    gaps = _gaps_mm(sums, around)
     for number, count in enumerate(map(int, sums.voxels)):
         kept, surface = float(kept_mm2[number]), float(kept_mm2[number] + other_mm2[number])
         contact, foreign = kept / surface if surface else 0.0, int(sums.foreign[number]) / count
@@ -136,10 +141,20 @@ def _features(cause: Cause, sums: Sums, models: int, around: Around) -> Iterator
             "foreign_remove": foreign * (cause.sign < 0),
             "core": int(sums.core[number]) / count,
             "log_share": log10(count / max(around.label_voxels, count)),
+            "log_gap": log1p(gaps[number] / _NEAR_MM),
             "found": float(sums.found[number] > 0),
             "log_crowd": log(max(1, around.crowd)),
             "log_case_crowd": log(max(1.0, around.mean_crowd)),
         }
+
+
+def _gaps_mm(sums: Sums, around: Around) -> npt.NDArray[np.float64]:
+    """By region, the distance between its box and the label's; 0 if they meet or there is no label."""
+    if not around.label_voxels:
+        return np.zeros(len(sums.voxels))
+    start, stop = (np.array([getattr(part, end) for part in around.label_box]) for end in ("start", "stop"))
+    between = np.maximum(0, np.maximum(sums.first - stop, start - 1 - sums.last))
+    return np.asarray(np.linalg.norm(between * np.array(around.grid.spacing_mm[::-1]), axis=1), np.float64)
 
 
 def _looks(cause: Cause, sums: Sums, seen: TissueSums, around: Around) -> Iterator[dict[str, float]]:

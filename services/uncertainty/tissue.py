@@ -60,15 +60,24 @@ class TissueSums(NamedTuple):
     outer_count: Table
 
 
-def averaged(ct: Hounsfield, spacing_mm: Spacing, constants: TissueConstants) -> Hounsfield:
-    """The mean HU of the box around each voxel, to the nearest whole number; the edge goes on beyond the grid."""
-    found = np.ascontiguousarray(ct)
+def averaged(
+    ct: Hounsfield, part: tuple[slice, slice, slice], spacing_mm: Spacing, constants: TissueConstants
+) -> Hounsfield:
+    """The mean HU, to the nearest whole number, of the box around each voxel of a part of the grid.
+
+    `part` are slices (k, j, i) that may reach beyond the end of the grid; the edge goes on beyond it.
+    """
     size = radii(spacing_mm, constants.average_mm)
-    if any(size):
-        result = np.empty_like(found)
-        _average(found, *size, result)
-        return result
-    return found
+    wide = tuple(slice(max(0, s.start - n), s.stop + n) for s, n in zip(part, size, strict=True))
+    found = np.ascontiguousarray(ct[wide])
+    if not any(size):
+        return found
+    result = np.empty_like(found)
+    _average(found, *size, result)
+    inner = tuple(
+        slice(s.start - w.start, min(s.stop, n) - w.start) for s, w, n in zip(part, wide, ct.shape, strict=True)
+    )
+    return np.ascontiguousarray(result[inner])
 
 
 def reach(spacing_mm: Spacing, constants: TissueConstants) -> tuple[int, int, int]:

@@ -107,6 +107,18 @@ def first_of(box: Box) -> Shape:
     return k.start, j.start, w.start
 
 
+def voxels_of(box: Box) -> Box:
+    """The voxels of a box of words, which may reach beyond the ends of the grid's rows."""
+    k, j, w = box
+    return k, j, slice(64 * w.start, 64 * w.stop)
+
+
+def corner_of(box: Box) -> Shape:
+    """The first voxel of a box of words."""
+    k, j, w = first_of(box)
+    return k, j, 64 * w
+
+
 def _shape(box: Box) -> Shape:
     k, j, w = (part.stop - part.start for part in box)
     return k, j, w

@@ -6,6 +6,7 @@ from services.core import arrayfile
 from services.core.boxes import crop
 from services.core.ensemble import Ensemble
 from services.core.geometry import Geometry
+from services.core.resample import warm as warm_resampling
 from services.uncertainty import calibrated, calibration
 from services.uncertainty.priors.anatomy import Anatomy
 from services.uncertainty.priors.check import check
@@ -18,6 +19,8 @@ def warm() -> None:
     for margin in (0, 3):
         _warm_profiles(margin)
     _warm_priors()
+    # The calibrated profile reads the CT, on the grid of the predictions.
+    warm_resampling()
 
 
 def _warm_profiles(margin: int) -> None:

@@ -57,8 +57,7 @@ def test_everything_that_must_be_equal_is(found: dict[str, Any]) -> None:
     assert found[f"inverse/ours-{SMOOTH}"]["labelled"] > 1000
     for other in ("monai", "nnunet"):
         assert found[f"inverse/{other}-{SMOOTH}"]["differing"] < 0.02
-    own, plain = (found[f"chain/{who}"]["labelled"] for who in ("ours", "straightforward"))
-    assert own == pytest.approx(plain, rel=0.01)
+    assert found["chain/ours"]["mean_dsc"] > 0.8
 
 
 def test_a_difference_is_seen(found: dict[str, Any]) -> None:
@@ -69,6 +68,7 @@ def test_a_difference_is_seen(found: dict[str, Any]) -> None:
         "inverse/ours-networks": {"equal": False},
         "resampling/ours": {"largest_difference_hu": 2},
         "agreement/ours": {"scores": [(0.5, 0.5)] * len(ORGANS)},
+        "chain/ours": {"mean_dsc": 0.5},
     }
     for name, change in changes.items():
         assert not benchmark._equal({**found, name: {**found[name], **change}}), name

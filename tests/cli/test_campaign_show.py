@@ -70,6 +70,10 @@ REPORT = sched.CampaignReport(
     next_audit=sched.AuditPlan(case_count=85, volume_count=900, confidence=0.9875, expected_time=minutes(1275)),
     time_left=minutes(499),
     cost_review_count=9,
+    norms=[
+        sched.OrganNorm(organ="liver", volume_count=900, median_mm3=1500, high_mm3=12_000),
+        sched.OrganNorm(organ="pancreas", volume_count=640, median_mm3=800, high_mm3=5_250),
+    ],
 )
 
 
@@ -78,6 +82,7 @@ def test_the_report_in_lines() -> None:
         "Strategy: error-per-minute; 10% of the reviews are drawn by lot.",
         "Budget: 600 min, 499 left.",
         "Cost of a review: learnt from 9 finished so far.",
+        "Expected error in ml, median and 90th percentile: liver 1.5 and 12.0 in 900, pancreas 0.8 and 5.2 in 640.",
         "Strategy arm: 8 of 9 reviews done, 7 revised, 56.0 ml relabelled, 96 min.",
         "Control arm: 1 of 1 reviews done, 0 revised, 5.0 min.",
         "Gain, cases revised: 87.5 % against 0 % by lot, +87.5 % (95% interval +1 to +98).",

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from services.scheduler.acquisition import ORDERS, Candidate, Setting
 from services.scheduler.acquisition.diversity import features
+from services.scheduler.acquisition.standing import Norm, norms
 
 SETTING = Setting(seed="c/1")
 
@@ -41,6 +42,34 @@ def test_numbers_decide_names_break_ties_and_zero_is_left_out(strategy: str, exp
     assert names(strategy, CANDIDATES) == expected
     assert names(strategy, CANDIDATES[::-1]) == expected
     assert names(strategy, []) == ""
+
+
+def unsure(volume: str, **organ_errors_mm3: float) -> Candidate:
+    return Candidate(volume, organ_errors_mm3=organ_errors_mm3)
+
+
+def test_what_is_ordinary_in_a_campaign_calls_for_nobody() -> None:
+    """Pancreases: 10, 20, 30, 40, 90, median 30. Livers: two only, so all of them counts."""
+    candidates = [
+        unsure("a", pancreas=10.0),
+        unsure("b", pancreas=20.0, liver=5.0),
+        unsure("c", pancreas=30.0),
+        unsure("d", pancreas=40.0),
+        unsure("e", pancreas=90.0, liver=1.0),
+    ]
+    assert norms(candidates) == [Norm("liver", 2, 3.0, 4.6), Norm("pancreas", 5, 30.0, 70.0)]
+    assert names("excess", candidates) == "edb"  # 60 + 1, 10, 5
+    assert names("excess", candidates[::-1]) == "edb"
+    assert names("excess", []) == ""
+    reviewed = Setting(reviewed=[unsure(name, pancreas=100.0) for name in "xyz"])
+    # With 100, 100, 100 the median is 65.
+    assert names("excess", candidates, reviewed) == "eb"
+
+
+def test_a_volume_less_changes_no_order_where_the_median_stays() -> None:
+    candidates = [unsure(name, liver=float(10 + n)) for n, name in enumerate("abcdefg")]
+    assert names("excess", candidates) == "gfe"
+    assert names("excess", [c for c in candidates if c.volume not in "ag"]) == "fe"
 
 
 def labelled(volume: str, **organs_mm3: float) -> Candidate:

@@ -31,6 +31,7 @@ CALIBRATED = pb.AttentionMap(
 )
 def test_what_is_expected_to_be_wrong(attention: pb.AttentionMap, expected_error_mm3: float, work: Work) -> None:
     known = facts.of_attention(attention)
+    assert sum(known["organ_errors_mm3"].values()) == expected_error_mm3
     assert known["expected_error_mm3"] == expected_error_mm3
     assert facts.work(known) == work
 
@@ -47,6 +48,7 @@ def test_a_volume_as_strategies_see_it() -> None:
         priority=120,
         attention_mm3=500.0,
         expected_error_mm3=120.0,
+        organ_errors_mm3={"liver": 30.0, "spleen": 90.0},
         minutes=15.0,
         organs_mm3={"liver": 1.5e6, "spleen": 0.0},
         spacing_mm=(1.0, 2.0, 5.0),

@@ -48,14 +48,18 @@ def test_the_lot_is_the_same_if_it_is_drawn_again_and_another_in_the_next_round(
         (pb.Campaign.STRATEGY_VOLUME, "large"),
         (pb.Campaign.STRATEGY_ERROR_PER_MINUTE, "wrong"),
         (pb.Campaign.STRATEGY_DIVERSITY, "mean"),
+        (pb.Campaign.STRATEGY_EXCESS, "odd"),
     ],
 )
 def test_a_campaign_goes_by_its_strategy(database: Database, strategy: int, first: str) -> None:
-    campaign = Campaign(database, {"many": 9, "large": 5, "wrong": 3, "mean": 1}, review_share=0.25, strategy=strategy)
+    campaign = Campaign(
+        database, {"many": 9, "large": 5, "wrong": 3, "mean": 1, "odd": 1}, review_share=0.2, strategy=strategy
+    )
     campaign.facts = {
         "many": {"extent_mm": [100.0] * 3},
         "large": {"attention_mm3": 900.0, "extent_mm": [600.0] * 3},
         "wrong": {"expected_error_mm3": 900.0, "extent_mm": [500.0] * 3},
+        "odd": {"organ_errors_mm3": {"liver": 40.0}, "extent_mm": [150.0] * 3},
     }
     campaign.score()
     (review,) = campaign.open()

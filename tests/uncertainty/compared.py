@@ -61,5 +61,8 @@ def equal_to_plain(
         for (_, numbers), (_, others) in zip(mine, wanted, strict=True):
             assert numbers == pytest.approx(others, rel=1e-9)
         np.testing.assert_array_equal(whole(found, shape), plain.heat(shown, shape, spacing, fixed))
+        assert found.score.expected_error_mm3 == pytest.approx(
+            plain.expected_mm3(shown, shape, spacing, fixed), rel=1e-9
+        )
         regions += found.regions
     return regions

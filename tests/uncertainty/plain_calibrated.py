@@ -5,7 +5,7 @@ docs/attention.md explains them. Arrays are (k, j, i); spacings are in mm in tha
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil, exp, floor, log, log10
+from math import ceil, dist, exp, floor, log, log1p, log10
 from typing import Any, cast
 
 import numpy as np
@@ -190,6 +190,7 @@ def regions(
                 "foreign_remove": foreign * (sign < 0),
                 "core": np.count_nonzero(flip[box][here] >= ceil(constants.core * full)) / count,
                 "log_share": log10(count / max(np.count_nonzero(mask), count)),
+                "log_gap": log1p(gap_mm(box, mask, spacing) / 10),
                 "found": float(found is not None and bool(found[box][here].any())),
             }
             if hu is not None and look is not None:
@@ -201,6 +202,15 @@ def regions(
         "log_case_crowd": log(max(1.0, sum(crowd.values()) / max(present, 1))),
     }
     return _ranked(made, around, constants)
+
+
+def gap_mm(box: tuple[slice, ...], mask: Array, spacing: Spacing) -> float:
+    """Between the nearest voxels of a region's box and the label's, along each axis, less the step to a neighbour."""
+    if not mask.any():
+        return 0.0
+    (label_box,) = ndimage.find_objects(mask.astype(np.uint8))
+    between = [max(0, a.start - b.stop, b.start - a.stop) for a, b in zip(box, label_box, strict=True)]
+    return dist([n * s for n, s in zip(between, spacing, strict=True)], [0, 0, 0])
 
 
 @dataclass(frozen=True)
@@ -314,3 +324,14 @@ def heat(shown: Sequence[tuple[Array, float]], shape: tuple[int, ...], spacing: 
             grown = ndimage.maximum_filter(voxels.astype(np.uint8), size, mode="constant", cval=0) > 0
             result[grown] = np.maximum(result[grown], max(1, floor(255 * probability)))
     return result
+
+
+def expected_mm3(
+    shown: Sequence[tuple[Array, float]], shape: tuple[int, ...], spacing: Spacing, constants: Constants
+) -> float:
+    """Volume that is expected to be wrong: the sum over voxels of the highest probability of the regions shown."""
+    highest = np.zeros(shape)
+    for voxels, probability in shown:
+        if probability >= constants.least_probability:
+            highest = np.maximum(highest, voxels * probability)
+    return float(highest.sum() * np.prod(spacing))

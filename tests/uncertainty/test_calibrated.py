@@ -1,6 +1,5 @@
 """The calibrated profile equals the plain rendering of its formulas, and holds what it promises."""
 
-import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -23,7 +22,7 @@ from services.uncertainty.calibrated import CALIBRATED
 from services.uncertainty.tissue import Hounsfield
 from tests.uncertainty import plain_calibrated as plain
 from tests.uncertainty.compared import equal_to_plain
-from tests.uncertainty.ensembles import Model, blobs, ensemble, whole
+from tests.uncertainty.ensembles import Model, blobs, ensemble
 
 ORGANS = ("aorta", "kidney_left", "liver", "postcava", "spleen")
 # Small volumes: regions of a few voxels and of little probability are shown too.
@@ -93,52 +92,6 @@ def test_models_that_lack_an_organ() -> None:
 
 def attend(models: Sequence[Model], organs: Sequence[str] = ORGANS) -> list[OrganAttention]:
     return list(calibrated.attend(ensemble(models), organs, constants=CONSTANTS))
-
-
-def test_order_of_models_changes_nothing() -> None:
-    models = blobs(7, ORGANS, models=3, noise=0.5)
-    first = attend(models)
-    for order in itertools.permutations(models):
-        for one, other in zip(first, attend(order), strict=True):
-            assert (one.score, one.regions) == (other.score, other.regions)
-            np.testing.assert_array_equal(one.heat.voxels, other.heat.voxels)
-
-
-@pytest.mark.parametrize("axes", [(0,), (1, 2), (0, 1, 2)])
-def test_a_flipped_grid_flips_the_map_and_changes_no_priority(axes: tuple[int, ...]) -> None:
-    models = blobs(7, ORGANS, models=3, noise=0.5)
-    grid = ensemble(models).geometry
-    matrix = grid.matrix
-    for axis in axes:
-        column = 2 - axis
-        matrix[:3, 3] += matrix[:3, column] * (grid.shape[column] - 1)
-        matrix[:3, column] *= -1
-    flipped = Geometry.from_matrix(grid.shape, matrix)
-    turned = Ensemble(
-        tuple(
-            arrayfile.decode(
-                arrayfile.encode(ORGANS, [np.ascontiguousarray(np.flip(model[o], axes)) for o in ORGANS], flipped)
-            )
-            for model in models
-        )
-    )
-    first, second = attend(models), list(calibrated.attend(turned, ORGANS, constants=CONSTANTS))
-    for one, other in zip(first, second, strict=True):
-        heat = whole(one, grid.array_shape)
-        np.testing.assert_array_equal(np.flip(whole(other, grid.array_shape), axes), heat)
-        assert other.score.expected_error_mm3 == pytest.approx(one.score.expected_error_mm3)
-        assert len(one.regions) == len(other.regions)
-    assert CALIBRATED.priority([found.score for found in first]) > 0
-
-
-def test_a_subset_of_organs_scores_as_within_all() -> None:
-    models = blobs(8, ORGANS, models=3, noise=0.5)
-    everything = {found.score.organ: found for found in attend(models)}
-    for found in attend(models, ("spleen", "aorta")):
-        assert (found.score, found.regions) == (
-            everything[found.score.organ].score,
-            everything[found.score.organ].regions,
-        )
 
 
 def test_a_dissenting_model_makes_a_region_where_it_dissents() -> None:

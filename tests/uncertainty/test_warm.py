@@ -1,11 +1,15 @@
 """After `warm`, no request pays for a compilation."""
 
+import numpy as np
 from numba.core.registry import CPUDispatcher
 
 from services.core import boxes, components
+from services.core.geometry import Geometry
+from services.core.resample import sampling, to_grid
 from services.uncertainty import (
     bitplanes,
     doubt,
+    expected,
     faces,
     heat,
     lanes,
@@ -18,6 +22,7 @@ from services.uncertainty import (
     tissue,
 )
 from services.uncertainty.profiles import PROFILES
+from services.uncertainty.tissue import Hounsfield
 from services.uncertainty.warm import warm
 from tests.uncertainty.ensembles import blobs, ensemble
 
@@ -26,6 +31,7 @@ MODULES = (
     boxes,
     components,
     doubt,
+    expected,
     faces,
     heat,
     lanes,
@@ -33,6 +39,7 @@ MODULES = (
     region_sums,
     regions,
     runs,
+    sampling,
     samples,
     signs,
     tissue,
@@ -53,6 +60,15 @@ def test_everything_is_compiled_beforehand() -> None:
     warm()
     before = compiled()
     together = ensemble(blobs(0, ("aorta", "kidney_left", "liver", "spleen"), models=3, shape=(70, 60, 70)))
-    for profile in PROFILES.values():
-        assert sum(found.score.voxels for found in profile.attend(together, sorted(together.organs), None))
+    for ct in (None, hounsfield(together.geometry, tilt=0.0), hounsfield(together.geometry, tilt=0.2)):
+        for profile in PROFILES.values():
+            assert sum(found.score.voxels for found in profile.attend(together, sorted(together.organs), None, ct))
     assert compiled() == before
+
+
+def hounsfield(grid: Geometry, tilt: float) -> Hounsfield:
+    """A noisy CT, brought to a grid as a score does; with a tilt its own grid is not parallel to that."""
+    matrix = grid.matrix
+    matrix[0, 2] += tilt
+    voxels = np.random.default_rng(0).normal(40, 60, grid.array_shape).astype(np.int16)
+    return to_grid(voxels, Geometry.from_matrix(grid.shape, matrix), grid)

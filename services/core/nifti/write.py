@@ -3,7 +3,7 @@
 import io
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -28,16 +28,23 @@ def write_mask(path: Path, mask: npt.NDArray[np.uint8], geometry: Geometry, like
     With the CT's header as `like`, sform, qform, their codes and the NIfTI version are the CT's own, so that the affine
     is the same to the last bit in any reader. Without, the affine is rounded to float32. Raises GEOMETRY_MISMATCH.
     """
-    _write(path, encode(mask, geometry, like))
+    _write(path, *_stored(mask, geometry, like))
 
 
 def write_ct(path: Path, voxels: npt.NDArray[np.int16], geometry: Geometry, like: Header | None = None) -> None:
     """Write a CT (z, y, x) in HU as a .nii.gz file; `like` as in `write_mask`. Raises GEOMETRY_MISMATCH."""
-    _write(path, encode(voxels, geometry, like))
+    _write(path, *_stored(voxels, geometry, like))
 
 
 def encode(voxels: npt.NDArray[Any], geometry: Geometry, like: Header | None = None) -> bytes:
     """The bytes of a .nii.gz file of `voxels` (z, y, x); `like` as in `write_mask`. Raises GEOMETRY_MISMATCH."""
+    result = io.BytesIO()
+    _pack(result, *_stored(voxels, geometry, like))
+    return result.getvalue()
+
+
+def _stored(voxels: npt.NDArray[Any], geometry: Geometry, like: Header | None) -> tuple[bytes, npt.NDArray[Any]]:
+    """The header of a file and its voxels as they lie in it."""
     if voxels.shape != geometry.array_shape:
         raise AtlasError(
             Reason.GEOMETRY_MISMATCH,
@@ -48,18 +55,21 @@ def encode(voxels: npt.NDArray[Any], geometry: Geometry, like: Header | None = N
         raise mismatch(geometry, like.geometry, first_name="voxels", second_name="the header to copy")
     placement = like.placement if like is not None else Placement.of(geometry)
     head = _header(voxels.dtype, geometry.shape, placement, 1 if like is None else like.version)
-    stored = np.ascontiguousarray(voxels, voxels.dtype.newbyteorder("<"))
+    return head, np.ascontiguousarray(voxels, voxels.dtype.newbyteorder("<"))
+
+
+def _pack(file: BinaryIO, head: bytes, stored: npt.NDArray[Any]) -> None:
+    """Compress a file into an open one."""
     values = stored.reshape(-1).view(np.uint8).data
     if stored.itemsize == 1:
         # A mask is nearly all zeros: handing it to threads costs as much as packing it.
         packer: Any = isal_zlib.compressobj(_LEVEL, wbits=_GZIP_BITS)
-        return b"".join((packer.compress(head), packer.compress(values), packer.flush()))
-    result = io.BytesIO()
+        file.write(b"".join((packer.compress(head), packer.compress(values), packer.flush())))
+        return
     opened: Any = igzip_threaded.open
-    with opened(result, "wb", compresslevel=_LEVEL, threads=_THREADS) as file:
-        file.write(head)
-        file.write(values)
-    return result.getvalue()
+    with opened(file, "wb", compresslevel=_LEVEL, threads=_THREADS) as packed:
+        packed.write(head)
+        packed.write(values)
 
 
 def _header(dtype: np.dtype[Any], shape: tuple[int, int, int], placement: Placement, version: int) -> bytes:
@@ -82,10 +92,11 @@ def _header(dtype: np.dtype[Any], shape: tuple[int, int, int], placement: Placem
     return bytes(fields.tobytes()) + bytes(EXTENSION_FLAG_BYTES)
 
 
-def _write(path: Path, data: bytes) -> None:
+def _write(path: Path, head: bytes, stored: npt.NDArray[Any]) -> None:
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        part.write_bytes(data)
+        with part.open("wb") as file:
+            _pack(file, head, stored)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

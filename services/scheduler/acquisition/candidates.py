@@ -20,6 +20,8 @@ class Candidate:
     """Sum over organs of the tissue that asks for attention."""
     expected_error_mm3: float = 0.0
     """Sum over regions of probability of error x mm^3; `attention_mm3` under a profile without probabilities."""
+    organ_errors_mm3: Mapping[str, float] = field(default_factory=dict)
+    """The same by organ, of those that ask for attention."""
     minutes: float = PRIOR_MINUTES
     """What a review is expected to take, by the cost model."""
     organs_mm3: Mapping[str, float] = field(default_factory=dict)

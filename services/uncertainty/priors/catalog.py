@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from services.core.errors import AtlasError, Reason
 from services.uncertainty.priors.findings import Rule, Severity
-from services.uncertainty.priors.rules import neighbours, order, overlaps, pieces, shape, sides, sizes, vessels
+from services.uncertainty.priors.rules import absence, neighbours, order, overlaps, pieces, shape, sides, sizes, vessels
 
-VERSION = 1
+VERSION = 2
 """Grows whenever the findings of the same labels may change."""
 
 
@@ -181,11 +181,11 @@ PRIORS = (
     Prior(
         "organ_missing",
         Severity.ERROR,
-        "The liver, or with a warning the pancreas, was looked for and not found, although both kidneys and the spleen "
-        "are seen whole.",
+        "The liver, or with a warning pancreas, spleen or stomach, was looked for and not found, although both kidneys "
+        "and the spleen (of the spleen itself: the liver) are seen whole. Points at where it usually lies.",
         "no voxel",
         _ANATOMY,
-        sizes.missing,
+        absence.missing,
     ),
 )
 """In the order in which findings are told. `severity` is the highest that a rule gives."""

@@ -18,6 +18,7 @@ from tests.uncertainty.priors.bodies import (
     findings,
     only,
     told,
+    whole,
 )
 
 RULES = [prior.name for prior in catalog.PRIORS]
@@ -349,14 +350,29 @@ def test_twins_asymmetric(length: float, is_told: bool) -> None:
     )
 
 
-def test_organ_missing() -> None:
-    assert told(body(liver=()), "organ_missing") == {("liver",): {"volume_ml": 0.0}}
-    (finding,) = findings(body(liver=()), "organ_missing")
-    assert (finding.region.count, finding.centre_mm) == (0, None)
-    assert told(body(pancreas=()), "organ_missing") == {("pancreas",): {"volume_ml": 0.0}}
+@pytest.mark.parametrize("organ", ["liver", "pancreas", "spleen", "stomach"])
+def test_organ_missing(organ: str) -> None:
+    assert told(BODY, "organ_missing") == {}
+    (finding,) = findings(body(**{organ: ()}), "organ_missing")
+    assert (finding.organs, finding.evidence) == ((organ,), {"volume_ml": 0.0})
+    place, truth = whole(finding.region, GRID), arrays(BODY)[organ]
+    assert np.count_nonzero(place & truth) > 0.3 * np.count_nonzero(truth), "its usual place"
+    for other, mask in arrays(body(**{organ: ()})).items():
+        assert not np.any(place & mask), other
+
+
+def test_organs_that_may_be_missing() -> None:
     assert told(body(gall_bladder=()), "organ_missing") == {}, "often removed"
     assert told(body(liver=(), spleen=()), "organ_missing") == {}, "nothing tells that the field of view reaches it"
     assert told(body(liver=()), "organ_missing", field_of_view(0, 210)) == {}
+    assert told(body(liver=None), "organ_missing") == {}, "nobody looked for it"
+
+
+def test_the_place_of_a_missing_organ_ends_with_the_grid() -> None:
+    low = min(np.argwhere(arrays(BODY)["stomach"])[:, 1])
+    (finding,) = findings(body(stomach=()), "organ_missing", grid=GRID)
+    assert finding.region.slices[1].stop <= GRID.array_shape[1]
+    assert finding.region.slices[1].start > low / 2
 
 
 def test_swallowed() -> None:

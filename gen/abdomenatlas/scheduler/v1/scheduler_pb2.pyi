@@ -90,6 +90,10 @@ class Campaign(_message.Message):
         """
         STRATEGY_RANDOM: Campaign._Strategy.ValueType  # 5
         """By lot, among volumes with labelled foreground."""
+        STRATEGY_EXCESS: Campaign._Strategy.ValueType  # 6
+        """Most expected error beyond what is ordinary in the campaign first: the sum over organs of what exceeds the
+        campaign's median for that organ, in mm^3. See CampaignReport.norms.
+        """
 
     class Strategy(_Strategy, metaclass=_StrategyEnumTypeWrapper):
         """Which volumes are reviewed first."""
@@ -110,6 +114,10 @@ class Campaign(_message.Message):
     """
     STRATEGY_RANDOM: Campaign.Strategy.ValueType  # 5
     """By lot, among volumes with labelled foreground."""
+    STRATEGY_EXCESS: Campaign.Strategy.ValueType  # 6
+    """Most expected error beyond what is ordinary in the campaign first: the sum over organs of what exceeds the
+    campaign's median for that organ, in mm^3. See CampaignReport.norms.
+    """
 
     NAME_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
@@ -1021,6 +1029,7 @@ class CampaignReport(_message.Message):
     CASES_LEFT_FIELD_NUMBER: _builtins.int
     TIME_LEFT_FIELD_NUMBER: _builtins.int
     COST_REVIEW_COUNT_FIELD_NUMBER: _builtins.int
+    NORMS_FIELD_NUMBER: _builtins.int
     campaign: _builtins.str
     """"campaigns/{campaign}"."""
     cases_left: _builtins.int
@@ -1047,6 +1056,10 @@ class CampaignReport(_message.Message):
     def time_left(self) -> _duration_pb2.Duration:
         """What is left of a budget in time; open reviews count as they are expected to take."""
 
+    @_builtins.property
+    def norms(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrganNorm]:
+        """What is ordinary in this campaign, by organ that any volume has doubts about, by name."""
+
     def __init__(
         self,
         *,
@@ -1058,16 +1071,51 @@ class CampaignReport(_message.Message):
         cases_left: _builtins.int | None = ...,
         time_left: _duration_pb2.Duration | None = ...,
         cost_review_count: _builtins.int = ...,
+        norms: _abc.Iterable[Global___OrganNorm] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_cases_left", b"_cases_left", "cases_left", b"cases_left", "next_audit", b"next_audit", "time_left", b"time_left"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cases_left", b"_cases_left", "arms", b"arms", "audits", b"audits", "campaign", b"campaign", "cases_left", b"cases_left", "cost_review_count", b"cost_review_count", "gains", b"gains", "next_audit", b"next_audit", "time_left", b"time_left"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cases_left", b"_cases_left", "arms", b"arms", "audits", b"audits", "campaign", b"campaign", "cases_left", b"cases_left", "cost_review_count", b"cost_review_count", "gains", b"gains", "next_audit", b"next_audit", "norms", b"norms", "time_left", b"time_left"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cases_left: _TypeAlias = _typing.Literal["cases_left"]  # noqa: Y015
     _WhichOneofArgType__cases_left: _TypeAlias = _typing.Literal["_cases_left", b"_cases_left"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__cases_left) -> _WhichOneofReturnType__cases_left | None: ...
 
 Global___CampaignReport: _TypeAlias = CampaignReport  # noqa: Y015
+
+@_typing.final
+class OrganNorm(_message.Message):
+    """What is expected to be wrong of one organ, over the volumes of a campaign that have doubts about it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORGAN_FIELD_NUMBER: _builtins.int
+    VOLUME_COUNT_FIELD_NUMBER: _builtins.int
+    MEDIAN_MM3_FIELD_NUMBER: _builtins.int
+    HIGH_MM3_FIELD_NUMBER: _builtins.int
+    organ: _builtins.str
+    """Name in the class map."""
+    volume_count: _builtins.int
+    """Volumes with doubts about it, reviewed or not."""
+    median_mm3: _builtins.float
+    """Median of the expected error, mm^3."""
+    high_mm3: _builtins.float
+    """90th percentile of the expected error, mm^3."""
+    def __init__(
+        self,
+        *,
+        organ: _builtins.str = ...,
+        volume_count: _builtins.int = ...,
+        median_mm3: _builtins.float = ...,
+        high_mm3: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["high_mm3", b"high_mm3", "median_mm3", b"median_mm3", "organ", b"organ", "volume_count", b"volume_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OrganNorm: _TypeAlias = OrganNorm  # noqa: Y015
 
 @_typing.final
 class GetCampaignReportRequest(_message.Message):

@@ -403,7 +403,7 @@ class LabelFinding(_message.Message):
     @_builtins.property
     def box(self) -> _geometry_pb2.VoxelBox:
         """Box around where to look, on the grid of the label version; absent if nothing tells where, as when an organ is
-        missing.
+        missing and its usual place lies beyond the grid.
         """
 
     @_builtins.property

@@ -1,8 +1,8 @@
-"""How large organs are, and which ones no patient lacks."""
+"""How large organs are."""
 
 from collections.abc import Iterator
 
-from services.uncertainty.priors.anatomy import EMPTY, Anatomy, Organ
+from services.uncertainty.priors.anatomy import Anatomy
 from services.uncertainty.priors.findings import Severity, Sign
 
 LIMITS_ML = {
@@ -37,10 +37,6 @@ LIMITS_ML = {
 ASYMMETRY = 3.0
 _TWINS = ("adrenal_gland", "kidney")
 
-FRONT_MM = 60.0
-_NEVER_LACKING = {"liver": Severity.ERROR, "pancreas": Severity.WARNING}
-"""Organs that are hardly ever removed whole. Gall bladder, spleen, stomach and one kidney are; vessels have a rule."""
-
 
 def implausible(anatomy: Anatomy) -> Iterator[Sign]:
     """A volume that no patient has. An organ that the field of view cuts may be small."""
@@ -74,27 +70,3 @@ def asymmetric(anatomy: Anatomy) -> Iterator[Sign]:
                 {"ratio": ratio, "small_ml": small.volume_ml, "large_ml": large.volume_ml},
                 small.mask,
             )
-
-
-def missing(anatomy: Anatomy) -> Iterator[Sign]:
-    """An organ that nobody lacks, looked for in vain although the organs above and below it are seen whole."""
-    for name, severity in _NEVER_LACKING.items():
-        organ = anatomy.organs.get(name)
-        around = [other for other in anatomy.present(("kidney_left", "kidney_right", "spleen")) if _is_whole(other)]
-        if organ is not None and organ.is_empty and len(around) == 3 and _reaches_front(around[:2]):
-            yield Sign(
-                (name,),
-                severity,
-                f"{name} was looked for and not found, although both kidneys and the spleen are seen whole.",
-                {"volume_ml": 0.0},
-                EMPTY,
-            )
-
-
-def _reaches_front(kidneys: list[Organ]) -> bool:
-    """Whether the field of view holds what lies in front of the kidneys."""
-    return min(kidney.to_face_mm("A") for kidney in kidneys) >= FRONT_MM
-
-
-def _is_whole(organ: Organ) -> bool:
-    return not organ.cut_at
