@@ -13,10 +13,10 @@ from math import log
 
 import numpy as np
 
-from services.core.boxes import Boxed
+from services.core.boxes import EMPTY, Boxed
 from services.core.ensemble import Ensemble, Stack
 from services.core.geometry import Geometry
-from services.uncertainty import bitplanes, calibration, samples, tissue
+from services.uncertainty import bitplanes, calibration, elsewhere, samples, tissue
 from services.uncertainty.attention import Cause, OrganAttention, OrganScore, Profile, Region, expected_error_mm3
 from services.uncertainty.calibration import Calibration, Family, radii
 from services.uncertainty.doubted import Doubted
@@ -53,6 +53,8 @@ class _Case:
     labels: Mapping[str, Doubted]
     mean_crowd: float
     findings: Sequence[Finding]
+    floor_mm: float | None
+    """Lower end of the lower kidney, see `elsewhere`."""
     ct: Hounsfield | None
     constants: Calibration
 
@@ -66,6 +68,7 @@ class _Case:
             labels,
             sum(label.crowd for label in labels.values()) / max(present, 1),
             list(check(Anatomy.of(masks, ensemble.geometry, scanned=scanned))),
+            elsewhere.floor_mm((masks.get("kidney_left", EMPTY), masks.get("kidney_right", EMPTY)), ensemble.geometry),
             ct,
             constants,
         )
@@ -159,10 +162,9 @@ def _candidates(case: _Case, organ: str) -> Iterator[Candidate]:
         for (cause, bits), part in zip(sides.items(), values, strict=True)
     ]
     by_models = [piece for piece in pieces if piece.cause not in _BY_TISSUE]
-    yield from _weighed(by_models, constants.least_mm3, grid, constants)
-    yield from _weighed(
-        [piece for piece in pieces if piece.cause in _BY_TISSUE], constants.tissue.least_mm3, grid, constants
-    )
+    by_tissue = [piece for piece in pieces if piece.cause in _BY_TISSUE]
+    for some, least_mm3 in ((by_models, constants.least_mm3), (by_tissue, constants.tissue.least_mm3)):
+        yield from _weighed(case, organ, some, least_mm3)
 
 
 def _gathered(ensemble: Ensemble, organ: str, sides: Sequence[Trimmed]) -> list[Stack]:
@@ -178,13 +180,18 @@ def _gathered(ensemble: Ensemble, organ: str, sides: Sequence[Trimmed]) -> list[
     return values
 
 
-def _weighed(pieces: Sequence[Piece], least_mm3: float, grid: Geometry, constants: Calibration) -> Iterator[Candidate]:
-    """The regions of at least `least_mm3`, with their rank among these and their probability."""
+def _weighed(case: _Case, organ: str, pieces: Sequence[Piece], least_mm3: float) -> Iterator[Candidate]:
+    """The regions of at least `least_mm3` where the organ may be, with their rank among these and their probability."""
+    grid, constants = case.ensemble.geometry, case.constants
     large = [
         (piece, number, int(count))
         for piece in pieces
         for number, count in enumerate(piece.sums.voxels)
         if int(count) * grid.voxel_volume_mm3 >= least_mm3
+        and (
+            piece.sums.kept_faces[number].any()
+            or not elsewhere.is_elsewhere(organ, piece.sums.first[number], piece.sums.last[number], case.floor_mm, grid)
+        )
     ]
     sizes = np.sort([count for _, _, count in large])
     for piece, number, count in large:
@@ -231,7 +238,7 @@ def _score(organ: str, heat: Boxed, regions: Sequence[Region], expected: float, 
 
 CALIBRATED = Profile(
     name="calibrated",
-    version=f"2.{catalog.VERSION}.{calibration.digest()}",
+    version=f"3.{catalog.VERSION}.{calibration.digest()}",
     description="Regions where the label is probably wrong, each with a calibrated probability: doubt of the ensemble, "
     "overlap and anatomical rules, in mm; heat and priority compare between cases.",
     attend=attend,

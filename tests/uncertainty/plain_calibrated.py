@@ -169,9 +169,9 @@ def regions(
         for number, box in enumerate(ndimage.find_objects(numbers), 1):
             here = numbers[box] == number
             count = np.count_nonzero(here)
-            if count * voxel < least:
-                continue
             kept, out = float(towards[number]), float(away[number])
+            if count * voxel < least or (kept == 0 and elsewhere(organ, box, labels, spacing)):
+                continue
             contact = kept / (kept + out) if kept + out else 0.0
             foreign = np.count_nonzero(others[box][here]) / count
             doubt = int(entropy[box][here].sum())
@@ -202,6 +202,15 @@ def regions(
         "log_case_crowd": log(max(1.0, sum(crowd.values()) / max(present, 1))),
     }
     return _ranked(made, around, constants)
+
+
+def elsewhere(organ: str, box: tuple[slice, ...], labels: Mapping[str, Array], spacing: Spacing) -> bool:
+    """Whether a box of the upper abdomen's organs ends 20 mm below both kidneys; the slices run upwards."""
+    kidneys = [labels[name] for name in ("kidney_left", "kidney_right") if name in labels and labels[name].any()]
+    if len(kidneys) < 2 or organ not in ("gall_bladder", "liver", "pancreas", "spleen", "stomach"):
+        return False
+    floor = min(int(np.argwhere(kidney)[:, 0].min()) for kidney in kidneys)
+    return bool((floor - (box[0].stop - 1)) * spacing[0] > 20)
 
 
 def gap_mm(box: tuple[slice, ...], mask: Array, spacing: Spacing) -> float:

@@ -114,6 +114,17 @@ def test_a_dissenting_model_makes_a_region_where_it_dissents() -> None:
     assert (expected[0], expected[-1] > 0) == (0, True)
 
 
+@pytest.mark.parametrize(("organ", "top", "is_told"), [("liver", 9, False), ("liver", 16, True), ("aorta", 9, True)])
+def test_what_lies_below_both_kidneys_is_none_of_the_upper_abdomens(organ: str, top: int, is_told: bool) -> None:
+    """Kidneys begin at slice 24, 22.5 mm above a part that ends with slice 9: all models take it for the organ."""
+    masks = {name: np.zeros((48, 32, 40), np.uint8) for name in ("kidney_left", "kidney_right", organ)}
+    masks["kidney_left"][24:34, 4:10, 4:10] = masks["kidney_right"][26:36, 4:10, 30:36] = 255
+    masks[organ][30:46, 14:30, 8:32] = 255
+    masks[organ][top - 8 : top + 1, 14:26, 10:26] = 255
+    found = [region for region in assert_equal_to_plain([masks] * 3) if region.organ == organ]
+    assert any(region.cause is Cause.ADD and region.corner[0] == top - 8 for region in found) is is_told
+
+
 def test_nothing_predicted_and_certain_agreement_ask_for_nothing() -> None:
     k, j, i = np.ogrid[:24, :24, :24]
     ball = (((k - 12) ** 2 + (j - 12) ** 2 + (i - 12) ** 2 < 64) * 255).astype(np.uint8)
