@@ -5,6 +5,7 @@ patient. Objects that storage wrote itself, and all that came before uploads wer
 are never looked at.
 """
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -34,6 +35,8 @@ _NAMING = (
     tables.KeptObject.sha256,
 )
 """The columns that name objects."""
+_UNREAD = tables.LabelVersion.combined_sha256.is_(None) | tables.LabelVersion.disagreement_sha256.is_(None)
+"""Label versions that code from before these columns wrote, perhaps a moment ago."""
 
 
 class Claims:
@@ -59,6 +62,7 @@ class Claims:
 
     def sweep(self) -> None:
         """Delete the objects whose time is over and that nothing names, and forget their uploads."""
+        self._read_records()
         upload = tables.Upload
         over = select(upload.sha256).where(upload.state == "complete").group_by(upload.sha256)
         over = over.having(func.max(upload.expire_time) < self._now()).limit(_AT_ONCE)
@@ -68,14 +72,36 @@ class Claims:
         if sizes:
             log.info("unclaimed uploads deleted", objects=len(sizes), bytes=sum(sizes))
 
+    def _read_records(self) -> None:
+        """Fill in what label versions name beside their masks, where it stands in the record alone."""
+        query = select(tables.LabelVersion).where(_UNREAD).limit(_AT_ONCE)
+        while self._any_unread():
+            with self._catalog.writing() as session:
+                for row in session.scalars(query):
+                    # The protobuf JSON of its message.
+                    record = json.loads(row.record)
+                    row.combined_sha256, row.disagreement_sha256 = (
+                        record.get(array, {}).get("object", {}).get("sha256", "")
+                        for array in ("combined", "disagreement")
+                    )
+
+    def _any_unread(self) -> bool:
+        with self._catalog.reading() as session:
+            return bool(session.scalar(select(exists().where(_UNREAD))))
+
     def _settle(self, sha256: str) -> int:
         """Forget the uploads of an object, which nothing names from now on or which is deleted; bytes deleted."""
         upload, deleted = tables.Upload, 0
         with self._catalog.writing() as session:
             lock(session, sha256)
             rows = session.scalars(select(upload).where(upload.sha256 == sha256)).all()
+            # Another process settled it, and it may be there anew without an upload.
+            if not any(row.state == "complete" for row in rows):
+                return 0
             # It was held or announced again a moment ago.
             if any(row.state == "open" or (row.state == "complete" and row.expire_time >= self._now()) for row in rows):
+                return 0
+            if session.scalar(select(exists().where(_UNREAD))):
                 return 0
             if not any(session.scalar(select(exists().where(column == sha256))) for column in _NAMING):
                 # Within the lock: whoever announces or holds it now finds it gone, or it stays.
