@@ -19,6 +19,12 @@ class Cases:
         Labels of a dataset that says nothing of our organs are left out; others that say nothing are refused. Raises
         what `Volumes.create` and `LabelImport.run` raise; then the catalog is as it was.
         """
+        volume, version = self._run(request)
+        if version is not None:
+            self._import.keep(request.labels.files)
+        return volume, version
+
+    def _run(self, request: pb.ImportCaseRequest) -> tuple[pb.Volume, pb.LabelVersion | None]:
         ct = pb.CreateVolumeRequest()
         ct.CopyFrom(request.volume)
         ct.volume_id = request.volume_id

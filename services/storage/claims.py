@@ -1,8 +1,8 @@
 """Which uploaded objects stay: those that a record names, those that were asked to be kept, and all for a while.
 
-An object that came by an upload and that nothing names when its time is over is deleted, for it may hold texts about a
-patient. Objects that storage wrote itself, and all that came before uploads were watched, have no row of an upload and
-are never looked at.
+An object that came by an upload, or that was made of one by taking texts out, and that nothing names when its time is
+over is deleted, for it may hold texts about a patient. Other objects that storage wrote itself, and all that came
+before uploads were watched, have no row of an upload and are never looked at.
 """
 
 import json
@@ -14,6 +14,7 @@ import structlog
 from sqlalchemy import delete, exists, func, select, text, update
 from sqlalchemy.orm import Session
 
+from services.core.names import content_id
 from services.storage.blobs import key
 from services.storage.catalog import tables
 from services.storage.catalog.catalog import Catalog
@@ -26,7 +27,6 @@ HELD: Final = timedelta(days=1)
 _AT_ONCE = 1000
 _NAMING = (
     tables.Volume.object_sha256,
-    tables.CleanedObject.clean_sha256,
     tables.Prediction.array_sha256,
     tables.AttentionMap.array_sha256,
     tables.LabelVersion.array_sha256,
@@ -60,6 +60,44 @@ class Claims:
             lock(session, sha256)
             session.execute(update(tables.Upload).where(short).values(expire_time=until))
 
+    def keep(self, sha256: str) -> None:
+        """Let an object stay for good. Where it may be about to go, `hold` it first."""
+        with self._catalog.reading() as session:
+            is_kept = session.get(tables.KeptObject, sha256)
+        if not is_kept:
+            self._catalog.add_all([tables.KeptObject(sha256=sha256)])
+
+    def watch(self, clean_sha256: str, size: int, uploaded_sha256: str) -> None:
+        """Look at a clean object, which is about to be written, as if it had come when the upload did that it is of."""
+        upload = tables.Upload
+        came = select(func.max(upload.expire_time)).where(upload.sha256 == uploaded_sha256, upload.state == "complete")
+        id_ = content_id("clean", clean_sha256)
+        with self._catalog.writing() as session:
+            lock(session, clean_sha256)
+            row = session.get(upload, id_)
+            times = [self._now() + HELD, session.scalar(came), row and row.expire_time]
+            until = max(time for time in times if time)
+            session.merge(
+                upload(
+                    id=id_,
+                    sha256=clean_sha256,
+                    size_bytes=size,
+                    committed_bytes=size,
+                    state="complete",
+                    expire_time=until,
+                )
+            )
+
+    def replace(self, uploaded: tables.CleanedObject) -> None:
+        """Say what is kept in place of an upload, and delete that if it is another and nothing names it."""
+        self._catalog.add_cleaned(uploaded)
+        if uploaded.clean_sha256 == uploaded.sha256:
+            return
+        with self._catalog.writing() as session:
+            lock(session, uploaded.sha256)
+            if not self._is_named(session, uploaded.sha256):
+                self._objects.delete(key(uploaded.sha256))
+
     def sweep(self) -> None:
         """Delete the objects whose time is over and that nothing names, and forget their uploads."""
         self._read_records()
@@ -91,7 +129,7 @@ class Claims:
 
     def _settle(self, sha256: str) -> int:
         """Forget the uploads of an object, which nothing names from now on or which is deleted; bytes deleted."""
-        upload, deleted = tables.Upload, 0
+        upload, cleaned, deleted = tables.Upload, tables.CleanedObject, 0
         with self._catalog.writing() as session:
             lock(session, sha256)
             rows = session.scalars(select(upload).where(upload.sha256 == sha256)).all()
@@ -103,12 +141,16 @@ class Claims:
                 return 0
             if session.scalar(select(exists().where(_UNREAD))):
                 return 0
-            if not any(session.scalar(select(exists().where(column == sha256))) for column in _NAMING):
+            if not self._is_named(session, sha256):
                 # Within the lock: whoever announces or holds it now finds it gone, or it stays.
                 deleted = self._objects.size(key(sha256)) or 0
                 self._objects.delete(key(sha256))
+                session.execute(delete(cleaned).where(cleaned.clean_sha256 == sha256))
             session.execute(delete(upload).where(upload.sha256 == sha256, upload.state == "complete"))
         return deleted
+
+    def _is_named(self, session: Session, sha256: str) -> bool:
+        return any(session.scalar(select(exists().where(column == sha256))) for column in _NAMING)
 
 
 def lock(session: Session, sha256: str) -> None:

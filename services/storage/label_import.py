@@ -33,9 +33,9 @@ Mask = npt.NDArray[np.uint8]
 class LabelImport:
     """Takes label files into the catalog. Blocks."""
 
-    def __init__(self, catalog: Catalog, blobs: Blobs, records: Records, gate: MemoryGate) -> None:
-        self._catalog, self._blobs, self._records, self._gate = catalog, blobs, records, gate
-        self._cleaning = Cleaning(catalog, blobs)
+    def __init__(self, catalog: Catalog, blobs: Blobs, cleaning: Cleaning, records: Records, gate: MemoryGate) -> None:
+        self._catalog, self._blobs, self._cleaning = catalog, blobs, cleaning
+        self._records, self._gate = records, gate
 
     def run(self, request: pb.ImportLabelVersionRequest) -> pb.LabelVersion:
         """Read, check and combine the files; the same files give the same label version.
@@ -47,13 +47,19 @@ class LabelImport:
         check(request)
         volume = volumes.message(self._catalog.volume(volume_id))
         version_id = self.id_of(request)
-        stored = self._records.label_versions.find(volume_id, version_id)
-        if stored:
-            return stored
-        version = self.prepare(request, volume)
+        version = self._records.label_versions.find(volume_id, version_id)
         if version is None:
-            raise says_nothing()
-        return self._records.label_versions.add(volume_id, version_id, version)
+            made = self.prepare(request, volume)
+            if made is None:
+                raise says_nothing()
+            version = self._records.label_versions.add(volume_id, version_id, made)
+        self.keep(request.files)
+        return version
+
+    def keep(self, files: Sequence[pb.LabelFile]) -> None:
+        """Let the files of a label version stay: they are recognised then, and not sent again."""
+        for i, file in enumerate(files):
+            self._cleaning.keep(file.object, f"files[{i}].object")
 
     def id_of(self, request: pb.ImportLabelVersionRequest) -> str:
         """The id of the label version that a request makes: it follows from all that the version is made of."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import nibabel
+import numpy.typing as npt
 import pytest
 import structlog
 from alembic import command
@@ -46,9 +47,8 @@ class Watched:
 
     def __init__(self, folder: Path, catalog: Catalog, objects: Objects) -> None:
         self.now = datetime.now(UTC)
-        self.world = World(folder, catalog=catalog, objects=objects)
-        self.claims = Claims(catalog, objects, now=lambda: self.now)
-        self.world.blobs._hold = self.claims.hold
+        self.world = World(folder, catalog=catalog, objects=objects, now=lambda: self.now)
+        self.claims = self.world.claims
         self.uploads = Uploads(
             catalog, objects, self.world.blobs, ttl=DAY, unclaimed=7 * DAY, max_open=100, now=lambda: self.now
         )
@@ -80,9 +80,9 @@ def watched(tmp_path: Path, catalog: Catalog, objects: Objects) -> Watched:
     return Watched(tmp_path, catalog, objects)
 
 
-def named(patient: str) -> bytes:
-    """A CT whose header names a patient."""
-    image = nib.Nifti1Image(files.hounsfield().transpose(), files.AFFINE)
+def named(patient: str, voxels: npt.NDArray[Any] | None = None) -> bytes:
+    """A CT, or what is given, whose header names a patient."""
+    image = nib.Nifti1Image((files.hounsfield() if voxels is None else voxels).transpose(), files.AFFINE)
     image.header["descrip"] = patient.encode()
     return bytes(image.to_bytes())
 
@@ -100,6 +100,58 @@ def test_what_is_never_imported_or_was_refused_goes_after_its_days(watched: Watc
     assert event["objects"] == 2
     assert "Doe" not in json.dumps(event)
     assert watched.create(watched.upload(named("Jane Doe"))).notes, "sent anew it comes in as ever"
+
+
+def case(volume_id: str, ct: str, **masks: str) -> pb.ImportCaseRequest:
+    """A CT and its masks by organ, all of them uploaded."""
+    request = pb.ImportCaseRequest(volume_id=volume_id, volume=pb.CreateVolumeRequest(object=ct))
+    request.labels.author = "amos22"
+    for organ, name in masks.items():
+        request.labels.files.add(object=name, organ=organ)
+    return request
+
+
+@pytest.mark.parametrize("texts", ["Jane Doe", ""])
+def test_nothing_is_left_of_a_case_of_which_one_mask_was_refused(watched: Watched, texts: str) -> None:
+    """CT and masks had been looked at by then, and some replaced by what is clean. What else is claimed stays."""
+    good, bad = named(texts, files.ball(5)), named(texts, files.ball(5) + files.ball(3))
+    taken = named(texts, files.ball(4))
+    kept = watched.create(watched.upload(files.ct(2)), "kept")
+    labels = pb.ImportLabelVersionRequest(parent=kept.name, origin=pb.ORIGIN_SOURCE, author="amos22")
+    labels.files.add(object=watched.upload(taken), organ="stomach")
+    version = watched.world.label_import.run(labels)
+    refused = case("refused", watched.upload(named(texts)), liver=watched.upload(good), spleen=watched.upload(bad))
+    refused.labels.files.add(object=watched.upload(taken), organ="stomach")
+    with pytest.raises(AtlasError) as caught:
+        watched.world.cases.run(refused)
+    assert caught.value.reason == Reason.MASK_NOT_BINARY
+    other = named("John Doe", files.hounsfield(1))
+    volume = watched.create(watched.upload(other))
+    # The same bytes once cleaned, in a case that is refused as well.
+    twin = case("twin", watched.upload(named("Jim Doe", files.hounsfield(1))), spleen=watched.upload(bad))
+    with pytest.raises(AtlasError):
+        watched.world.cases.run(twin)
+    watched.later(8 * DAY)
+    stored = {key.split("/")[2] for key in watched.world.objects.keys("objects/")}
+    (mask,) = stored - {volume.ct.sha256, kept.ct.sha256, version.masks.object.sha256}
+    with watched.world.catalog.reading() as session:
+        assert not session.scalars(select(tables.Upload)).all()
+        cleaned = {row.clean_sha256 for row in session.scalars(select(tables.CleanedObject))}
+    assert cleaned == {volume.ct.sha256, kept.ct.sha256, mask}
+    watched.upload(taken)
+    assert watched.world.label_import.run(labels) == version
+    assert watched.create(watched.upload(other)) == volume
+    # Sent anew it is judged as ever.
+    again = case("refused", watched.upload(named(texts)), liver=watched.upload(good))
+    assert watched.world.cases.run(again)[1] is not None
+
+
+def test_a_clean_object_that_went_before_its_row_is_made_anew(watched: Watched) -> None:
+    """A process may die between the two deletions."""
+    first = watched.create(watched.upload(named("Jane Doe")), "first")
+    watched.world.objects.delete(f"objects/{first.ct.sha256[:2]}/{first.ct.sha256}")
+    assert watched.create(watched.upload(named("Jane Doe")), "second").ct == first.ct
+    assert watched.has(first.ct.name)
 
 
 def test_what_a_record_names_stays(watched: Watched) -> None:

@@ -98,7 +98,7 @@ class CleanedObject(Base):
 
 
 class KeptObject(Base):
-    """An uploaded object that stays although no record names it, such as a network's archive."""
+    """An object that stays although no record names it: a network's archive, or a label file that was imported."""
 
     __tablename__ = "kept_objects"
 
