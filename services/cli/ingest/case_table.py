@@ -44,7 +44,9 @@ def _read(path: Path, table: Table) -> dict[str, CaseFacts]:
 
 
 def _facts(row: dict[str, str], table: Table) -> CaseFacts:
-    return CaseFacts(*(row.get(column, "").strip() for column in (table.hospital, table.licence, table.phase)))
+    columns = (table.hospital, table.licence, table.phase)
+    # A table's first column may have no name: no column is not that one.
+    return CaseFacts(*(row.get(column, "").strip() if column else "" for column in columns))
 
 
 def _bad(path: Path, why: str) -> AtlasError:
