@@ -45,12 +45,10 @@ class Aligned:
 
 @dataclass(frozen=True)
 class _Reading:
-    """One way to read the file. `spread_hu` is None where too little is labelled to say."""
+    """The file as its header says: on the CT's grid, with the share of the labels that lie outside it, 0 to 1."""
 
-    said: str
     voxels: Voxels
     lost: float
-    spread_hu: float | None = None
 
 
 def is_plain(file: Geometry, ct: Geometry) -> bool:
@@ -77,16 +75,15 @@ def align(voxels: Voxels, file: Geometry, ct: Geometry, ct_voxels: CtVoxels, *, 
         if not _fills(index, file, ct):
             raise error
         return Aligned(as_header.voxels, _turned(file, ct))
-    as_array = _Reading("in the order of its array", voxels, 0.0)
-    if np.array_equal(as_header.voxels, as_array.voxels):
+    if np.array_equal(as_header.voxels, voxels):
         apart = _apart_mm(file, ct)
         return Aligned(voxels, f"its header places it {apart:.2f} mm from the CT; no voxel changes by that.")
-    return _decide(as_header, as_array, _fills(index, file, ct), file, ct, ct_voxels(), error)
+    return _decide(as_header, voxels, _fills(index, file, ct), file, ct, ct_voxels(), error)
 
 
 def _decide(
     as_header: _Reading,
-    as_array: _Reading,
+    as_array: Voxels,
     header_fits: bool,
     file: Geometry,
     ct: Geometry,
@@ -95,9 +92,9 @@ def _decide(
 ) -> Aligned:
     """Choose between the two readings by what the CT shows. `header_fits` tells that the grids are the same box."""
     far = f"its header places it {_apart_mm(file, ct):.0f} mm off ({file.orientation}, the CT is {ct.orientation})"
-    here, moved = _spread(as_array.voxels, ct_voxels), None
+    here, moved = _spread(as_array, ct_voxels), None
     if not header_fits:
-        moved = _spread_moved(as_array.voxels, ct, ct_voxels)
+        moved = _spread_moved(as_array, ct, ct_voxels)
     is_tissue = here is not None and moved is not None and here < _DECISIVE * moved
     if as_header.lost > _MOST_LOST:
         seen = (
@@ -105,12 +102,12 @@ def _decide(
         )
         if not is_tissue:
             raise _undecided(error, f"its header puts {as_header.lost:.0%} of the labels outside the CT, and {seen}")
-        return Aligned(as_array.voxels, f"{far}, outside the CT; its array follows the CT's and was taken, for {seen}.")
+        return Aligned(as_array, f"{far}, outside the CT; its array follows the CT's and was taken, for {seen}.")
     by_header = _spread(as_header.voxels, ct_voxels)
     seen = f"the HU in it spread by {_told(here)} read as its array, by {_told(by_header)} as its header says"
     if by_header is not None and here is not None:
         if here < _DECISIVE * by_header and (header_fits or is_tissue):
-            return Aligned(as_array.voxels, f"{far}, but {seen}: its header was not followed.")
+            return Aligned(as_array, f"{far}, but {seen}: its header was not followed.")
         if by_header < _DECISIVE * here and header_fits:
             return Aligned(as_header.voxels, _turned(file, ct))
     if header_fits:
@@ -143,7 +140,7 @@ def _by_header(voxels: Voxels, index: npt.NDArray[np.float64], turn: npt.NDArray
     laid[tuple(into)] = turned[tuple(out_of)]
     total = int(np.count_nonzero(voxels))
     lost = 1 - int(np.count_nonzero(laid)) / total if total else 0.0
-    return _Reading("as its header says", laid, lost)
+    return _Reading(laid, lost)
 
 
 def _fills(index: npt.NDArray[np.float64], file: Geometry, ct: Geometry) -> bool:

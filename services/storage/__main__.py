@@ -14,6 +14,7 @@ from services.storage.cases import Cases
 from services.storage.catalog import database
 from services.storage.catalog.catalog import Catalog
 from services.storage.claims import Claims
+from services.storage.cleaning import Cleaning
 from services.storage.duplicates import Duplicates
 from services.storage.label_import import LabelImport
 from services.storage.objects.choose import choose
@@ -60,8 +61,9 @@ def _serve(settings: Settings) -> None:
         concurrent=settings.concurrent_streams,
         idle_seconds=settings.upload_idle_seconds,
     )
-    records, volumes = Records(catalog, blobs), Volumes(catalog, blobs, gate)
-    label_import = LabelImport(catalog, blobs, records, gate)
+    cleaning, records = Cleaning(catalog, blobs, claims), Records(catalog, blobs)
+    volumes = Volumes(catalog, blobs, cleaning, gate)
+    label_import = LabelImport(catalog, blobs, cleaning, records, gate)
     servicer = StorageServicer(
         transfers,
         volumes,

@@ -64,6 +64,11 @@ class Blobs:
         """Size of an object in bytes, or None if there is none."""
         return self._objects.size(key(sha256))
 
+    def hold(self, sha256: str) -> int | None:
+        """The same; if it is there, it does not go for a while."""
+        self._hold(sha256)
+        return self.find(sha256)
+
     def require(self, name: str, field: str) -> ObjectRef:
         """The object "objects/{sha256}". Raises NAME_INVALID or RESOURCE_NOT_FOUND."""
         sha256 = parse_name(name, field)
@@ -96,10 +101,6 @@ class Blobs:
         self._hold(sha256)
         if self.find(sha256) is None:
             self._objects.put(key(sha256), _Checked(data, sha256, size), size)
-
-    def delete(self, sha256: str) -> None:
-        """Remove an object; it need not exist."""
-        self._objects.delete(key(sha256))
 
     @contextmanager
     def array(self, message: ArrayRef, field: str) -> Iterator[arrayfile.ArrayFile]:

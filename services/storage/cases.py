@@ -2,7 +2,7 @@
 
 from abdomenatlas.storage.v1 import storage_pb2 as pb
 from services.storage.catalog.catalog import Catalog
-from services.storage.label_import import LabelImport, says_nothing
+from services.storage.label_import import LabelImport, require_drawn_on, says_nothing
 from services.storage.records import Records
 from services.storage.volumes import Volumes
 
@@ -19,6 +19,12 @@ class Cases:
         Labels of a dataset that says nothing of our organs are left out; others that say nothing are refused. Raises
         what `Volumes.create` and `LabelImport.run` raise; then the catalog is as it was.
         """
+        volume, version = self._run(request)
+        if version is not None:
+            self._import.keep(request.labels.files)
+        return volume, version
+
+    def _run(self, request: pb.ImportCaseRequest) -> tuple[pb.Volume, pb.LabelVersion | None]:
         ct = pb.CreateVolumeRequest()
         ct.CopyFrom(request.volume)
         ct.volume_id = request.volume_id
@@ -28,6 +34,7 @@ class Cases:
         labels = pb.ImportLabelVersionRequest()
         labels.CopyFrom(request.labels)
         labels.parent, labels.origin = volume.name, pb.ORIGIN_SOURCE
+        require_drawn_on(volume, labels)
         version_id = self._import.id_of(labels)
         version = self._records.label_versions.find(request.volume_id, version_id)
         if version is None and (version := self._import.prepare(labels, volume)) is not None:

@@ -9,16 +9,17 @@ from abdomenatlas.type.v1.array_pb2 import ObjectRef
 from services.core import nifti
 from services.core.errors import AtlasError, Reason
 from services.core.nifti.clean import START_BYTES, Texts, cleaned, find
-from services.storage.blobs import Blobs, parse_name
+from services.storage.blobs import Blobs, parse_name, ref
 from services.storage.catalog.catalog import Catalog
 from services.storage.catalog.tables import CleanedObject
+from services.storage.claims import Claims
 
 
 class Cleaning:
     """Puts a clean object in the place of an uploaded one that holds texts. Methods block."""
 
-    def __init__(self, catalog: Catalog, blobs: Blobs) -> None:
-        self._catalog, self._blobs = catalog, blobs
+    def __init__(self, catalog: Catalog, blobs: Blobs, claims: Claims) -> None:
+        self._catalog, self._blobs, self._claims = catalog, blobs, claims
 
     def clean(self, name: str, field: str) -> tuple[ObjectRef, str]:
         """The NIfTI file "objects/{sha256}" without texts, and a sentence about what was taken out, "" for nothing.
@@ -37,22 +38,29 @@ class Cleaning:
 
     def current(self, name: str, field: str) -> ObjectRef:
         """What stands for "objects/{sha256}" now: the object, or the clean one that took its place."""
-        known = self._catalog.find_cleaned(parse_name(name, field))
-        return self._blobs.claim(f"objects/{known.clean_sha256}" if known else name, field)
+        known = self._known(name, field)
+        return known[0] if known else self._blobs.claim(name, field)
+
+    def keep(self, name: str, field: str) -> None:
+        """Let what stands for "objects/{sha256}" stay for good, if `clean` has looked at it and it is still there."""
+        if known := self._known(name, field):
+            self._claims.keep(known[0].sha256)
+
+    def _known(self, name: str, field: str) -> tuple[ObjectRef, str] | None:
+        """What was kept of an upload, and the sentence about it, if that was looked at and is still there."""
+        row = self._catalog.find_cleaned(parse_name(name, field))
+        size = self._blobs.hold(row.clean_sha256) if row else None
+        return (ref(row.clean_sha256, size), row.note) if row and size is not None else None
 
     def _clean(self, name: str, field: str) -> tuple[ObjectRef, str]:
-        if known := self._catalog.find_cleaned(parse_name(name, field)):
-            return self._blobs.claim(f"objects/{known.clean_sha256}", field), known.note
+        if known := self._known(name, field):
+            return known
         given = self._blobs.claim(name, field)
         texts = self._texts(given)
         sha256 = self._put_clean(given, texts) if texts.note else given.sha256
-        self._catalog.add_cleaned(
+        self._claims.replace(
             CleanedObject(sha256=given.sha256, size_bytes=given.size_bytes, clean_sha256=sha256, note=texts.note)
         )
-        if sha256 == given.sha256:
-            return given, ""
-        if not self._catalog.is_volume(given.sha256):
-            self._blobs.delete(given.sha256)
         return self._blobs.claim(f"objects/{sha256}", field), texts.note
 
     def _texts(self, given: ObjectRef) -> Texts:
@@ -75,6 +83,7 @@ class Cleaning:
         for block in self._blocks(given, texts):
             digest.update(block)
             size += len(block)
+        self._claims.watch(digest.hexdigest(), size, given.sha256)
         # A second pass, for the store wants the size first and a file may not fit into memory.
         self._blobs.put_checked(_Blocks(self._blocks(given, texts)), digest.hexdigest(), size)
         return digest.hexdigest()

@@ -33,9 +33,9 @@ Mask = npt.NDArray[np.uint8]
 class LabelImport:
     """Takes label files into the catalog. Blocks."""
 
-    def __init__(self, catalog: Catalog, blobs: Blobs, records: Records, gate: MemoryGate) -> None:
-        self._catalog, self._blobs, self._records, self._gate = catalog, blobs, records, gate
-        self._cleaning = Cleaning(catalog, blobs)
+    def __init__(self, catalog: Catalog, blobs: Blobs, cleaning: Cleaning, records: Records, gate: MemoryGate) -> None:
+        self._catalog, self._blobs, self._cleaning = catalog, blobs, cleaning
+        self._records, self._gate = records, gate
 
     def run(self, request: pb.ImportLabelVersionRequest) -> pb.LabelVersion:
         """Read, check and combine the files; the same files give the same label version.
@@ -46,14 +46,21 @@ class LabelImport:
         (volume_id,) = parse(request.parent, volumes.NAME, "parent")
         check(request)
         volume = volumes.message(self._catalog.volume(volume_id))
+        require_drawn_on(volume, request)
         version_id = self.id_of(request)
-        stored = self._records.label_versions.find(volume_id, version_id)
-        if stored:
-            return stored
-        version = self.prepare(request, volume)
+        version = self._records.label_versions.find(volume_id, version_id)
         if version is None:
-            raise says_nothing()
-        return self._records.label_versions.add(volume_id, version_id, version)
+            made = self.prepare(request, volume)
+            if made is None:
+                raise says_nothing()
+            version = self._records.label_versions.add(volume_id, version_id, made)
+        self.keep(request.files)
+        return version
+
+    def keep(self, files: Sequence[pb.LabelFile]) -> None:
+        """Let the files of a label version stay: they are recognised then, and not sent again."""
+        for i, file in enumerate(files):
+            self._cleaning.keep(file.object, f"files[{i}].object")
 
     def id_of(self, request: pb.ImportLabelVersionRequest) -> str:
         """The id of the label version that a request makes: it follows from all that the version is made of."""
@@ -72,16 +79,9 @@ class LabelImport:
     def prepare(self, request: pb.ImportLabelVersionRequest, volume: pb.Volume) -> pb.LabelVersion | None:
         """The label version of a volume, which need not be in the catalog yet; None if it would hold no organ.
 
-        Raises what `run` raises.
+        Raises what `run` raises of the request and its files.
         """
         asked = check(request)
-        if request.voxel_digest and request.voxel_digest != volume.voxel_digest:
-            raise AtlasError(
-                Reason.FIELD_INVALID,
-                f"The labels were drawn on another CT than {volume.name}.",
-                field="voxel_digest",
-                remedy="Import them to the volume that they were drawn on.",
-            )
         version = pb.LabelVersion(
             origin=request.origin,
             class_map=asked.class_map.name,
@@ -200,6 +200,17 @@ class LabelImport:
             raise error.at(title(entry)) from error
 
 
+def require_drawn_on(volume: pb.Volume, request: pb.ImportLabelVersionRequest) -> None:
+    """Raise FIELD_INVALID if the labels say that they were drawn on another CT, whether they came before or not."""
+    if request.voxel_digest and request.voxel_digest != volume.voxel_digest:
+        raise AtlasError(
+            Reason.FIELD_INVALID,
+            f"The labels were drawn on another CT than {volume.name}.",
+            field="voxel_digest",
+            remedy="Import them to the volume that they were drawn on.",
+        )
+
+
 def says_nothing() -> AtlasError:
     """The refusal of labels of which no organ is ours."""
     return AtlasError(
@@ -244,9 +255,12 @@ class _Case:
 
 
 def _maps(asked: Asked) -> list[str]:
-    """Which class maps say what the files mean, and in which version: a mended one makes other labels of them."""
-    dataset = [f"{asked.dataset.name} version {asked.dataset.version}"] if asked.dataset else []
-    return [f"{asked.class_map.name} version {datasets.load(asked.class_map.name).version}", *dataset]
+    """Which class maps say what the files mean, and in which version: a mended one makes other labels of them.
+
+    The first version goes without saying, as it did before there were others.
+    """
+    read_by = [datasets.load(asked.class_map.name), *([asked.dataset] if asked.dataset else [])]
+    return [known.name + (f" version {known.version}" if known.version > 1 else "") for known in read_by]
 
 
 def _told(organ: str, count: int, made: Plan, origin: pb.Origin.ValueType, grid: Geometry) -> pb.OrganLabel:

@@ -21,11 +21,12 @@ def give_out(made: Plan, dataset: Dataset, label_map: Voxels, grid: Geometry) ->
     # All labels of an organ count together, and what it receives goes by its first one.
     first = {s.label: of[0].label for of in dataset.targets.values() for s in of}
     targets = {of[0].label: target for target, of in dataset.targets.items()}
+    taken = {target.name for target in made.targets}
     notes = list(made.notes)
     more: defaultdict[str, tuple[str, ...]] = defaultdict(tuple)
     for structure in dataset.anywhere:
         parts = give_to_organs(label_map, structure.label, first, grid.spacing_mm)
-        notes += [_told(structure.name, part, targets) for part in parts[:_TOLD]]
+        notes += [_told(structure.name, part, targets, taken) for part in parts[:_TOLD]]
         if smaller := parts[_TOLD:]:
             notes.append(f"{structure.name}: {len(smaller)} smaller parts were given out in the same way.")
         for target in sorted({targets[part.label] for part in parts if part.label}):
@@ -33,9 +34,9 @@ def give_out(made: Plan, dataset: Dataset, label_map: Voxels, grid: Geometry) ->
     return Plan(tuple(replace(t, structures=t.structures + more[t.name]) for t in made.targets), tuple(notes))
 
 
-def _told(name: str, part: Part, targets: dict[int, str]) -> str:
+def _told(name: str, part: Part, targets: dict[int, str], taken: set[str]) -> str:
     if not part.label:
         return f"{name} of {part.voxels} voxels touches no organ and was left out."
-    return (
-        f"{name} of {part.voxels} voxels counts as {targets[part.label]}, which shares {part.share:.0%} of its surface."
-    )
+    target = targets[part.label]
+    told = f"{name} of {part.voxels} voxels counts as {target}, which shares {part.share:.0%} of its surface"
+    return f"{told}." if target in taken else f"{told} and which is not taken."

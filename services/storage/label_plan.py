@@ -152,7 +152,12 @@ def _of_masks(asked: Asked) -> tuple[list[Target], list[str]]:
     given = {entry.organ: entry for entry in asked.masks}
     if asked.dataset is None:
         return [Target(o, (Piece(given[o]),)) for o in asked.class_map.organs if o in given], []
-    targets, notes = [], []
+    targets = []
+    notes = [
+        f"{structure.name} was left out: it is given to organs only where it comes in a label map."
+        for structure in asked.dataset.anywhere
+        if structure.name in given
+    ]
     for name, structures in asked.dataset.targets.items():
         found = [structure for structure in structures if structure.name in given]
         if not found or not set(organs_of(name)) & set(asked.class_map.organs):

@@ -48,7 +48,8 @@ class Settings(ServiceSettings):
     """How long an upload may rest before it is given up and its bytes are deleted."""
     unclaimed_days: int = Field(7, ge=1, le=3650)
     """How long the bytes of a finished upload stay that no record names: files that were refused or never imported, and
-    may hold texts about a patient. Then they are deleted, except what was asked to be kept, as networks are."""
+    may hold texts about a patient. Then they are deleted, and what had been cleaned of them, except what was asked to
+    be kept, as networks are."""
     upload_idle_seconds: float = Field(60.0, gt=0)
     """How long a WriteUpload may be silent, or a ReadObject not be read, before it is ended; both can be resumed."""
     sweep_seconds: float = Field(60.0, gt=0)

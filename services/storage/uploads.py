@@ -98,7 +98,8 @@ class Uploads:
         """
         size = self._blobs.find(sha256)
         if size is None and (cleaned := self._catalog.find_cleaned(sha256)) and cleaned.note:
-            return cleaned.size_bytes, False
+            # Where its import was refused it may have gone in the meantime.
+            return (cleaned.size_bytes if self._blobs.hold(cleaned.clean_sha256) is not None else None), False
         return size, size is not None
 
     def get(self, upload_id: str) -> Upload:

@@ -33,9 +33,8 @@ _TOLD = ("dataset", "source_id", "licence", "hospital", "phase")
 class Volumes:
     """The CTs of the catalog. Methods block."""
 
-    def __init__(self, catalog: Catalog, blobs: Blobs, gate: MemoryGate) -> None:
-        self._catalog, self._blobs, self._gate = catalog, blobs, gate
-        self._cleaning = Cleaning(catalog, blobs)
+    def __init__(self, catalog: Catalog, blobs: Blobs, cleaning: Cleaning, gate: MemoryGate) -> None:
+        self._catalog, self._blobs, self._cleaning, self._gate = catalog, blobs, cleaning, gate
 
     def create(self, request: pb.CreateVolumeRequest) -> pb.Volume:
         """Read the file, check it and take it into the catalog, without the texts in its header.

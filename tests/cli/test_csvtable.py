@@ -7,6 +7,8 @@ import pytest
 from services.cli import csvtable
 from services.cli.comparison.cases import read_metadata
 from services.cli.conversion.cases import read_cases
+from services.cli.ingest.case_table import read_table
+from services.core import datasets
 from services.core.errors import AtlasError, Reason
 
 LONG = 'case,split\n"' + "x" * 131_073 + '",test\n'
@@ -24,6 +26,7 @@ def test_short_and_long_rows_and_a_mark_of_byte_order(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes(b"\xef\xbb\xbfcase,split\r\n1\r\n\r\n2,test,more\r\n")
     assert csvtable.read(tmp_path / "t.csv") == [{"case": "1", "split": ""}, {"case": "2", "split": "test"}]
     assert csvtable.parse("", "t") == []
+    assert csvtable.parse("\ufeffcase;split\n1;a,b\n", "t", separator=";") == [{"case": "1", "split": "a,b"}]
 
 
 @pytest.mark.parametrize(
@@ -36,7 +39,12 @@ def test_short_and_long_rows_and_a_mark_of_byte_order(tmp_path: Path) -> None:
 def test_what_is_no_table_is_refused_with_its_path(tmp_path: Path, data: bytes, said: str) -> None:
     path = tmp_path / "metadata.csv"
     path.write_bytes(data)
-    for action, given in ((csvtable.read, path), (read_metadata, path), (read_cases, tmp_path)):
+    for action, given in (
+        (csvtable.read, path),
+        (read_metadata, path),
+        (read_cases, tmp_path),
+        (lambda path: read_table(tmp_path, datasets.load("btcv"), path), path),
+    ):
         error = refusal(action, given)
         assert error.field == str(path)
         assert said in error.message + error.remedy

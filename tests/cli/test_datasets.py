@@ -110,6 +110,9 @@ def test_a_table_of_cases(tmp_path: Path) -> None:
     (entry,) = discover_dataset(tmp_path / "data", datasets.load("btcv"), MAP, table).entries
     assert isinstance(entry, Case)
     assert (entry.hospital, entry.licence, entry.phase) == ("Basel", "CC0-1.0", "arterial")
+    table.write_text("", encoding="utf-8")
+    with pytest.raises(AtlasError, match="no rows"):
+        discover_dataset(tmp_path / "data", datasets.load("btcv"), MAP, table)
     table.write_text("id;hospital\n0007;Basel\n", encoding="utf-8")
     with pytest.raises(AtlasError, match="no column 'case'"):
         discover_dataset(tmp_path / "data", datasets.load("btcv"), MAP, table)

@@ -1,9 +1,12 @@
-"""The demonstration waits while decisions are merged, and no longer."""
+"""The demonstration's reviewer goes on where it was cut off, and waits while decisions are merged, no longer."""
+
+from pathlib import Path
 
 import pytest
 
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as sched
-from services.cli.demo.reviewer import await_merges
+from services.cli.demo.reviewer import NAME, _claimed, await_merges
+from services.cli.reviewing import Note
 from services.core.errors import AtlasError, Reason
 from tests.cli.archive import CAMPAIGN, Archive
 
@@ -21,6 +24,17 @@ def naps(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
     monkeypatch.setattr("time.sleep", sleep)
     return naps
+
+
+def test_a_note_of_a_claim_that_was_cut_off_is_completed(archive: Archive, tmp_path: Path) -> None:
+    """Without the CT's digest in it masks of another claim would be taken."""
+    review = archive.reviews[0]
+    review.state = sched.Review.STATE_CLAIMED
+    Note(review.name, 7, NAME, review.volume, review.label_version).write(tmp_path)
+    assert _claimed(archive.connection, review, tmp_path).fencing_token == 7
+    note = Note.read(tmp_path)
+    assert (note.fencing_token, note.voxel_digest) == (7, archive.records[review.volume].voxel_digest)
+    assert (tmp_path / "segmentations/liver.nii.gz").is_file()
 
 
 def test_a_round_that_is_done_is_not_waited_for(archive: Archive, naps: list[float]) -> None:

@@ -82,6 +82,22 @@ def test_records_masks_and_origins_are_what_they_were(archive: Archive, release:
                 assert list(organ.models) == models
 
 
+def test_what_the_release_does_not_hold_is_not_told_of(archive: Archive, tmp_path: Path, fresh: Storage) -> None:
+    """Where readers disagreed: neither the voxels' number nor the map comes back, as the readers do not."""
+    for item in archive.items:
+        labels = archive.records[item.label_version]
+        labels.organs[0].disputed_voxels = 7
+        archive.disagree(
+            labels.name, labels.organs[0].organ, np.ones(archive.array(labels.masks).geometry.array_shape, np.uint8)
+        )
+    write_release(archive.connection.storage, read_contents(archive.connection, CAMPAIGN), tmp_path / "release")
+    for entry in bring(fresh, tmp_path / "release"):
+        assert isinstance(entry, Imported)
+        assert entry.labels
+        assert not entry.labels.HasField("disagreement")
+        assert not any(organ.disputed_voxels for organ in entry.labels.organs)
+
+
 def test_importing_it_twice_changes_nothing(archive: Archive, release: Path, fresh: Storage) -> None:
     first, second = bring(fresh, release), bring(fresh, release)
     for one, two in zip(first, second, strict=True):

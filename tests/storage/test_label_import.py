@@ -1,5 +1,6 @@
 """Label files on their way into the catalog."""
 
+import hashlib
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from services.core import datasets, nifti
 from services.core.datasets import Dataset
 from services.core.errors import AtlasError, Reason
 from services.core.geometry import Geometry
+from services.core.names import content_id
 from services.storage.label_import import _occurring
 from tests.components.peak import measure
 from tests.storage import files
@@ -285,3 +287,41 @@ def test_a_tumour_in_any_organ_counts_as_the_organ_that_it_touches_most(world: W
     inside = int(files.ball(2).sum())
     assert f"tumor of {inside} voxels counts as liver, which shares 100% of its surface." in version.notes
     assert "tumor of 2 voxels touches no organ and was left out." in version.notes
+
+
+def test_a_tumour_in_an_organ_that_the_version_does_not_have_is_told_so(world: World) -> None:
+    """The class map has no duodenum (12)."""
+    labels = np.where(LIVER > 0, 12, 0).astype(np.uint8)
+    labels[files.ball(2) > 0] = 14
+    labels[15, 0, 0] = 1
+    version = world.import_files(("", nifti.encode(labels, files.GEOMETRY), "l.nii.gz"), dataset_map="flare23")
+    assert [organ.organ for organ in version.organs] == ["liver"]
+    inside = int(files.ball(2).sum())
+    told = f"tumor of {inside} voxels counts as duodenum, which shares 100% of its surface and which is not taken."
+    assert told in version.notes
+
+
+def test_files_that_are_there_already_are_checked_against_their_ct_too(world: World) -> None:
+    volume = world.volumes.get("volumes/case")
+    given = ("liver", files.mask(LIVER), "liver.nii.gz")
+    version = world.import_files(given, voxel_digest=volume.voxel_digest)
+    assert world.import_files(given) == version
+    error = refusal(world.import_files, given, voxel_digest="0" * 64)
+    assert (error.reason, error.field) == (Reason.FIELD_INVALID, "voxel_digest")
+    case = pb.ImportCaseRequest(volume_id="case", volume=pb.CreateVolumeRequest(object=volume.ct.name))
+    case.labels.author, case.labels.voxel_digest = "amos22", "0" * 64
+    case.labels.files.add(object=world.blobs.put(given[1]).name, organ="liver", display_name="liver.nii.gz")
+    assert refusal(world.cases.run, case).field == "voxel_digest"
+    case.labels.voxel_digest = volume.voxel_digest
+    assert world.cases.run(case) == (volume, version)
+
+
+def test_a_map_in_its_first_version_leaves_ids_as_they_were(world: World) -> None:
+    """Files that came before maps had versions are the same label version when they come again."""
+    mask, labels = files.mask(LIVER), nifti.encode(label_map(), files.GEOMETRY)
+    came = ("import", "case", "ORIGIN_SOURCE", "amos22", "abdomenatlas-1.0")
+    plain = content_id(*came, f"liver={hashlib.sha256(mask).hexdigest()}")
+    assert world.import_files(("liver", mask, "")).name == f"volumes/case/labels/{plain}"
+    mapped = content_id(*came, "btcv", f"={hashlib.sha256(labels).hexdigest()}")
+    made = world.import_files(("", labels, ""), dataset_map="btcv")
+    assert made.name == f"volumes/case/labels/{mapped}"

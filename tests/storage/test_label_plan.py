@@ -68,6 +68,12 @@ def test_masks_in_the_datasets_words_are_united_if_all_parts_are_there() -> None
     assert found.notes == ("kidney_right stays unknown: of what it is made of, kidney_cyst_right has no file.",)
 
 
+def test_masks_of_what_lies_in_any_organ_are_not_left_out_without_a_word() -> None:
+    plan = made("liver", "tumor", dataset_map="flare23")
+    assert organs(plan) == {"liver": ()}
+    assert plan.notes == ("tumor was left out: it is given to organs only where it comes in a label map.",)
+
+
 def test_masks_in_our_words_go_with_a_dataset_too() -> None:
     assert set(organs(made("postcava", "spleen", dataset_map="totalsegmentator-v2"))) == {"postcava", "spleen"}
     with pytest.raises(AtlasError) as caught:

@@ -1,5 +1,7 @@
 """The service without gRPC: a catalog in SQLite and objects in a folder, or where a test says."""
 
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from services.storage.cases import Cases
 from services.storage.catalog import database
 from services.storage.catalog.catalog import Catalog
 from services.storage.claims import Claims
+from services.storage.cleaning import Cleaning
 from services.storage.duplicates import Duplicates
 from services.storage.label_import import LabelImport
 from services.storage.objects.filesystem import FilesystemObjects
@@ -32,13 +35,16 @@ class World:
         gate: MemoryGate | None = None,
         catalog: Catalog | None = None,
         objects: Objects | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.catalog, gate = catalog or _catalog(folder), gate or MemoryGate(memory_bytes)
         self.objects = objects or FilesystemObjects(folder / "objects")
-        self.blobs = Blobs(self.objects, gate, Claims(self.catalog, self.objects).hold)
-        self.volumes = Volumes(self.catalog, self.blobs, gate)
+        self.claims = Claims(self.catalog, self.objects, now=now)
+        self.blobs = Blobs(self.objects, gate, self.claims.hold)
+        cleaning = Cleaning(self.catalog, self.blobs, self.claims)
+        self.volumes = Volumes(self.catalog, self.blobs, cleaning, gate)
         self.records = Records(self.catalog, self.blobs)
-        self.label_import = LabelImport(self.catalog, self.blobs, self.records, gate)
+        self.label_import = LabelImport(self.catalog, self.blobs, cleaning, self.records, gate)
         self.cases = Cases(self.catalog, self.volumes, self.records, self.label_import)
         self.duplicates = Duplicates(self.catalog)
 

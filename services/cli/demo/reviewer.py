@@ -13,7 +13,7 @@ from abdomenatlas.storage.v1 import storage_pb2 as pb
 from services.cli.connection import Connection
 from services.cli.masks import uint8_channel
 from services.cli.paging import every
-from services.cli.reviewing import NOTE, Note, changed_masks, download, fill, mask_files, upload_revision
+from services.cli.reviewing import NOTE, Note, changed_masks, download, mask_files, upload_revision
 from services.cli.watching import follow
 from services.core import classmaps, metrics
 from services.core.errors import AtlasError, Reason
@@ -91,7 +91,7 @@ def _claimed(connection: Connection, review: sched.Review, folder: Path) -> Note
     if review.state == sched.Review.STATE_CLAIMED and (folder / NOTE).exists():
         note = Note.read(folder)
         if note.review == review.name:
-            fill(connection, review, folder)
+            download(connection, note, review, folder)
             return note
     request = sched.ClaimReviewRequest(name=review.name, reviewer=NAME, lease=Duration(seconds=600))
     claimed = connection.scheduler.ClaimReview(request)

@@ -1,9 +1,9 @@
 """What a CSV file tells of a dataset's cases: hospital, licence and phase."""
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.cli import csvtable
 from services.core.datasets import Dataset, Table
 from services.core.errors import AtlasError, Reason
 
@@ -35,19 +35,18 @@ def read_table(root: Path, dataset: Dataset, own: Path | None) -> dict[str, Case
 def _read(path: Path, table: Table) -> dict[str, CaseFacts]:
     if path.stat().st_size > _MAX_BYTES:
         raise _bad(path, "it is larger than a table of cases can be")
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file, delimiter=table.separator)
-            if table.case not in (rows.fieldnames or ()):
-                raise _bad(path, f"it has no column {table.case!r}")
-            return {row[table.case].strip(): _facts(row, table) for row in rows if row[table.case]}
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise _bad(path, "it is not CSV in UTF-8") from error
+    rows = csvtable.read(path, table.separator)
+    if not rows:
+        raise _bad(path, "it has no rows")
+    if table.case not in rows[0]:
+        raise _bad(path, f"it has no column {table.case!r}")
+    return {row[table.case].strip(): _facts(row, table) for row in rows if row[table.case]}
 
 
 def _facts(row: dict[str, str], table: Table) -> CaseFacts:
     columns = (table.hospital, table.licence, table.phase)
-    return CaseFacts(*((row.get(column) or "").strip() if column else "" for column in columns))
+    # A table's first column may have no name: no column is not that one.
+    return CaseFacts(*(row.get(column, "").strip() if column else "" for column in columns))
 
 
 def _bad(path: Path, why: str) -> AtlasError:

@@ -32,8 +32,9 @@ def import_released(storage: Storage, case: ReleasedCase, watch: Watch) -> Impor
     """Take a case into storage as it was in the archive that released it; one that is there already stays as it is.
 
     Volume and label versions keep their names, and each mask its origin. What the release does not hold is left out:
-    predictions, of which only the models are named; readers whose masks were brought together; and reviews. A case with
-    a file that was altered, or that clashes with what is in storage, is refused before anything of it is committed.
+    predictions, of which only the models are named; readers whose masks were brought together, with the maps of where
+    they disagree and the numbers of such voxels; and reviews. A case with a file that was altered, or that clashes with
+    what is in storage, is refused before anything of it is committed.
     Where a process is killed in between, importing again completes it. Raises DEPENDENCY_UNAVAILABLE if storage is
     gone.
     """
@@ -143,6 +144,7 @@ class _Labels:
             organ.label_version = names.get(organ.label_version, "")
             organ.ClearField("predictions")
             organ.ClearField("readers")
+            organ.ClearField("disputed_voxels")
         for source in labels.sources:
             source.label_versions[:] = [names[name] for name in source.label_versions if name in names]
             source.ClearField("predictions")

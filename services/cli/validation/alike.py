@@ -45,7 +45,7 @@ def _fault(case: Seen, other: Seen, what: str, sides: dict[str, str]) -> Fault:
 
 def _sides(table: str) -> dict[str, str]:
     try:
-        rows = csvtable.parse(table.removeprefix("\ufeff"), METADATA)
+        rows = csvtable.parse(table, METADATA)
     except AtlasError:
         # Its fault is told with the folder's lists.
         return {}

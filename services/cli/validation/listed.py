@@ -49,5 +49,5 @@ def _recorded(text: str) -> set[str]:
 
 def _in_table(text: str) -> set[str] | None:
     """The cases of a table, or None if it has no column of that name."""
-    rows = csvtable.parse(text.removeprefix("\ufeff"), METADATA)
+    rows = csvtable.parse(text, METADATA)
     return {row["case"] for row in rows if row["case"]} if rows and "case" in rows[0] else None

@@ -91,12 +91,6 @@ class Catalog:
             return False
         return True
 
-    def is_volume(self, sha256: str) -> bool:
-        """Whether an object is the CT of a volume."""
-        query = select(Volume.id).where(Volume.object_sha256 == sha256).limit(1)
-        with self.reading() as session:
-            return session.scalar(query) is not None
-
     def find_cleaned(self, sha256: str) -> CleanedObject | None:
         """What is kept in place of an upload that held texts."""
         with self.reading() as session:

@@ -98,7 +98,7 @@ class CleanedObject(Base):
 
 
 class KeptObject(Base):
-    """An uploaded object that stays although no record names it, such as a network's archive."""
+    """An object that stays although no record names it: a network's archive, or a label file that was imported."""
 
     __tablename__ = "kept_objects"
 
@@ -197,7 +197,10 @@ class AttentionMap(_OfVolume, Base):
 
 
 class LabelVersion(_OfVolume, Base):
-    """One immutable set of masks."""
+    """One immutable set of masks.
+
+    The digests of its other arrays are "" where it has none, and None where nobody has looked into the record yet.
+    """
 
     __tablename__ = "label_versions"
     __table_args__ = (
@@ -209,8 +212,8 @@ class LabelVersion(_OfVolume, Base):
 
     origin: Mapped[int] = mapped_column(Integer)
     author: Mapped[str] = mapped_column(String(128))
-    combined_sha256: Mapped[str] = mapped_column(String(64), default="", server_default="")
-    disagreement_sha256: Mapped[str] = mapped_column(String(64), default="", server_default="")
+    combined_sha256: Mapped[str | None] = mapped_column(String(64))
+    disagreement_sha256: Mapped[str | None] = mapped_column(String(64))
     uses: Mapped[list["ModelUse"]] = relationship()
 
 

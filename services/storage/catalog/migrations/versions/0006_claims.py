@@ -1,7 +1,5 @@
 """What tells whether an uploaded object is named by a record, and which objects are kept without one."""
 
-import json
-
 import sqlalchemy as sa
 from alembic import op
 
@@ -10,7 +8,6 @@ down_revision = "0005"
 branch_labels = None
 depends_on = None
 
-_AT_ONCE = 500
 _ARRAYS = ("combined", "disagreement")
 _INDEXES = (
     ("uploads", "sha256"),
@@ -25,28 +22,18 @@ _INDEXES = (
 
 
 def upgrade() -> None:
-    """Create the table, the columns and the indexes, and fill the columns."""
+    """Create the table, the columns and the indexes.
+
+    The columns are null in rows from before, and in those that older code, which runs on for a while, goes on to write:
+    the sweep fills them from the record.
+    """
     op.create_table("kept_objects", sa.Column("sha256", sa.String(64), primary_key=True))
     for array in _ARRAYS:
-        op.add_column("label_versions", sa.Column(f"{array}_sha256", sa.String(64), nullable=False, server_default=""))
+        op.add_column("label_versions", sa.Column(f"{array}_sha256", sa.String(64), nullable=True))
     for table, column in _INDEXES:
         op.create_index(f"{table}_by_{column}", table, [column])
     # Networks' archives that came before are told from nothing else, so what came before is not looked at.
     op.execute("DELETE FROM uploads WHERE state = 'complete'")
-    connection, after = op.get_bind(), 0
-    query = sa.text("SELECT sequence, record FROM label_versions WHERE sequence > :after ORDER BY sequence LIMIT :most")
-    fill = sa.text(
-        "UPDATE label_versions SET combined_sha256 = :combined, disagreement_sha256 = :disagreement"
-        " WHERE sequence = :sequence"
-    )
-    while versions := connection.execute(query, {"after": after, "most": _AT_ONCE}).all():
-        connection.execute(fill, [{"sequence": number, **_arrays(json.loads(record))} for number, record in versions])
-        after = versions[-1][0]
-
-
-def _arrays(record: dict[str, dict[str, dict[str, str]]]) -> dict[str, str]:
-    """The objects of one label version beside its masks, from the protobuf JSON of its message."""
-    return {array: record.get(array, {}).get("object", {}).get("sha256", "") for array in _ARRAYS}
 
 
 def downgrade() -> None:
