@@ -19,6 +19,8 @@ _LEAST_APART_MM = 30.0
 """Distance between left and right, or of a single organ from the middle of the image, that leaves no doubt."""
 _TAKEN_OFF_MM = (2.0, 4.0)
 """How much is taken off two organs that touch, to see whether they come apart."""
+_LEAST_CORE = 0.25
+"""Cores that hold less of the mask than this, together, tell nothing of where the two organs are."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,9 @@ def split(mask: Mask, geometry: Geometry) -> Split:
     nearer, so that none is lost. One component that lies clearly on one side of the image is the only one there is.
 
     One that reaches over both sides, or lies near the middle, may be two that touch. Then 6-connected components are
-    looked at, and after them what is left when 2 mm, and at last 4 mm, are taken off all around: if that makes two, the
-    other voxels go to the part that is nearer, in mm, and to the larger one if both are as near. Else it is not split.
+    looked at, and after them what is left when 2 mm, and at last 4 mm, are taken off all around: if that makes two that
+    hold a quarter of the mask, the other voxels go to the part that is nearer, in mm, and to the larger one if both are
+    as near. Else it is not split.
     """
     found = components(mask, most=_MOST_COMPONENTS)
     if not found:
@@ -61,7 +64,8 @@ def _touching(mask: Mask, geometry: Geometry) -> Split | None:
         return _apart(mask, geometry, *grow_apart(mask, *two, geometry.spacing_mm, _TAKEN_OFF_MM[0]), said)
     for taken_off_mm in _TAKEN_OFF_MM:
         core = eroded(mask, geometry.spacing_mm, taken_off_mm)
-        if two := _two(components(core, most=_MOST_COMPONENTS), geometry):
+        two = _two(components(core, most=_MOST_COMPONENTS), geometry)
+        if two and two[0].count + two[1].count >= _LEAST_CORE * np.count_nonzero(mask):
             said = f"The two touch; split where they come apart without their outer {taken_off_mm:.0f} mm"
             return _apart(mask, geometry, *grow_apart(mask, *two, geometry.spacing_mm, 2 * taken_off_mm), said)
     return None

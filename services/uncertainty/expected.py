@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import fsum
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +35,8 @@ def expected_voxels(shown: Sequence[Shown]) -> float:
     stop = [max(one.region.corner[axis] + one.region.size[axis] for one in shown) for axis in range(3)]
     # Counted by whole voxels, so that the sum does not depend on the order of rows.
     counts = np.zeros(len(probabilities), np.int64)
-    _count(np.array([low, stop]), _tables(parts), *_joined(parts), counts)
+    rows, begin, end, component, places = _joined(parts)
+    _count(np.array([low, stop]), _tables(parts), rows, begin, end, component, places, counts)
     return fsum(probability * int(count) for probability, count in zip(probabilities, counts, strict=True))
 
 
@@ -59,10 +61,11 @@ def _tables(parts: Sequence[_Part]) -> Table:
     sizes = np.array([(len(part.runs.rows), len(part.runs.begin), part.runs.count) for part in parts])
     starts = np.cumsum(sizes, axis=0) - sizes
     own = [(*part.corner, part.runs.height, (len(part.runs.rows) - 1) // max(part.runs.height, 1)) for part in parts]
-    return np.concatenate([np.array(own), starts], axis=1).astype(np.int64)
+    table: Table = np.concatenate([np.array(own), starts], axis=1).astype(np.int64)
+    return table
 
 
-def _joined(parts: Sequence[_Part]) -> tuple[npt.NDArray[np.integer], ...]:
+def _joined(parts: Sequence[_Part]) -> tuple[npt.NDArray[Any], ...]:
     """Rows, begins, ends, components and places of all parts, one after the other."""
     runs = [part.runs for part in parts]
     return (
