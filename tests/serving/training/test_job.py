@@ -138,6 +138,35 @@ def test_the_same_weights_are_judged_anew(home: Path) -> None:
     assert len(list((home / "runs").iterdir())) == 3
 
 
+def test_what_was_promoted_is_not_trained_again(home: Path) -> None:
+    """The same again finds that the version which is served came of it; another seed goes on from there."""
+    folder = home / "small"
+    trained(plan(home))
+    modelversions.write_config(folder, folder_config(folder))
+    few = Budget(1, None, 1, 1)
+    tuned = plan(home, goes_on=True, seed=2, rate=1e-9, budget=few, margin=1.0, promotes=True)
+    result = trained(tuned)
+    assert (result.version, result.promoted, modelversions.served_in(folder)) == (2, True, (1, 2))
+    assert trained(tuned) == result
+    assert modelversions.numbers(folder) == [1, 2]
+    other = trained(replace(tuned, seed=3))
+    assert (load_version(folder, other.version).trained_on or {})["from_version"] == 2
+    assert trained(replace(tuned, seed=3)) == other
+    assert modelversions.numbers(folder) == [1, 2, 3]
+
+
+def test_a_training_without_notes_is_found(home: Path) -> None:
+    """Earlier releases wrote none down."""
+    trained(plan(home))
+    tuned = plan(home, seed=2, budget=Budget(1, None, 1, 1))
+    result = trained(tuned)
+    for path in (home / "runs").glob("*/done.json"):
+        done = json.loads(path.read_text())
+        del done["notes"]
+        path.write_text(json.dumps(done))
+    assert trained(tuned) == result
+
+
 def test_a_promotion_during_the_training_stays(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The version was compared with the one that was served before, so it is kept, and says why it is not served."""
     folder = home / "small"
