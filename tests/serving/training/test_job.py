@@ -19,6 +19,7 @@ from tensorboardX.proto.event_pb2 import Event
 from services.core import modelversions
 from services.core.errors import AtlasError, Reason
 from services.serving.card import Network, load_card, load_version, save_card
+from services.serving.imports.install import add
 from services.serving.networks import build_network, load_network
 from services.serving.repository import differing, folder_config
 from services.serving.training import adding, checkpoints, curves, job
@@ -165,6 +166,33 @@ def test_a_training_without_notes_is_found(home: Path) -> None:
         del done["notes"]
         path.write_text(json.dumps(done))
     assert trained(tuned) == result
+
+
+def test_an_added_network_is_trained_and_can_be_served(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Triton finds it by its configuration, which is there from its first weights on and not before; a training that
+    was killed on the way writes all of it the next time."""
+    card = load_card(home / "small")
+    added = add(card, "added", home)
+    folder = home / "added"
+    assert (load_card(folder), added.weights) == (added, None)
+    assert not (folder / modelversions.CONFIG_FILE).exists()
+    shutil.rmtree(home / "small")
+    few = plan(home, folder=folder, budget=Budget(1, None, 1, 1))
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(adding, "save_card", killed)
+    with pytest.raises(KeyboardInterrupt):
+        trained(few)
+    monkeypatch.undo()
+    assert trained(few) == job.Result("added", 1, promoted=True)
+    assert differing(home) == []
+    assert modelversions.served_in(folder) == (1,)
+    assert trained(replace(few, goes_on=True, seed=2)).version == 2
+    with pytest.raises(AtlasError, match="has a model added already") as caught:
+        add(card, "added", home)
+    assert caught.value.remedy == "Give another --name."
 
 
 def test_a_promotion_during_the_training_stays(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
