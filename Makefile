@@ -14,7 +14,7 @@ MODELS := $(patsubst %/model.yaml,%,$(wildcard models/*/model.yaml))
 # What is installed must not depend on what else the caller's shell has set up.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help setup demo up test check lint contract protos chart images images-check bundle locks docs format train bench-labels bench-attention bench-detection fit-attention bench-serving experiment clean
+.PHONY: help setup demo up test check lint contract protos chart images images-check bundle locks docs format train bench-labels bench-attention bench-detection fit-attention bench-serving bench-gpu experiment clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -91,6 +91,9 @@ fit-attention: $(READY) ## fit what calibrated weighs evidence by; ATLAS_REAL_DA
 
 bench-serving: $(READY) ## what serving costs against MONAI's sliding window and patches (20 minutes)
 	@PYTHONPATH=.:gen $(BIN)/python -m benchmarks.serving
+
+bench-gpu: $(READY) ## the paper-size networks on a GPU: volumes an hour against MONAI's sliding window (minutes; needs a GPU)
+	@PYTHONPATH=.:gen $(BIN)/python -m benchmarks.serving.gpu
 
 experiment: $(READY) ## the loop, proven: what each acquisition function gains over drawing by lot (half an hour; goes on where it was cut off)
 	@PYTHONPATH=.:gen $(BIN)/python -m benchmarks.experiment

@@ -18,6 +18,10 @@ DEBIAN = {
 }
 """Packages of Debian by which images without a lock are known."""
 
+_OF_DEBIAN = re.compile(r"^/usr/lib/python3[0-9.]*/dist-packages/")
+_VENDORED = re.compile("/setuptools/_vendor/")
+"""Copies that setuptools carries inside it: its own lock entry and hash cover them."""
+
 
 def faults(name: str, version: str, config: Mapping[str, Any], bill: Path) -> list[str]:
     """What is wrong with an image; `config` is as `image inspect` shows it, `bill` a CycloneDX file."""
@@ -48,7 +52,8 @@ def _held(name: str, components: list[Mapping[str, Any]]) -> list[str]:
     found += [] if PRODUCT in python or name not in EXTRAS else [f"its bill of materials lacks {PRODUCT}"]
     found += [f"holds {p}" for p in ("torch", "monai") if p in python and name not in WITH_TORCH]
     if name not in EXTRAS:
-        return found
+        more = _packages([c for c in components if not _is_at(c, _OF_DEBIAN)], "pypi")
+        return found + [f"holds {p}, which no package of Debian brings" for p in sorted(more)]
     locked = pins(name)
     found += [f"lacks {p} {v} of its lock" for p, v in locked.items() if python.get(p) != v]
     # The product says its own name and version, so that a bill of materials has it.
@@ -64,13 +69,13 @@ def pins(name: str) -> dict[str, str]:
 
 
 def _packages(components: list[Mapping[str, Any]], kind: str) -> dict[str, str]:
-    wanted = [c for c in components if str(c.get("purl", "")).startswith(f"pkg:{kind}/") and not _is_part(c)]
+    wanted = [c for c in components if str(c.get("purl", "")).startswith(f"pkg:{kind}/") and not _is_at(c, _VENDORED)]
     return {_normal(c["name"]) if kind == "pypi" else c["name"]: c["version"] for c in wanted}
 
 
-def _is_part(component: Mapping[str, Any]) -> bool:
-    """Say whether it is a copy that setuptools carries inside it: its own lock entry and hash cover that."""
-    return any("/setuptools/_vendor/" in str(p.get("value")) for p in component.get("properties", []))
+def _is_at(component: Mapping[str, Any], places: re.Pattern[str]) -> bool:
+    """Say whether it was found there, as syft tells it."""
+    return any(places.search(str(p.get("value"))) for p in component.get("properties", []))
 
 
 def _normal(name: str) -> str:

@@ -39,7 +39,8 @@ def tune(
 ) -> Tuning:
     """Tune the campaign's models, or those of `models`, by `plan` on the volumes that its reviewers revised.
 
-    Raises TRAINING_DATA where nothing was revised. What becomes of one model stops no other.
+    Raises TRAINING_DATA where nothing was revised, and what refuses the plan itself, which is that of all of them. What
+    becomes of one model stops no other.
     """
     volumes = trainings.revised_volumes(connection.scheduler, campaign.name)
     plan.volumes.extend(volumes)
@@ -51,6 +52,8 @@ def tune(
             tuning.models.append(Tuned(model, followed.result))
             _promote(connection, tuning.models[-1], promotes)
         except AtlasError as error:
+            if error.field.startswith("plan."):
+                raise
             show_error(error)
             tuning.failed.append(error)
     return tuning

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import structlog
 
 from services.core.errors import AtlasError, Reason
 from services.core.folderlock import locked
@@ -32,6 +33,8 @@ _TAIL = 4096
 _LOOK_SECONDS, _TURN_SECONDS = 0.2, 1.0
 # The shell writes down how the training ended, whoever is still there to ask.
 _SCRIPT = 'output=$1 code=$2; shift 2; "$@" > "$output" 2>&1; echo $? > "$code.part"; mv "$code.part" "$code"'
+
+log = structlog.get_logger()
 
 
 class TrainingProcesses:
@@ -52,11 +55,17 @@ class TrainingProcesses:
         self._thread.start()
 
     def _look(self) -> None:
+        said = ""
         while not self._stopping.wait(_TURN_SECONDS):
-            # Whatever the disk does, the next look may find it mended.
-            with suppress(OSError, AtlasError), locked(self._folder):
-                if not self._stopping.is_set():
+            try:
+                with locked(self._folder):
                     self._fill()
+                said = ""
+            # Whatever it was, a later look may find it mended; without this thread nothing that waits would ever begin.
+            except Exception as error:
+                if str(error) != said:
+                    log.exception("no waiting training can begin", error=str(error))
+                said = str(error)
 
     def start(self, plan: Mapping[str, Any], arguments: list[str], actor: str) -> Training:
         """Start a training, or find the one that waits or runs with these arguments; one that has ended goes on."""
@@ -69,7 +78,6 @@ class TrainingProcesses:
                     return known
             home = self._folder / training_id
             home.mkdir(parents=True, exist_ok=True)
-            (home / _CODE).unlink(missing_ok=True)
             (home / _OUTPUT).write_text("")
             create_time = datetime.now(UTC).isoformat()
             _write(home, {"plan": dict(plan), "arguments": arguments, "actor": actor, "create_time": create_time})
@@ -77,7 +85,9 @@ class TrainingProcesses:
             return self.get(training_id)
 
     def _fill(self) -> None:
-        """Begin those that wait, while there are slots; with the folder locked."""
+        """Begin those that wait, while there are slots; with the folder locked. None once the scheduler ends."""
+        if self._stopping.is_set():
+            return
         known = self.all()
         running = sum(one.state == State.RUNNING for one in known)
         waiting = [one.id for one in reversed(known) if one.state == State.WAITING]
@@ -94,13 +104,21 @@ class TrainingProcesses:
             "--cache",
             str(self._folder / "cache"),
         ]
+        # What a training left that could not be written down is not this one's end.
+        (home / _CODE).unlink(missing_ok=True)
         process = psutil.Popen(
             ["sh", "-c", _SCRIPT, "sh", str(home / _OUTPUT), str(home / _CODE), *command],
             env={**os.environ, **self._environment},
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
-        _write(home, about | {"pid": process.pid, "started": process.create_time()})
+        begun = {"pid": process.pid, "started": process.create_time()}
+        try:
+            _write(home, about | begun)
+        except BaseException:
+            # Nobody would know of it, and every look would start one more.
+            _kill(begun)
+            raise
 
     def get(self, training_id: str) -> Training:
         """A training. Raises RESOURCE_NOT_FOUND."""

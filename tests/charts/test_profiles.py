@@ -118,6 +118,26 @@ def test_pods_meet_the_restricted_standard(name: str) -> None:
             assert container["resources"]["requests"]["cpu"]
 
 
+def test_the_networks_on_cpus_run_the_image_for_cpus() -> None:
+    """Whatever tag and digest one's own values name for GPUs; a digest goes by its repository."""
+    sha256 = {name: f"sha256:{number * 64}" for name, number in (("triton-gpu", "1"), ("triton", "2"))}
+    own = {"triton": {"image": {"tag": "gpu-9.9", "digest": sha256["triton-gpu"]}}}
+    cpu = yaml.safe_load(values_file("cpu").read_text())
+    values = merged(merged(profile("production"), own), cpu)
+    assert _triton_image(values).endswith(f"abdomenatlas/triton:{_app_version()}")
+    by_repository = {"global": {"imageDigests": {f"abdomenatlas/{name}": it for name, it in sha256.items()}}}
+    assert _triton_image(merged(values, by_repository)).endswith(f"abdomenatlas/triton@{sha256['triton']}")
+
+
+def _triton_image(values: Values) -> str:
+    (image,) = {c["image"] for c in containers(pod_of(manifests(values), "triton")) if "/triton" in c["image"]}
+    return str(image)
+
+
+def _app_version() -> str:
+    return str(yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"])
+
+
 def _sorted(found: list[Manifest]) -> list[Manifest]:
     for manifest in found:
         if manifest["kind"] == "Secret":  # drawn anew at every rendering

@@ -37,6 +37,18 @@ def test_the_seconds_are_those_that_were_measured(sizing: Any) -> None:
     assert sum(seconds for *_, seconds in networks) == pytest.approx(together, abs=0.2)
 
 
+def test_another_table_of_seconds_is_not_taken_for_volumes(
+    sizing: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = tmp_path / "performance.md"
+    before, mark, after = sizing.PERFORMANCE.read_text().partition("\n## Serving\n")
+    serving, rest = after.split("\n## ", 1) if "\n## " in after else (after, "")
+    page.write_text(f"{before}{mark}{serving}\n\n| start | time |\n|---|--:|\n| of Triton | 9.5 s |\n\n## {rest}")
+    known = sizing.measured()
+    monkeypatch.setattr(sizing, "PERFORMANCE", page)
+    assert sizing.measured() == known
+
+
 def test_the_page_has_every_load_and_says_what_was_not_measured(sizing: Any) -> None:
     page = sizing.sizing_page()
     assert "| volumes a day | 1 s a volume | 5 s a volume | 20 s a volume | 60 s a volume |" in page

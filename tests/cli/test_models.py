@@ -61,3 +61,23 @@ def test_what_does_not_match_is_shown_with_the_reason(card: Card, tmp_path: Path
     assert "the shapes differ" in done.stdout
     assert "1 of another shape" in done.stderr
     assert not (tmp_path / "served").exists()
+
+
+def test_a_network_of_the_zoo_is_added_to_be_trained(tmp_path: Path) -> None:
+    """Not one whose weights are published, and not under a name that no model may have."""
+    words = ("models", "add", "paper_unet", "--models", "served", "--name")
+    done = atlas(*words, "ours", cwd=tmp_path)
+    assert done.returncode == Exit.DONE, done.stderr
+    assert "atlas training start ours --from-the-beginning" in done.stderr
+    card = load_card(tmp_path / "served" / "ours")
+    assert (card.network.arguments["channels"], card.label, card.weights) == ([64, 128, 256, 512], "1", None)
+    assert [path.name for path in (tmp_path / "served" / "ours" / "1").iterdir()] == ["model.py"]
+    for refused, why in (
+        (atlas(*words, "ours", cwd=tmp_path), "has a model ours already"),
+        (atlas(*words, "../ours", cwd=tmp_path), "is no name of a model"),
+        (atlas("models", "add", "suprem_unet", "--name", "x", "--models", "served", cwd=tmp_path), "published weights"),
+        (atlas("models", "add", "none", "--name", "x", "--models", "served", cwd=tmp_path), "The zoo has no card"),
+    ):
+        assert refused.returncode != Exit.DONE
+        assert why in refused.stderr
+    assert [path.name for path in (tmp_path / "served").iterdir()] == ["ours"]

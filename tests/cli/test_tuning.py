@@ -10,10 +10,11 @@ from typer.testing import CliRunner
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as sched
 from abdomenatlas.scheduler.v1 import training_pb2 as pb
 from services.cli import trainings
-from services.cli.commands import campaigns
+from services.cli.commands import campaigns, tuning
 from services.cli.commands.plan_options import naming_flags
 from services.cli.connection import Connection
 from services.core.errors import AtlasError, Reason
+from services.scheduler import training_calls
 
 PLAN = pb.TrainingPlan(epochs=1)
 NAME = "trainings/t"
@@ -84,15 +85,69 @@ def test_a_refusal_of_the_plan_names_the_flag() -> None:
         assert raised.value.field == flag
 
 
-def test_the_next_round_is_not_tuned_for_while_reviews_are_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It says so before anything is trained."""
-    scheduler: Any = Scheduler()
-    scheduler.GetCampaign = lambda request: sched.GetCampaignResponse(
-        campaign=sched.Campaign(name="campaigns/spring", state=sched.Campaign.STATE_IN_REVIEW)
-    )
+CAMPAIGN = sched.Campaign(
+    name="campaigns/spring", state=sched.Campaign.STATE_ROUND_DONE, models=["models/unet", "models/unetr"]
+)
+
+
+def command(monkeypatch: pytest.MonkeyPatch, scheduler: Any, campaign: sched.Campaign, *words: str) -> Any:
+    """What `atlas campaign` came to, with this scheduler."""
+    scheduler.GetCampaign = lambda request: sched.GetCampaignResponse(campaign=campaign)
     monkeypatch.setattr(Connection, "to", lambda state: SimpleNamespace(scheduler=scheduler))
     app = typer.Typer()
     campaigns.register(app)
-    result = CliRunner().invoke(app, ["campaign", "next-round", "spring", "--tune"])
+    tuning.register(app)
+    return CliRunner().invoke(app, ["campaign", *words])
+
+
+@pytest.mark.parametrize("words", [("tune", "spring"), ("next-round", "spring", "--tune")])
+def test_a_refused_plan_names_its_flag_at_once(monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]) -> None:
+    """By the scheduler's own bounds, and once, not for every model."""
+    scheduler: Any = Scheduler(reviews=(sched.Review(volume="volumes/a", decision=sched.Review.DECISION_REVISED),))
+    asked = []
+
+    def start(request: pb.StartTrainingRequest) -> None:
+        asked.append(request.model)
+        training_calls.arguments(request, "models")
+
+    scheduler.StartTraining = start
+    result = command(monkeypatch, scheduler, CAMPAIGN, *words, "--epochs", "100001")
+    assert isinstance(result.exception, AtlasError)
+    assert (result.exception.reason, result.exception.field) == (Reason.FIELD_INVALID, "--epochs")
+    assert asked == ["models/unet"]
+
+
+def test_both_commands_ask_for_the_same_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or the next round would train what was tuned before it."""
+    scheduler: Any = Scheduler(reviews=(sched.Review(volume="volumes/a", decision=sched.Review.DECISION_REVISED),))
+    asked = []
+
+    def start(request: pb.StartTrainingRequest) -> pb.StartTrainingResponse:
+        asked.append(request.plan.SerializeToString(deterministic=True))
+        failed = pb.Training(name=NAME, state=pb.Training.STATE_FAILED, message="It stops here.")
+        return pb.StartTrainingResponse(training=failed)
+
+    scheduler.StartTraining = start
+    campaign = sched.Campaign(name=CAMPAIGN.name, state=CAMPAIGN.state, models=CAMPAIGN.models[:1])
+    for words in (("tune", "spring"), ("next-round", "spring", "--tune")):
+        command(monkeypatch, scheduler, campaign, *words)
+    assert len(asked) == 2
+    assert len(set(asked)) == 1
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"), [("--minutes", "25"), ("--epochs", "3"), ("--margin", "0.1"), ("--held-out", "0.3")]
+)
+def test_how_to_tune_is_refused_where_nothing_is_tuned(monkeypatch: pytest.MonkeyPatch, flag: str, value: str) -> None:
+    result = command(monkeypatch, Scheduler(), CAMPAIGN, "next-round", "spring", "--newest", flag, value)
+    assert isinstance(result.exception, AtlasError)
+    assert (result.exception.reason, result.exception.field) == (Reason.FIELD_INVALID, flag)
+    assert "Add --tune." in str(result.exception)
+
+
+def test_the_next_round_is_not_tuned_for_while_reviews_are_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says so before anything is trained."""
+    campaign = sched.Campaign(name="campaigns/spring", state=sched.Campaign.STATE_IN_REVIEW)
+    result = command(monkeypatch, Scheduler(), campaign, "next-round", "spring", "--tune")
     assert isinstance(result.exception, AtlasError)
     assert (result.exception.reason, result.exception.field) == (Reason.CAMPAIGN_STATE, "--tune")

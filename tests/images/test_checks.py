@@ -8,7 +8,7 @@ import pytest
 
 from images.checks.__main__ import IMAGES
 from images.checks.chart import BEFORE, Evaluation
-from images.checks.contents import USER, faults, pins
+from images.checks.contents import DEBIAN, USER, faults, pins
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +91,23 @@ def test_other_packages_than_the_lock_s_are_told(
     assert any(fault in line for line in found)
 
 
+@pytest.mark.parametrize("name", ["models", "evaluation"])
+def test_an_image_without_a_lock_holds_what_debian_brings_and_no_more(name: str, tmp_path: Path) -> None:
+    """Ceph's commands come with Python packages; whatever pip added, nobody asked for."""
+    labels = _config()["Labels"] | {"org.opencontainers.image.title": f"abdomenatlas-{name}"}
+    path = tmp_path / f"{name}.cdx.json"
+    debian = [{"name": p, "version": "1", "purl": f"pkg:deb/debian/{p}@1"} for p in DEBIAN[name]]
+    brought = _python("prettytable", "/usr/lib/python3/dist-packages/prettytable-3.6.0.egg-info/PKG-INFO")
+    path.write_text(json.dumps({"components": [*debian, brought]}))
+    assert faults(name, "1.2.3", {**_config(), "Labels": labels}, path) == []
+    added = _python("left-over", "/usr/local/lib/python3.11/dist-packages/left_over-1.dist-info/METADATA")
+    path.write_text(json.dumps({"components": [*debian, brought, added, _python("nowhere", None)]}))
+    assert faults(name, "1.2.3", {**_config(), "Labels": labels}, path) == [
+        "holds left-over, which no package of Debian brings",
+        "holds nowhere, which no package of Debian brings",
+    ]
+
+
 def test_what_setuptools_carries_inside_it_is_not_taken_for_more(tmp_path: Path) -> None:
     path = _bill(tmp_path, _packages())
     bill = json.loads(path.read_text())
@@ -119,6 +136,11 @@ def _config() -> dict[str, Any]:
 
 def _packages() -> dict[str, str]:
     return {**pins("merging"), "abdomenatlas": "1.2.3"}
+
+
+def _python(name: str, place: str | None) -> dict[str, Any]:
+    properties = [{"name": "syft:location:0:path", "value": place}] if place else []
+    return {"name": name, "version": "1", "purl": f"pkg:pypi/{name}@1", "properties": properties}
 
 
 def _bill(folder: Path, packages: dict[str, str]) -> Path:

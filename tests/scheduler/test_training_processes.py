@@ -1,7 +1,11 @@
 """Trainings as processes of one machine: asked for at once, cancelled half way, and with damaged records."""
 
+import json
+import os
 import shutil
+import signal
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,11 +13,18 @@ from typing import Any
 
 import psutil
 import pytest
+import structlog
 
 from services.core.errors import AtlasError, Reason
 from services.scheduler.training_processes import TrainingProcesses
 from services.scheduler.trainings import State
 from tests.components.processes import wait_until
+
+
+def shells(tmp_path: Path) -> list[psutil.Process]:
+    """The processes of this runner's trainings."""
+    place = str(tmp_path / "trainings")
+    return [one for one in psutil.Process().children() if any(place in word for word in one.cmdline())]
 
 
 @pytest.fixture
@@ -26,6 +37,8 @@ def runner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Training
     runner = TrainingProcesses(tmp_path, tmp_path / "trainings", {}, slots=2)
     yield runner
     runner.stop()
+    for left in shells(tmp_path):
+        os.killpg(left.pid, signal.SIGKILL)
 
 
 def test_equal_calls_at_once_start_one_process(
@@ -98,6 +111,50 @@ def test_trainings_wait_for_a_slot_also_over_a_restart(runner: TrainingProcesses
         wait_until(lambda: again.get(ids[4]).state == State.RUNNING, "its turn after the restart", 30)
     finally:
         again.stop()
+
+
+def test_a_full_disk_leaves_no_process_of_which_nobody_knows(runner: TrainingProcesses, tmp_path: Path) -> None:
+    """What could not be written down is ended, and begins once there is room; whoever looks says so once."""
+    first, _, third = (runner.start({}, words(tmp_path, name), "ann") for name in "abc")
+    assert len(shells(tmp_path)) == 2
+    part = tmp_path / "trainings" / third.id / "about.json.part"
+    part.symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        runner.cancel(first.id)
+    assert len(shells(tmp_path)) == 1
+    with structlog.testing.capture_logs() as logs:
+        runner.serve()
+        wait_until(lambda: bool(logs), "a look", 30)
+        time.sleep(2.5)
+        assert [(line["event"], line["error"]) for line in logs] == [
+            ("no waiting training can begin", "[Errno 28] No space left on device")
+        ]
+    assert runner.get(third.id).state == State.WAITING
+    assert len(shells(tmp_path)) == 1
+    part.unlink()
+    wait_until(lambda: runner.get(third.id).state == State.RUNNING, "its turn", 30)
+    assert len(shells(tmp_path)) == 2
+
+
+def test_the_looks_go_on_whatever_one_meets(runner: TrainingProcesses, tmp_path: Path) -> None:
+    """A record without its arguments, say, which somebody then mends."""
+    one, _, third = (runner.start({}, words(tmp_path, name), "ann") for name in "abc")
+    about = tmp_path / "trainings" / third.id / "about.json"
+    record = json.loads(about.read_text())
+    about.write_text(json.dumps({key: value for key, value in record.items() if key != "arguments"}))
+    (tmp_path / "trainings" / one.id / "code").write_text("0")
+    with structlog.testing.capture_logs() as logs:
+        runner.serve()
+        wait_until(lambda: bool(logs), "a look", 30)
+    about.write_text(json.dumps(record))
+    wait_until(lambda: runner.get(third.id).state == State.RUNNING, "its turn", 30)
+
+
+def test_nothing_begins_after_the_stop(runner: TrainingProcesses, tmp_path: Path) -> None:
+    """A call that comes while the scheduler ends finds its training waiting for the next one."""
+    runner.stop()
+    assert runner.start({}, words(tmp_path, "a"), "ann").state == State.WAITING
+    assert shells(tmp_path) == []
 
 
 def test_a_training_that_is_done_is_done_again_for_new_labels(runner: TrainingProcesses, tmp_path: Path) -> None:

@@ -33,7 +33,10 @@ def run(
     ] = None,
     network: Annotated[
         list[str] | None,
-        typer.Option(help=f"Network to train; may be given several times. Default: {', '.join(_NETWORKS)}."),
+        typer.Option(
+            help="Network to train, of the folder or the zoo (paper_unet); may be given several times. "
+            f"Default: {', '.join(_NETWORKS)}."
+        ),
     ] = None,
     models: Annotated[Path, typer.Option(help="Folder with the networks' cards.", exists=True, file_okay=False)] = Path(
         "models"

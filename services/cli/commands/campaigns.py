@@ -12,7 +12,7 @@ from services.cli import merge_words, selftest, tuning
 from services.cli.campaign_display import show_progress, state_name, summary
 from services.cli.campaign_report import STRATEGIES, report_lines
 from services.cli.commands.options import STATE, Campaign, Json, State, campaign_name, volume_name
-from services.cli.commands.plan_options import Epochs, HeldOut, Margin, naming_flags
+from services.cli.commands.plan_options import TUNING_MINUTES, Epochs, HeldOut, Margin, naming_flags
 from services.cli.connection import Connection
 from services.cli.exits import Exit, exit_code
 from services.cli.output import as_data, out, print_json, say, table
@@ -152,7 +152,9 @@ def next_round(
     tune: Annotated[
         bool, typer.Option("--tune", help="Tune the models first, as `tune` does, and work with the newest versions.")
     ] = False,
-    minutes: Annotated[int, typer.Option(min=1, help="Minutes of tuning for each model.")] = 25,
+    minutes: Annotated[
+        int | None, typer.Option(min=1, help="Minutes of tuning for each model.", show_default=str(TUNING_MINUTES))
+    ] = None,
     epochs: Epochs = 0,
     margin: Margin = 0.0,
     held_out: HeldOut = 0.0,
@@ -162,15 +164,20 @@ def next_round(
     """Start the next round of a campaign whose reviews are all done.
 
     With --tune it waits for the tuning of each model, and starts no round if one fails: the same command goes on. A
-    version that lost something is kept, and the round works with the one that is served.
+    version that lost something is kept, and the round works with the one that is served. Models that were tuned and
+    promoted on the same labels are not trained again.
 
     Examples: `atlas campaign next-round spring --newest` · `atlas campaign next-round spring --tune --minutes 60`
     """
+    plan = pb_training.TrainingPlan(minutes=minutes or 0, epochs=epochs, margin=margin, held_out=held_out)
+    if not tune:
+        _require_empty(plan)
     connection = Connection.to(state)
     name, scheduler = campaign_name(campaign), connection.scheduler
     current = scheduler.GetCampaign(sched.GetCampaignRequest(name=name)).campaign
     if tune:
-        plan = pb_training.TrainingPlan(minutes=minutes, epochs=epochs, margin=margin, held_out=held_out)
+        # As `tune` says it, so that the two are one training.
+        plan.minutes = plan.minutes or TUNING_MINUTES
         _tune_first(connection, current, plan)
     models = tuning.models_of(current) if newest or tune else ()
     # Named, so that a repetition after a lost answer cannot start one more.
@@ -217,6 +224,14 @@ def cancel(campaign: Campaign, state: State = STATE, json: Json = False) -> None
     """Close a campaign: its open reviews are withdrawn; what it made stays."""
     request = sched.CancelCampaignRequest(name=campaign_name(campaign))
     _tell(Connection.to(state).scheduler.CancelCampaign(request).campaign, json)
+
+
+def _require_empty(plan: pb_training.TrainingPlan) -> None:
+    """Refuse what says how to tune, for nothing is tuned."""
+    for field, value in plan.ListFields():
+        flag = f"--{field.name.replace('_', '-')}"
+        message = f"Nothing is tuned, so {flag} {value:g} would do nothing."
+        raise AtlasError(Reason.FIELD_INVALID, message, field=flag, remedy="Add --tune.")
 
 
 def _tune_first(connection: Connection, campaign: sched.Campaign, plan: pb_training.TrainingPlan) -> None:

@@ -8,6 +8,7 @@ import typer
 
 from services.core.errors import AtlasError
 
+TUNING_MINUTES = 25
 Epochs = Annotated[int, typer.Option(min=0, help="Epochs instead of minutes: the same weights every time.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the random numbers.")]
 Whole = Annotated[bool, typer.Option("--whole", help="All weights, not only the revised organs' heads.")]

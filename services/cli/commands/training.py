@@ -22,7 +22,12 @@ def register(app: typer.Typer) -> None:
 
 @_app.command()
 def start(
-    model: Annotated[str, typer.Argument(help='A model that is served, such as "unet".')],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help='A model that is served, such as "unet", or from the beginning one that `atlas models add` made.'
+        ),
+    ],
     from_the_beginning: Annotated[
         bool, typer.Option("--from-the-beginning", help="On all labels, instead of the served weights on revisions.")
     ] = False,

@@ -10,7 +10,17 @@ from abdomenatlas.scheduler.v1 import training_pb2 as pb
 from services.cli import trainings
 from services.cli.commands import campaigns, zoo
 from services.cli.commands.options import STATE, Campaign, Json, State, campaign_name
-from services.cli.commands.plan_options import Batch, Epochs, HeldOut, Margin, Rate, Seed, Whole, naming_flags
+from services.cli.commands.plan_options import (
+    TUNING_MINUTES,
+    Batch,
+    Epochs,
+    HeldOut,
+    Margin,
+    Rate,
+    Seed,
+    Whole,
+    naming_flags,
+)
 from services.cli.connection import Connection
 from services.cli.exits import exit_code
 from services.cli.output import as_data, out, print_json, table
@@ -33,7 +43,7 @@ def register(app: typer.Typer) -> None:
 def tune(
     campaign: Campaign,
     models: Annotated[list[str] | None, typer.Option("--model", help="Tune only this model of the campaign.")] = None,
-    minutes: Annotated[int, typer.Option(min=1, help="Minutes of training for each model.")] = 25,
+    minutes: Annotated[int, typer.Option(min=1, help="Minutes of training for each model.")] = TUNING_MINUTES,
     epochs: Epochs = 0,
     seed: Seed = 0,
     whole: Whole = False,

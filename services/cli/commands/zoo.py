@@ -1,4 +1,4 @@
-"""`atlas models`: which networks there are, and published ones brought in."""
+"""`atlas models`: which networks there are, ones to train, and published ones brought in."""
 
 import json as json_format
 import subprocess
@@ -73,6 +73,25 @@ def show(
         typer.echo(
             yaml.safe_dump(card, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None), nl=False
         )
+
+
+@group.command()
+def add(
+    card: Annotated[str, typer.Argument(help='A card of the zoo without weights, such as "paper_unet".')],
+    name: Annotated[str, typer.Option(help="What the model is called here: letters, digits and _.")],
+    models: Models = None,
+    json: Json = False,
+) -> None:
+    """Add a network of the zoo to the model repository, to be trained there; until then it is not served.
+
+    Example: `atlas models add paper_unet --name ours`, then `atlas training start ours --from-the-beginning` and
+    `atlas models promote ours 1`
+    """
+    answer = _answer(["add", card, str(_repository(models)), "--name", name])
+    if json:
+        print_json(answer)
+    else:
+        say(f"{name}: added without weights; train it with `atlas training start {name} --from-the-beginning`.")
 
 
 @group.command("import")

@@ -8,7 +8,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from services.core.errors import AtlasError, Reason
-from services.serving.card import Card, Triple
+from services.serving import zoo
+from services.serving.card import CARD_FILE, Card, Triple, load_card
 
 Side = Literal["a", "b"]
 SIDES: tuple[Side, Side] = ("a", "b")
@@ -41,7 +42,8 @@ class Dataset(_Strict):
 
 
 class Plan(_Strict):
-    """Networks (folders with a card), the datasets `a` and `b` to train on, and `outside` ones that are only tested.
+    """Networks (folders with a card, or else names of the zoo), datasets `a` and `b` to train on, and `outside` ones
+    that are only tested.
 
     `working_factor` and `window` replace those of the cards: coarser networks learn in minutes what fine ones learn in
     days, less well. `hold_out` cases of `b` are drawn by lot and only tested. Every training takes so many `steps`,
@@ -69,6 +71,10 @@ class Plan(_Strict):
         if (self.steps is None) == (self.minutes is None):
             raise ValueError("either steps or minutes")
         return self
+
+    def cards(self) -> list[Card]:
+        """The networks' cards as they are trained here. Raises MODEL_CARD_INVALID, and what `sized` does."""
+        return [self.sized(_card(folder)) for folder in self.networks]
 
     def sized(self, card: Card) -> Card:
         """The card as it is trained here.
@@ -99,6 +105,12 @@ class Plan(_Strict):
     def of(self, side: Side) -> Dataset:
         """The dataset that is trained on."""
         return self.a if side == "a" else self.b
+
+
+def _card(folder: Path) -> Card:
+    """Of the folder, or of the zoo where there is no such folder."""
+    in_zoo = folder.name in zoo.names() and not (folder / CARD_FILE).exists()
+    return zoo.to_train(folder.name) if in_zoo else load_card(folder)
 
 
 _MAY_CHANGE = {"networks", "threads", "out", "cache_gib"}

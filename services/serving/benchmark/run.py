@@ -14,7 +14,7 @@ from services.serving.benchmark.plan import SIDES, CaseFiles, Plan, Side, held_o
 from services.serving.benchmark.report import Facts, write
 from services.serving.benchmark.rows import Measured, RowFile
 from services.serving.benchmark.testing import Contestant
-from services.serving.card import Card, load_card
+from services.serving.card import Card
 from services.serving.training.cache import CachedCases, CaseCache, Entry
 
 Report = Callable[[str, float], None]
@@ -34,7 +34,7 @@ def benchmark(plan: Plan, report: Report) -> Path:
 
     Raises MODEL_CARD_INVALID, RESOURCE_CONFLICT, TRAINING_DATA, TRAINING_FAILED, or what reading files raises.
     """
-    cards = [plan.sized(load_card(folder)) for folder in plan.networks]
+    cards = plan.cards()
     for dataset in (plan.a, plan.b, *plan.outside):
         require_known(dataset)
     require_same(plan, cards)

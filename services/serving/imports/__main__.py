@@ -45,6 +45,14 @@ def _import(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
     return answer, 0
 
 
+def _add(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
+    from services.serving import zoo
+    from services.serving.imports.install import add
+
+    card = add(zoo.to_train(arguments.card), arguments.name, arguments.repository)
+    return {"card": card.model_dump(mode="json", exclude_none=True)}, 0
+
+
 def _list(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
     from services.serving import zoo
     from services.serving.repository import model_folders
@@ -74,6 +82,11 @@ def _parser() -> argparse.ArgumentParser:
     lists = commands.add_parser("list")
     lists.add_argument("repository", type=Path)
     lists.set_defaults(run=_list)
+    adds = commands.add_parser("add")
+    adds.add_argument("card", help="a card of the zoo")
+    adds.add_argument("repository", type=Path)
+    adds.add_argument("--name", required=True)
+    adds.set_defaults(run=_add)
     imports = commands.add_parser("import")
     imports.add_argument("source", type=Path)
     imports.add_argument("repository", type=Path)

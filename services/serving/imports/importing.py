@@ -1,6 +1,5 @@
 """One import from what a path holds to a model folder, or to the table that says why not."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import replace as replaced
@@ -19,7 +18,7 @@ from services.serving.imports.archives import read_tensors
 from services.serving.imports.checkpoint import draft as checkpoint_draft
 from services.serving.imports.checkpoint import folder_draft, with_channels
 from services.serving.imports.draft import Draft, Wishes, reason
-from services.serving.imports.install import install, require_free
+from services.serving.imports.install import install, require_free, require_name
 from services.serving.imports.matching import Matching, match
 from services.serving.networks import build_network
 
@@ -63,13 +62,7 @@ def import_model(source: Path, repository: Path, wishes: Wishes, *, replace: boo
 
 
 def _require_words(wishes: Wishes) -> None:
-    if not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", wishes.name):
-        raise AtlasError(
-            Reason.NAME_INVALID,
-            f"{wishes.name[:80]!r} is no name of a model.",
-            field="--name",
-            remedy="Use up to 63 of a-z, 0-9 and _, beginning with a letter.",
-        )
+    require_name(wishes.name)
     if wishes.axes and sorted(AXIS.get(letter, -1) for letter in wishes.axes) != [0, 1, 2]:
         raise AtlasError(
             Reason.FIELD_INVALID,

@@ -3,8 +3,11 @@
 import ctypes
 import errno
 import os
+import re
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -38,30 +41,71 @@ def install(network: nn.Module, card: Card, repository: Path, *, replace: bool) 
     if there is one and it may not be replaced, WEIGHTS_MISMATCH if the answer is not finite, and DISK_FULL.
     """
     require_free(card.name, repository, replace=replace)
+    with _beside(repository) as scratch:
+        folder = scratch / card.name
+        # With the digest of its weights, under which a converted network is kept.
+        written = _proved(network, card.model_copy(update={"weights": _write_weights(network, folder)}))
+        _describe(folder, written)
+        load_network(folder, written)
+        _put(folder, repository / card.name)
+    return written
+
+
+def add(card: Card, name: str, repository: Path) -> Card:
+    """Write the folder of a model that is to be trained, and return its card.
+
+    Triton finds it once it has weights and a config.pbtxt. Raises NAME_INVALID, RESOURCE_CONFLICT if there is a model
+    of that name, and DISK_FULL.
+    """
+    require_name(name)
+    require_free(name, repository, replace=False, remedy="Give another --name.")
+    added = card.model_copy(update={"name": name})
+    with _beside(repository) as scratch:
+        folder = scratch / name
+        _write_entry(folder)
+        save_card(folder, added)
+        _put(folder, repository / name)
+    return added
+
+
+@contextmanager
+def _beside(repository: Path) -> Iterator[Path]:
+    """A scratch folder in the repository. Raises DISK_FULL where what is written there does not fit."""
     repository.mkdir(parents=True, exist_ok=True)
     # Not in a sibling of the models: a server that looks for them by config.pbtxt must never see half a folder.
     scratch = Path(tempfile.mkdtemp(prefix=".import-", dir=repository))
     try:
         with room_for(repository, "Make room."):
-            folder = scratch / card.name
-            # With the digest of its weights, under which a converted network is kept.
-            written = _proved(network, card.model_copy(update={"weights": _write_weights(network, folder)}))
-            _describe(folder, written)
-            load_network(folder, written)
-            _put(folder, repository / card.name)
+            yield scratch
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return written
 
 
-def require_free(name: str, repository: Path, *, replace: bool) -> None:
+def require_name(name: str) -> None:
+    """Raise NAME_INVALID unless a model may be called so."""
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", name):
+        raise AtlasError(
+            Reason.NAME_INVALID,
+            f"{name[:80]!r} is no name of a model.",
+            field="--name",
+            remedy="Use up to 63 of a-z, 0-9 and _, beginning with a letter.",
+        )
+
+
+def require_free(
+    name: str,
+    repository: Path,
+    *,
+    replace: bool,
+    remedy: str = "Give another --name, or --replace to put this one in its place.",
+) -> None:
     """Raise RESOURCE_CONFLICT if a model of that name is there and may not be replaced."""
     if (repository / name).exists() and not replace:
         raise AtlasError(
             Reason.RESOURCE_CONFLICT,
             f"{repository} has a model {name} already.",
             field="--name",
-            remedy="Give another --name, or --replace to put this one in its place.",
+            remedy=remedy,
         )
 
 
@@ -75,8 +119,13 @@ def _write_weights(network: nn.Module, folder: Path) -> Weights:
     return Weights(file=_WEIGHTS_FILE, sha256=file_digest(path))
 
 
-def _describe(folder: Path, card: Card) -> None:
+def _write_entry(folder: Path) -> None:
+    (folder / "1").mkdir(parents=True, exist_ok=True)
     (folder / "1" / "model.py").write_text(_ENTRY)
+
+
+def _describe(folder: Path, card: Card) -> None:
+    _write_entry(folder)
     save_card(folder, card)
     (folder / CONFIG_FILE).write_text(config_text(card))
 

@@ -11,7 +11,7 @@ from torch import nn
 from services.core import modelversions
 from services.serving.card import Card, Weights, file_digest, load_card, save_card
 from services.serving.networks import save_weights
-from services.serving.repository import folder_config
+from services.serving.repository import config_text, folder_config
 from services.serving.training.disk import SCRATCH, remove_leftovers, room_for
 from services.serving.training.gate import Verdict
 
@@ -53,7 +53,7 @@ def comparison_files(verdict: Verdict, served: int) -> dict[str, bytes]:
 
 
 def replace_first(folder: Path, card: Card, network: nn.Module) -> None:
-    """Write `network` as version 1 of a model, weights first, card second; for a model that is not served.
+    """Write `network` as version 1 of a model that is not served: weights, card, and what Triton finds it by.
 
     Raises DISK_FULL, and leaves what was there.
     """
@@ -63,7 +63,12 @@ def replace_first(folder: Path, card: Card, network: nn.Module) -> None:
     with room_for(path):
         save_weights(network, part)
         part.replace(path)
-        save_card(folder, card.model_copy(update={"weights": Weights(file=f"1/{_WEIGHTS}", sha256=file_digest(path))}))
+        trained = card.model_copy(update={"weights": Weights(file=f"1/{_WEIGHTS}", sha256=file_digest(path))})
+        if not (folder / modelversions.CONFIG_FILE).exists():
+            # Before the card: who is killed in between trains again, instead of seeing a model that nobody can serve.
+            modelversions.write_config(folder, config_text(trained))
+        save_card(folder, trained)
+        modelversions.update_config(folder, lambda _: folder_config(folder))
 
 
 def _placed(part: Path, folder: Path, card: Card, number: int) -> bool:

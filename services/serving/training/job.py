@@ -91,8 +91,8 @@ def train(plan: Plan, data: Data, group: Group) -> Result | None:
         card = load_version(plan.folder, served)
     require_labelled(card, [entry.organs for entry in (*data.cases, *data.replay)], {*plan.organs, *plan.answers_for})
     _require_held_out(data)
-    run_folder = plan.runs / f"{card.name}-{_identity(plan, data, card)[:12]}"
-    if served is not None and (done := _done(plan, run_folder / _DONE)) is not None:
+    run_folder = _run_folder(plan, data, card)
+    if served is not None and (done := _done(plan, run_folder) or _made(plan, data, card, served)) is not None:
         return _again(plan, data, served, done, run_folder) if group.leads else None
     run, seconds = _trained(plan, data, card, run_folder, group)
     if not group.leads:
@@ -177,7 +177,7 @@ def _again(plan: Plan, data: Data, served: int, done: dict[str, Any], run_folder
     """What the weights of a run that was done are worth now."""
     number = int(done["version"])
     if number == served or done.get("compared") == _comparison_key(plan, data, served):
-        reasons, notes = tuple(done["reasons"]), tuple(done["notes"])
+        reasons, notes = tuple(done["reasons"]), tuple(done.get("notes", ()))
         return _promoted(plan, Result(done["model"], number, done["promoted"], reasons, notes))
     card = load_version(plan.folder, number)
     facts = (card.trained_on or {}) | {"held_out": len(data.held_out)}
@@ -229,18 +229,35 @@ def _comparison_key(plan: Plan, data: Data, served: int) -> str:
     )
 
 
+def _run_folder(plan: Plan, data: Data, card: Card) -> Path:
+    return plan.runs / f"{card.name}-{_identity(plan, data, card)[:12]}"
+
+
 def _write_done(plan: Plan, run_folder: Path, result: Result, compared: str) -> None:
     said = {"budget": str(plan.budget), "compared": compared, **vars(result)}
     write_whole(run_folder / _DONE, json.dumps(said).encode())
 
 
-def _done(plan: Plan, path: Path) -> dict[str, Any] | None:
+def _done(plan: Plan, run_folder: Path) -> dict[str, Any] | None:
     """What the same run wrote down, if the version that it added has not been removed since."""
+    path = run_folder / _DONE
     if not path.exists():
         return None
     done: dict[str, Any] = json.loads(path.read_text())
     there = (plan.folder / str(done["version"])).exists()
     return done if there and done["budget"] == str(plan.budget) else None
+
+
+def _made(plan: Plan, data: Data, card: Card, served: int) -> dict[str, Any] | None:
+    """What the run wrote down that made the version which is served, if this plan is that run.
+
+    It began with an earlier version, so its folder follows from that one's weights.
+    """
+    before = (card.trained_on or {}).get("from_version")
+    if not plan.goes_on or before not in modelversions.numbers(plan.folder):
+        return None
+    done = _done(plan, _run_folder(plan, data, load_version(plan.folder, before)))
+    return done if done is not None and done["version"] == served else None
 
 
 def _means(card: Card, found: NDArray[np.float64]) -> dict[str, float]:

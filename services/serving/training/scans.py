@@ -23,7 +23,11 @@ class Scans:
             request.page_token = page.next_page_token
 
     def digest(self, volume: pb.Volume) -> str:
-        """Voxel digest of the first volume that shows this scan: equal for all copies; no later one changes it."""
+        """Voxel digest of the first volume that shows this scan: equal for all copies.
+
+        A later copy changes it in one case: it shows that what passed for two scans is one. Then the first of both
+        counts for all.
+        """
         first = self._firsts.get(volume.name, volume.name)
         if first == volume.name:
             return volume.voxel_digest

@@ -35,8 +35,9 @@ class Labelled:
     """What the volume shows: equal for copies, moved, cropped or compressed (`Scans.digest`)."""
 
     def is_held_out(self, share: float) -> bool:
-        """Whether nothing may be trained on it. Follows from the scan alone: what is held out is so for ever, in every
-        round and for every model, and so is every copy of it."""
+        """Whether nothing may be trained on it. Follows from the scan alone, so it is the same in every round and for
+        every model, and for every copy. It may change where a later copy joins two scans (`Scans.digest`): earlier
+        versions may then have been trained on what is held out now."""
         return int(content_id("held out", self.scan)[:8], 16) < share * 2**32
 
 

@@ -8,6 +8,9 @@ import yaml
 from services.core.errors import AtlasError, Reason
 from services.serving.card import Card
 
+_LABEL = "1"
+"""What a network is called once it is trained; "untrained" would no longer be true."""
+
 
 def names() -> list[str]:
     """Names of the cards, sorted."""
@@ -27,3 +30,19 @@ def load(name: str) -> Card:
             remedy=f"It has: {', '.join(names())}.",
         )
     return Card.model_validate(yaml.safe_load((files(__package__) / f"{name}.yaml").read_text()))
+
+
+def to_train(name: str) -> Card:
+    """The card of that name for a network that is trained here.
+
+    Raises MODEL_NOT_FOUND, and MODEL_CARD_INVALID where it is that of published weights.
+    """
+    card = load(name)
+    if card.trained_on is not None:
+        raise AtlasError(
+            Reason.MODEL_CARD_INVALID,
+            f"{name} is the card of published weights, not of a network to train.",
+            field=name,
+            remedy="Fetch the weights and `atlas models import` them.",
+        )
+    return card.model_copy(update={"label": _LABEL})

@@ -201,6 +201,16 @@ def test_an_unknown_hospital_is_refused_before_anything_is_drawn(plan: Plan, tmp
     assert list(tmp_path.iterdir()) == []
 
 
+def test_networks_of_the_zoo_can_be_asked_for(plan: Plan) -> None:
+    """At their own size, by their names; a folder of that name goes before."""
+    models = plan.networks[0].parent
+    (card,) = plan.model_copy(update={"networks": (models / "paper_unet",)}).cards()
+    assert (card.network.arguments["channels"], card.window, card.label) == ([64, 128, 256, 512], (96, 96, 96), "1")
+    assert plan.cards() == [load_card(plan.networks[0])]
+    with pytest.raises(AtlasError, match="cannot be read"):
+        plan.model_copy(update={"networks": (models / "nobody",)}).cards()
+
+
 def test_coarser_networks_can_be_asked_for(plan: Plan) -> None:
     """The cards' other entries stay; a window that the networks cannot halve is refused."""
     card = load_card(plan.networks[0])

@@ -19,6 +19,7 @@ from tensorboardX.proto.event_pb2 import Event
 from services.core import modelversions
 from services.core.errors import AtlasError, Reason
 from services.serving.card import Network, load_card, load_version, save_card
+from services.serving.imports.install import add
 from services.serving.networks import build_network, load_network
 from services.serving.repository import differing, folder_config
 from services.serving.training import adding, checkpoints, curves, job
@@ -136,6 +137,62 @@ def test_the_same_weights_are_judged_anew(home: Path) -> None:
     assert (again.version, modelversions.served_in(folder)) == (5, (4, 5))
     assert json.loads((folder / "5" / "comparison.json").read_text())["served"] == 4
     assert len(list((home / "runs").iterdir())) == 3
+
+
+def test_what_was_promoted_is_not_trained_again(home: Path) -> None:
+    """The same again finds that the version which is served came of it; another seed goes on from there."""
+    folder = home / "small"
+    trained(plan(home))
+    modelversions.write_config(folder, folder_config(folder))
+    few = Budget(1, None, 1, 1)
+    tuned = plan(home, goes_on=True, seed=2, rate=1e-9, budget=few, margin=1.0, promotes=True)
+    result = trained(tuned)
+    assert (result.version, result.promoted, modelversions.served_in(folder)) == (2, True, (1, 2))
+    assert trained(tuned) == result
+    assert modelversions.numbers(folder) == [1, 2]
+    other = trained(replace(tuned, seed=3))
+    assert (load_version(folder, other.version).trained_on or {})["from_version"] == 2
+    assert trained(replace(tuned, seed=3)) == other
+    assert modelversions.numbers(folder) == [1, 2, 3]
+
+
+def test_a_training_without_notes_is_found(home: Path) -> None:
+    """Earlier releases wrote none down."""
+    trained(plan(home))
+    tuned = plan(home, seed=2, budget=Budget(1, None, 1, 1))
+    result = trained(tuned)
+    for path in (home / "runs").glob("*/done.json"):
+        done = json.loads(path.read_text())
+        del done["notes"]
+        path.write_text(json.dumps(done))
+    assert trained(tuned) == result
+
+
+def test_an_added_network_is_trained_and_can_be_served(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Triton finds it by its configuration, which is there from its first weights on and not before; a training that
+    was killed on the way writes all of it the next time."""
+    card = load_card(home / "small")
+    added = add(card, "added", home)
+    folder = home / "added"
+    assert (load_card(folder), added.weights) == (added, None)
+    assert not (folder / modelversions.CONFIG_FILE).exists()
+    shutil.rmtree(home / "small")
+    few = plan(home, folder=folder, budget=Budget(1, None, 1, 1))
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(adding, "save_card", killed)
+    with pytest.raises(KeyboardInterrupt):
+        trained(few)
+    monkeypatch.undo()
+    assert trained(few) == job.Result("added", 1, promoted=True)
+    assert differing(home) == []
+    assert modelversions.served_in(folder) == (1,)
+    assert trained(replace(few, goes_on=True, seed=2)).version == 2
+    with pytest.raises(AtlasError, match="has a model added already") as caught:
+        add(card, "added", home)
+    assert caught.value.remedy == "Give another --name."
 
 
 def test_a_promotion_during_the_training_stays(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -218,10 +218,10 @@ def test_a_tuning_is_a_process_of_its_own(address: str, volumes: list[Case], hom
 
 
 def test_a_training_that_fails_says_why(home: Path) -> None:
-    """And one that was killed goes on when it is started again."""
-    runner = TrainingProcesses(home, home / "trainings", {"ATLAS_STORAGE": "127.0.0.1:1"})
-    training = runner.start({}, ["tune", str(home / "small")], "ann")
-    runner.stop()
+    """And one that was killed goes on when it is started again, by the next scheduler."""
+    ended, runner = (TrainingProcesses(home, home / "trainings", {"ATLAS_STORAGE": "127.0.0.1:1"}) for _ in range(2))
+    training = ended.start({}, ["tune", str(home / "small")], "ann")
+    ended.stop()
     stopped = runner.get(training.id)
     assert (stopped.state, stopped.message[:26]) == (State.FAILED, "It was ended from outside;")
     runner.start({}, ["tune", str(home / "small")], "ann")
