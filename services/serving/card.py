@@ -35,6 +35,7 @@ Architecture = Literal[
 ]
 _PLANNED = ("plain_conv_unet", "residual_encoder_unet")
 """Those whose windows follow from a plan of their own, not from halving four times."""
+_HALVED_FIVE_TIMES = ("swinunetr", "prompted_swinunetr")
 
 
 class Network(_Strict):
@@ -142,8 +143,10 @@ class Card(_Strict):
             raise ValueError("axes must be three letters such as SAR or RAS, one for each direction of the body")
         if max(self.window) > _MAX_SIDE:
             raise ValueError(f"no side of window may be longer than {_MAX_SIDE}")
-        if self.network.architecture not in _PLANNED and any(side < 16 or side % 16 for side in self.window):
-            raise ValueError("every side of window must be a multiple of 16")
+        architecture = self.network.architecture
+        step = 32 if architecture in _HALVED_FIVE_TIMES else 16
+        if architecture not in _PLANNED and any(side < step or side % step for side in self.window):
+            raise ValueError(f"every side of {architecture}'s window must be a multiple of {step}")
         if self.outputs and tuple(self.outputs.channels) != self.organs:
             raise ValueError("outputs.channels must name the organs, in their order")
         classmaps.load(self.class_map).require(self.organs)

@@ -40,6 +40,10 @@ def test_a_card_survives_writing_and_reading(model_folder: Path) -> None:
         (lambda data: data.update(class_map="abdomenatlas-9"), "no class map"),
         (lambda data: data.update(hu_window=[250, -175]), "hu_window must rise"),
         (lambda data: data.update(window=[20, 16, 16]), "multiple of 16"),
+        (
+            lambda data: data.update(window=[32, 48, 48], network={"architecture": "swinunetr"}),
+            "swinunetr.s window must be a multiple of 32",
+        ),
         (lambda data: data["network"].update(architecture="resnet"), "network.architecture"),
         (lambda data: data["weights"].update(file="../other/weights.pt"), "weights.file"),
         (lambda data: data.update(name="other"), "The card is of 'other'"),
