@@ -67,17 +67,11 @@ def averaged(
 
     `part` are slices (k, j, i) that may reach beyond the end of the grid; the edge goes on beyond it.
     """
-    size = radii(spacing_mm, constants.average_mm)
-    wide = tuple(slice(max(0, s.start - n), s.stop + n) for s, n in zip(part, size, strict=True))
-    found = np.ascontiguousarray(ct[wide])
-    if not any(size):
-        return found
-    result = np.empty_like(found)
-    _average(found, *size, result)
-    inner = tuple(
-        slice(s.start - w.start, min(s.stop, n) - w.start) for s, w, n in zip(part, wide, ct.shape, strict=True)
-    )
-    return np.ascontiguousarray(result[inner])
+    start = np.array([one.start for one in part])
+    stop = np.array([min(one.stop, size) for one, size in zip(part, ct.shape, strict=True)])
+    result = np.empty(stop - start, np.int16)
+    _average(np.ascontiguousarray(ct), start, stop, np.array(radii(spacing_mm, constants.average_mm)), result)
+    return result
 
 
 def reach(spacing_mm: Spacing, constants: TissueConstants) -> tuple[int, int, int]:
@@ -185,33 +179,45 @@ def _mark(hu, words, bins, marked):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _average(ct, radius_k, radius_j, radius_i, result):  # type: ignore[no-untyped-def]
+def _average(ct, start, stop, radius, result):  # type: ignore[no-untyped-def]
+    """The mean over the box around each voxel from `start` to `stop`; only what these boxes hold is read."""
     depth, height, width = ct.shape
-    size = np.float64((2 * radius_k + 1) * (2 * radius_j + 1) * (2 * radius_i + 1))
-    by_plane = np.zeros((height, width), np.int32)
-    # A row goes on beyond either end by its last voxel.
-    by_row, total = np.zeros(width + 2 * radius_i, np.int32), np.zeros(width, np.int32)
-    for by in range(-radius_k, radius_k + 1):
-        _add(by_plane.reshape(-1), ct[min(max(by, 0), depth - 1)].reshape(-1), 1)
-    for k in range(depth):
-        if k:
-            _add(by_plane.reshape(-1), ct[max(k - 1 - radius_k, 0)].reshape(-1), -1)
-            _add(by_plane.reshape(-1), ct[min(k + radius_k, depth - 1)].reshape(-1), 1)
+    size = np.float64((2 * radius[0] + 1) * (2 * radius[1] + 1) * (2 * radius[2] + 1))
+    low_j, high_j = max(0, start[1] - radius[1]), min(height, stop[1] + radius[1])
+    low_i, high_i = max(0, start[2] - radius[2]), min(width, stop[2] + radius[2])
+    by_plane = np.zeros((high_j - low_j, high_i - low_i), np.int32)
+    # A row goes on beyond either end of the grid by its last voxel.
+    before = low_i - (start[2] - radius[2])
+    by_row, total = np.zeros(stop[2] - start[2] + 2 * radius[2], np.int32), np.zeros(stop[2] - start[2], np.int32)
+    inner = by_row[before : before + high_i - low_i]
+    for k in range(start[0], stop[0]):
+        if k == start[0]:
+            for by in range(-radius[0], radius[0] + 1):
+                _add_plane(by_plane, ct[min(max(k + by, 0), depth - 1)], low_j, low_i, 1)
+        else:
+            _add_plane(by_plane, ct[max(k - 1 - radius[0], 0)], low_j, low_i, -1)
+            _add_plane(by_plane, ct[min(k + radius[0], depth - 1)], low_j, low_i, 1)
         by_row[:] = 0
-        inner = by_row[radius_i : radius_i + width]
-        for by in range(-radius_j, radius_j + 1):
-            _add(inner, by_plane[min(max(by, 0), height - 1)], 1)
-        for j in range(height):
-            if j:
-                _add(inner, by_plane[max(j - 1 - radius_j, 0)], -1)
-                _add(inner, by_plane[min(j + radius_j, height - 1)], 1)
-            by_row[:radius_i], by_row[radius_i + width :] = inner[0], inner[width - 1]
+        for j in range(start[1], stop[1]):
+            if j == start[1]:
+                for by in range(-radius[1], radius[1] + 1):
+                    _add(inner, by_plane[min(max(j + by, 0), height - 1) - low_j], 1)
+            else:
+                _add(inner, by_plane[max(j - 1 - radius[1], 0) - low_j], -1)
+                _add(inner, by_plane[min(j + radius[1], height - 1) - low_j], 1)
+            by_row[:before], by_row[before + len(inner) :] = inner[0], inner[len(inner) - 1]
             total[:] = 0
-            for by in range(2 * radius_i + 1):
-                _add(total, by_row[by : by + width], 1)
-            target = result[k, j]
-            for i in range(width):
+            for by in range(2 * radius[2] + 1):
+                _add(total, by_row[by : by + len(total)], 1)
+            target = result[k - start[0], j - start[1]]
+            for i in range(len(total)):
                 target[i] = np.floor(total[i] / size + 0.5)
+
+
+@njit(nogil=True, cache=True)
+def _add_plane(total, plane, low_j, low_i, times):  # type: ignore[no-untyped-def]
+    for j in range(len(total)):
+        _add(total[j], plane[low_j + j, low_i : low_i + total.shape[1]], times)
 
 
 @njit(nogil=True, cache=True)
