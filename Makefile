@@ -80,7 +80,7 @@ train: $(READY) ## train the demonstration networks on synthetic CTs and measure
 bench-labels: $(READY) ## what labels cost, step by step, against what people run (half an hour; 8 GB of memory)
 	@PYTHONPATH=.:gen $(BIN)/python -m benchmarks.labels
 
-bench-attention: $(READY) ## attention against plain NumPy and SciPy (a quarter of an hour; 7 GB of memory)
+bench-attention: $(READY) ## attention against plain NumPy and SciPy (half an hour; 7 GB of memory)
 	@PYTHONPATH=.:gen $(BIN)/python -m benchmarks.attention
 
 bench-detection: $(READY) ## how well attention finds errors; CASES=<a case or folder of cases> judges it on those, PLOT=<folder> draws (some minutes on two free cores)
