@@ -356,6 +356,14 @@ def test_the_commands(storage: str, tmp_path: Path) -> None:
     assert "source by btcv" in told
 
 
+@pytest.mark.parametrize(("name", "meant"), [("amos2022", "amos22"), ("LiTS", "lits"), ("msd_liver", "msd-liver")])
+def test_a_slip_in_a_datasets_name_is_refused(tmp_path: Path, name: str, meant: str) -> None:
+    """Its label maps would be read by the ids of another map, for good; nothing is asked of any service."""
+    shown = atlas("import", str(tmp_path), "--dataset", name, cwd=tmp_path, ATLAS_STORAGE="127.0.0.1:1")
+    assert shown.returncode == 1
+    assert f"error: --dataset: There is no dataset {name!r}; did you mean {meant}?" in shown.stderr
+
+
 def test_the_list_tells_the_version_of_every_map(tmp_path: Path) -> None:
     answer = atlas("datasets", "--json", cwd=tmp_path)
     assert answer.returncode == 0, answer.stderr

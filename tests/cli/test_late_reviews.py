@@ -163,6 +163,29 @@ def test_what_is_decided_is_asked_first(desk: Desk) -> None:
     refused = review("submit first/1 --token 1")
     assert isinstance(refused.exception, AtlasError)
     assert refused.exception.field == "--masks or --accept"
+    refused = review("submit ./nowhere --token 1")
+    assert isinstance(refused.exception, AtlasError)
+    assert "no such folder" in refused.exception.message
+
+
+def test_changed_masks_are_not_accepted_away(desk: Desk) -> None:
+    review(f"claim first/1 --reviewer '{ARA}' --to case")
+    correct("case")
+    refused = review("submit case --accept")
+    assert isinstance(refused.exception, AtlasError)
+    assert (refused.exception.field, "spleen" in refused.exception.message) == ("--accept", True)
+    assert not desk.record.decision
+    assert review("submit case").exit_code == 0
+    assert desk.record.decision == reviews.Decision.REVISED
+
+
+def test_a_mask_that_is_gone_from_the_folder_is_told_of(desk: Desk) -> None:
+    review(f"claim first/1 --reviewer '{ARA}' --to case")
+    correct("case")
+    next(path for path in Path("case/segmentations").iterdir() if "spleen" not in path.name).unlink()
+    told = review("submit case")
+    assert told.exit_code == 0
+    assert "is gone from the folder" in " ".join(told.stderr.split())
 
 
 @pytest.mark.parametrize("given", ["first/1", NAME])

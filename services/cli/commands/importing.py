@@ -1,5 +1,6 @@
 """`atlas import`: CTs and their source labels into storage."""
 
+import difflib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -84,6 +85,7 @@ def run(
     organs = classmaps.load(class_map)
     looked = tuple(filter(None, (organ.strip() for organ in looked_for.split(","))))
     organs.require(looked, field="--looked-for")
+    _require_no_slip(dataset)
     found: list[Case | Refusal] = []
     for path in paths:
         if is_release(path):
@@ -98,6 +100,18 @@ def run(
     _show(done, json)
     if any(entry.refusals if isinstance(entry, Imported) else True for entry in done):
         raise typer.Exit(Exit.REFUSED)
+
+
+def _require_no_slip(dataset: str) -> None:
+    """Raise FIELD_INVALID for a name that is nearly one that we know: its labels would be read by other ids."""
+    near = difflib.get_close_matches(dataset.lower(), datasets.names(), n=1, cutoff=0.75)
+    if dataset and dataset not in datasets.names() and near:
+        raise AtlasError(
+            Reason.FIELD_INVALID,
+            f"There is no dataset {dataset!r}; did you mean {near[0]}?",
+            field="--dataset",
+            remedy=f"Write {near[0]}, or give a dataset of your own a name that is not taken for it.",
+        )
 
 
 def _require_untold(release: Path, told: object) -> None:
@@ -162,6 +176,8 @@ def _warnings(result: Imported, source: Source) -> Iterator[str]:
         yield f"{result.case.ct}: {note}"
     for pair in result.duplicates:
         yield f"{result.case.ct}: {described(pair)}. A release keeps them on one side of its split."
+    if result.labels and result.case.label_map and not result.case.dataset_map:
+        yield f"{result.case.label_map}: its ids were read as those of {source.class_map}; --dataset names another map."
     if result.case.ignored:
         names = ", ".join(stem(path) for path in result.case.ignored)
         organs = ", ".join(classmaps.load(source.class_map).organs)

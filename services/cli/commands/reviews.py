@@ -134,6 +134,8 @@ def submit(
     request = sched.SubmitReviewRequest(name=claim.review, fencing_token=claim.fencing_token)
     revised: dict[str, Path] = {}
     if accept:
+        if Path(review).is_dir():
+            _require_unchanged(connection, claim.review, Path(review))
         request.decision = sched.Review.DECISION_ACCEPTED
     else:
         asked = connection.scheduler.GetReview(sched.GetReviewRequest(name=claim.review)).review
@@ -198,10 +200,35 @@ def _claim_of(review: str, token: int | None) -> _Claim:
     return _Claim(name, token, "")
 
 
+def _require_unchanged(connection: Connection, review: str, folder: Path) -> None:
+    """Raise FIELD_INVALID if a claim is accepted in whose folder masks were changed: that work would be lost."""
+    held = connection.scheduler.GetReview(sched.GetReviewRequest(name=review)).review
+    try:
+        masks = mask_files([folder], classmaps.load(_class_map(connection, held)))
+    except AtlasError as error:
+        if error.reason != Reason.FOLDER_EMPTY:
+            raise
+        return
+    if changed := changed_masks(connection, held.label_version, masks):
+        raise AtlasError(
+            Reason.FIELD_INVALID,
+            f"{', '.join(sorted(changed))} in this folder differ from the labels that were claimed.",
+            field="--accept",
+            remedy="Leave --accept out to give them back as a revision, or take them out of the folder.",
+        )
+
+
 def _require_decision(review: str, masks: list[Path] | None, accept: bool) -> None:
     if accept and masks:
         raise AtlasError(
             Reason.FIELD_INVALID, "Either or.", field="--accept and --masks", remedy="Give one of the two."
+        )
+    if (Path(review).is_absolute() or review.startswith(".")) and not Path(review).exists():
+        raise AtlasError(
+            Reason.FIELD_INVALID,
+            "There is no such folder.",
+            field=review,
+            remedy="Give the folder that `atlas review claim` wrote, or a review's name such as spring/r1-1.",
         )
     if not accept and not masks and not Path(review).is_dir():
         raise AtlasError(
@@ -221,6 +248,9 @@ def _revised(connection: Connection, held: sched.Review, review: str, masks: lis
     labels = connection.storage.rpc.GetLabelVersion(pb.GetLabelVersionRequest(name=held.label_version)).label_version
     revised = mask_files(masks or [Path(review)], classmaps.load(labels.class_map))
     if not masks:
+        gone = sorted({organ.organ for organ in labels.organs} - revised.keys())
+        if gone:
+            warn(f"{', '.join(gone)}: the mask is gone from the folder and stays as it was; an empty one says absent.")
         revised = changed_masks(connection, held.label_version, revised)
         if not revised:
             raise AtlasError(
