@@ -176,7 +176,7 @@ def _json(record: Message) -> str:
 
 def _taken(stored: pb.Volume, request: pb.CreateVolumeRequest) -> AtlasError:
     """The refusal of an id that is somebody else's: it says whose."""
-    whose = f"case {stored.source_id or 'without an id'} of {stored.dataset or 'no dataset'}"
+    whose = f"case {stored.source_id or 'without an id'} of {stored.dataset}" if stored.dataset else "of no dataset"
     if (stored.dataset, stored.source_id) == (request.dataset, request.source_id):
         whose += ", and the file or what is told of it differs"
     return AtlasError(
