@@ -184,3 +184,12 @@ def test_names_that_are_not_unicode(tmp_path: Path) -> None:
     assert entry.volume_id == "caf"
     assert display_name(entry.masks["liver"]) == "caf?/segmentations/liver.nii.gz"
     assert printable(str(entry.ct)).endswith("caf?/ct.nii.gz")
+
+
+def test_a_folder_of_dicom_slices_is_told_what_to_do(tmp_path: Path) -> None:
+    """By what is in the files: slices often have no ending."""
+    (tmp_path / "CT.1.2.3").write_bytes(bytes(128) + b"DICM" + bytes(60))
+    (refusal,) = discover(tmp_path, classmaps.load())
+    assert isinstance(refusal, Refusal)
+    assert refusal.error.reason == Reason.FILE_NOT_NIFTI
+    assert "dcm2niix" in refusal.error.remedy

@@ -239,8 +239,18 @@ def _leads_out() -> AtlasError:
     )
 
 
+_LOOKED_INTO = 32
+"""Files of a folder without a case that are opened to tell what it holds."""
+
+
 def _no_case(folder: Path) -> AtlasError:
     loose = [p.name for p in folder.iterdir() if p.name.endswith(SUFFIXES)]
+    if dicom := next((p.name for p in sorted(folder.iterdir())[:_LOOKED_INTO] if _is_dicom(p)), ""):
+        return AtlasError(
+            Reason.FILE_NOT_NIFTI,
+            f"This folder holds DICOM files (such as {dicom}).",
+            remedy="Convert the series to NIfTI, for example with dcm2niix, and import that.",
+        )
     if not loose:
         return AtlasError(
             Reason.FOLDER_EMPTY,
@@ -252,3 +262,14 @@ def _no_case(folder: Path) -> AtlasError:
         f"This folder holds no case, although it has {len(loose)} NIfTI files (such as {sorted(loose)[0]}).",
         remedy="Name its dataset (`atlas datasets` lists those known), or lay each CT out as <case>/ct.nii.gz.",
     )
+
+
+def _is_dicom(file: Path) -> bool:
+    """Whether a file begins as DICOM files do, whatever it is called."""
+    if not file.is_file() or file.name.endswith(SUFFIXES):
+        return False
+    try:
+        with file.open("rb") as opened:
+            return opened.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
