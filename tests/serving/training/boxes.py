@@ -63,6 +63,10 @@ def main() -> None:
         Run.step = last  # type: ignore[method-assign]
     with joined() as group:
         job.train(plan(Path(sys.argv[1])), data(), group)
+    # A thread of gloo that is still there when the interpreter ends aborts the process now and then.
+    left = [name for task in Path("/proc/self/task").iterdir() if "gloo" in (name := (task / "comm").read_text())]
+    if left:
+        sys.exit(f"threads are left: {left}")
 
 
 if __name__ == "__main__":
