@@ -19,7 +19,7 @@ from services.serving.card import Card, load_card
 from services.serving.repository import CPU_THREADS
 
 _SECONDS = 600.0
-_RUNS = 3
+_RUNS = 5
 _PATCHES_CONFIG = """\
 name: "patches"
 backend: "python"
@@ -32,7 +32,7 @@ parameters {{ key: "cpu_threads" value {{ string_value: "{threads}" }} }}
 
 
 def measured(model: Path, ct: NDArray[np.int16]) -> dict[str, float]:
-    """Best seconds of three runs: in this process, through Triton as a whole, and through Triton in patches."""
+    """Best seconds of five runs: in this process, through Triton as a whole, and through Triton in patches."""
     with TemporaryDirectory() as home:
         repository = Path(home) / "models"
         _lay_down(model.resolve(), repository)
