@@ -6,6 +6,7 @@ MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3.11
 OUT ?= demo-out
+WORKERS ?= 2
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -27,8 +28,8 @@ demo: $(READY) ## run a whole campaign on synthetic CTs or CT=<file, case or fol
 up: $(READY) ## run the five services and Triton on this machine until Ctrl-C
 	@$(BIN)/atlas up
 
-test: $(READY) ## run the tests; TESTS=<folder or file> runs some of them
-	@$(BIN)/pytest -q $(TESTS)
+test: $(READY) ## run the tests, two files at a time; TESTS=<folder or file> runs some of them, WORKERS=0 one at a time
+	@$(BIN)/pytest -q -n $(WORKERS) --dist loadfile $(TESTS)
 
 check: lint contract ## everything CI checks besides the tests
 
@@ -89,7 +90,7 @@ bench-detection: $(READY) ## how well attention finds errors; CASES=<a case or f
 fit-attention: $(READY) ## fit what calibrated weighs evidence by; ATLAS_REAL_DATA=<folder of real data> as the fit that ships (some minutes on two free cores)
 	@PYTHONPATH=.:gen $(BIN)/python -m benchmarks.error_detection.fit $(if $(ATLAS_REAL_DATA),--real-data "$(ATLAS_REAL_DATA)")
 
-bench-serving: $(READY) ## what serving costs against MONAI's sliding window and patches (20 minutes)
+bench-serving: $(READY) ## what serving costs against MONAI's sliding window and patches (ten minutes)
 	@PYTHONPATH=.:gen $(BIN)/python -m benchmarks.serving
 
 bench-gpu: $(READY) ## the paper-size networks on a GPU: volumes an hour against MONAI's sliding window (minutes; needs a GPU)
