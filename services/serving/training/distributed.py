@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-# Its default arguments keep the process group there is when it is imported. DistributedDataParallel imports it, and then
+# Its default arguments keep the process group there is when it is imported. DistributedDataParallel imports it; then
 # the group outlives destroy_process_group, and gloo's threads meet the interpreter's end, which aborts now and then.
 import torch.distributed.nn
 from torch import distributed, nn
