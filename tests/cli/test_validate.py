@@ -207,6 +207,12 @@ def test_a_folder_without_cases_is_refused(tmp_path: Path) -> None:
         found(tmp_path)
 
 
+def test_a_folder_of_folders_of_cases_is_refused_with_the_way_to_them(release: Path) -> None:
+    with pytest.raises(AtlasError, match=r"deeper in it, such as release/BDMAP_0") as caught:
+        found(release.parent)
+    assert str(release) in caught.value.remedy
+
+
 def test_the_command_tells_by_its_code(release: Path) -> None:
     run = CliRunner().invoke
     assert run(app, ["validate", str(release)]).exit_code == 0
@@ -375,6 +381,13 @@ def test_a_ct_that_breaks_off_is_a_fault_and_its_masks_are_read(release: Path) -
     rewrite(release / LIVER, moved_origin)
     grave = {(fault.file, fault.kind) for fault in found(release) if fault.grave}
     assert grave == {("BDMAP_00000002/ct.nii.gz", "FILE_TRUNCATED"), (LIVER, "GRID_DIFFERS")}
+
+
+def test_a_mask_that_stands_for_the_ct_is_a_fault(release: Path) -> None:
+    shutil.copyfile(others(release) / LIVER, release / "BDMAP_00000002/ct.nii.gz")
+    (fault,) = [fault for fault in found(release) if fault.grave]
+    assert (fault.file, fault.kind) == ("BDMAP_00000002/ct.nii.gz", "FIELD_INVALID")
+    assert "This is a mask or a label map, no CT" in fault.message
 
 
 @pytest.mark.skipif(not REAL, reason="ATLAS_REAL_DATA names no folder of real data")
