@@ -86,7 +86,9 @@ def _check(connection: Connection, version: str, rules: list[str]) -> pb.LabelCh
             progress.update(task, completed=message.progress.fraction)
             if message.HasField("check"):
                 return message.check
-    raise AtlasError(Reason.INTERNAL, "The check ended without an answer.", field=version)
+    raise AtlasError(
+        Reason.INTERNAL, "The check ended without an answer.", field=version, remedy="Read uncertainty's log."
+    )
 
 
 def _show(version: storage_pb.LabelVersion, check: pb.LabelCheck) -> None:
