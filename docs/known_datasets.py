@@ -37,11 +37,13 @@ taken, every file that cannot be read is named, and the other cases go in.
   12 mm. Else, as with labels of another patient, the file is refused with what both readings give. Where a file's sform
   and qform differ, the one that is the CT's grid is taken for labels; a CT is taken by its sform, and refused with both
   readings if they differ in orientation or voxel size. The notes show both.
+- **Masks of another CT.** Where headers agree, masks are taken as they are: those of another CT with the same grid are
+  not noticed when they come in.
 - **Duplicates.** Every volume is compared with all others when it comes in, by a digest of its voxels in canonical
   orientation and by a profile of tissue along the body, which survives cropping, moved or mirrored headers, resampling,
   windowing and compression. `atlas duplicates` lists the groups, without withdrawn volumes; a release keeps each on
-  one side of its split. A crop in the plane that cuts into the body is not found, and two phases of one patient are two
-  scans.
+  one side of its split. A crop in the plane that cuts into the body is not found, nor surely a copy to whose HU 3 or
+  more were added; two phases of one patient are two scans.
 
 A fact with a question mark was not confirmed at its source; below the table stands why. Read the licence of your own
 copy in any case. Made from `services/core/datasets/maps/` by `make docs`.

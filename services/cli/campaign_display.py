@@ -10,6 +10,7 @@ from rich.text import Text
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as sched
 from services.cli.output import err, say, table
 from services.cli.watching import Tally, describe
+from services.core.texts import amount
 
 
 def show_progress(messages: Iterable[sched.WatchCampaignResponse]) -> None:
@@ -36,7 +37,7 @@ def summary(campaign: sched.Campaign) -> str:
     return (
         f"{campaign.name.removeprefix('campaigns/')}: {state_name(campaign)}, round {campaign.round}, "
         f"{campaign.ready_count} of {campaign.volume_count} volumes ready{failed}, "
-        f"{campaign.open_review_count} reviews open."
+        f"{amount(campaign.open_review_count, 'review')} open."
     )
 
 

@@ -6,6 +6,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as sched
 from services.cli.merge_words import described
+from services.core.texts import amount
 
 STRATEGIES = {
     name.removeprefix("STRATEGY_").lower().replace("_", "-"): value
@@ -42,11 +43,7 @@ def report_lines(campaign: sched.Campaign, report: sched.CampaignReport) -> Iter
     yield f"Aim: at most {target} of the unseen cases wrong, with {confidence} confidence."
     yield from (audit_line(audit) for audit in report.audits)
     if report.HasField("next_audit"):
-        plan = report.next_audit
-        yield (
-            f"The next audit takes {plan.case_count} of {plan.volume_count} unseen cases, about "
-            f"{_minutes(plan.expected_time):.0f} min, if none of them is wrong."
-        )
+        yield from _next_audit(campaign, report.next_audit)
 
 
 def strategy_name(campaign: sched.Campaign) -> str:
@@ -58,7 +55,7 @@ def budget_line(campaign: sched.Campaign, report: sched.CampaignReport) -> str:
     """The budget and what is left of it; empty without one."""
     kind = campaign.WhichOneof("budget")
     if kind == "budget_cases":
-        return f"Budget: {campaign.budget_cases} cases, {report.cases_left} left."
+        return f"Budget: {amount(campaign.budget_cases, 'case')}, {report.cases_left} left."
     if kind == "budget_time":
         return f"Budget: {_minutes(campaign.budget_time):.0f} min, {_minutes(report.time_left):.0f} left."
     return ""
@@ -81,6 +78,10 @@ def gain_lines(report: sched.CampaignReport) -> Iterator[str]:
 
 def audit_line(audit: sched.Audit) -> str:
     """One audit and what it proves."""
+    if not audit.case_count:
+        return f"Audit {audit.number}: no volume was left to look at: passed."
+    if not audit.done_count:
+        return f"Audit {audit.number}: none of {amount(audit.case_count, 'case')} has been looked at yet."
     seen = f"Audit {audit.number}: {audit.error_count} of {audit.done_count} cases wrong"
     if not audit.HasField("error_share_bound"):
         return f"{seen}, {audit.case_count - audit.done_count} still to be looked at."
@@ -88,6 +89,17 @@ def audit_line(audit: sched.Audit) -> str:
         return f"{seen}; every volume has been looked at: passed."
     bound = f"at most {audit.error_share_bound:.2%} of the unseen are, with {audit.confidence:.2%} confidence"
     return f"{seen}; {bound}: {'passed' if audit.passed else 'not passed'}."
+
+
+def _next_audit(campaign: sched.Campaign, plan: sched.AuditPlan) -> Iterator[str]:
+    """What it takes; of a round whose volumes are still worked on nothing is known."""
+    if plan.volume_count:
+        yield (
+            f"The next audit takes {plan.case_count} of {amount(plan.volume_count, 'unseen case')}, about "
+            f"{_minutes(plan.expected_time):.0f} min, if none of them is wrong."
+        )
+    elif campaign.state == sched.Campaign.STATE_ROUND_DONE:
+        yield "No unseen case is left: the next audit finishes the campaign."
 
 
 def _norm(norm: sched.OrganNorm) -> str:

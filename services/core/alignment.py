@@ -67,7 +67,7 @@ def align(voxels: Voxels, file: Geometry, ct: Geometry, ct_voxels: CtVoxels, *, 
     index = np.linalg.inv(ct.matrix) @ file.matrix
     turn = np.rint(index[:3, :3])
     is_turn = bool(np.abs(index[:3, :3] - turn).max() < _SAME and np.array_equal(np.abs(turn).sum(axis=0), np.ones(3)))
-    error = mismatch(file, ct, first_name=name, second_name=ct_name)
+    error = mismatch(file, ct, first_name="The file", second_name=ct_name).at(name)
     if not is_turn or not np.array_equal(np.abs(turn).sum(axis=1), np.ones(3)):
         raise error
     as_header = _by_header(voxels, index, turn, ct)

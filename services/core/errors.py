@@ -75,8 +75,9 @@ class AtlasError(Exception):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        """Field, message and remedy in one line."""
-        return f"{f'{self.field}: ' if self.field else ''}{self.message}{f' {self.remedy}' if self.remedy else ''}"
+        """Field, message and remedy in one line; a message that begins with the field says it once."""
+        field = "" if self.message.startswith(f"{self.field} ") else self.field
+        return f"{f'{field}: ' if field else ''}{self.message}{f' {self.remedy}' if self.remedy else ''}"
 
     def at(self, field: str) -> "AtlasError":
         """The same refusal, for another field or file."""

@@ -41,6 +41,7 @@ class Geometry:
                 Reason.FIELD_INVALID,
                 f"A volume has three axes of 1 to {MAX_AXIS_VOXELS} voxels, this one has {list(self.shape)}.",
                 field="shape",
+                remedy="Crop or resample the image, or mend its header.",
             )
         if len(self.affine) != 12 or not all(map(math.isfinite, self.affine)):
             raise _affine_error("The affine must hold twelve finite numbers.")

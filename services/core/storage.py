@@ -79,6 +79,7 @@ class Storage:
                 Reason.ARRAY_FILE_CORRUPT,
                 "The array file's channels are not those of its record.",
                 field=ref.object.name,
+                remedy="Restore the object from a backup: what is in storage never changes.",
             )
         return array
 

@@ -1,4 +1,4 @@
-"""Texts that callers choose and that end in messages, files and reports."""
+"""Texts in messages, files and reports: those that callers choose are checked, numbers of things are put in words."""
 
 from services.core.errors import AtlasError, Reason
 
@@ -15,3 +15,8 @@ def require_text(value: str, field: str, *, longest: int = 128, required: bool =
             remedy=f"Use one line of at most {longest} characters.",
         )
     return value
+
+
+def amount(count: int, noun: str) -> str:
+    """A number of things, such as "1 case" and "2 cases"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -107,5 +107,5 @@ class Promoter:
 
 
 def _not_found(model: str, message: str) -> AtlasError:
-    remedy = "ListModels tells which there are."
+    remedy = "List the models to see which there are."
     return AtlasError(Reason.MODEL_NOT_FOUND, message, field=f"models/{model}", remedy=remedy)

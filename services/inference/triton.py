@@ -187,7 +187,7 @@ def _refuse(status: str, message: str, cause: InferenceServerException) -> NoRet
             Reason.MODEL_NOT_FOUND,
             f"Triton does not serve it: {text}",
             field="model",
-            remedy="Add it to Triton's repository, or name one of ListModels.",
+            remedy="Add it to Triton's repository, or name one that it serves: list the models to see which.",
         ) from cause
     raise AtlasError(
         Reason.MODEL_ANSWER_INVALID,
@@ -206,5 +206,5 @@ def _not_found(name: str, version: str) -> AtlasError:
         Reason.MODEL_NOT_FOUND,
         f"Triton has no {f'version {version} of a ' if version else ''}model {name}.",
         field="model",
-        remedy="ListModels tells which there are.",
+        remedy="List the models to see which there are.",
     )

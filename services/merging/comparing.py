@@ -70,7 +70,12 @@ def _record(storage: Storage, name: str) -> storage_pb.LabelVersion:
 def _organs(request: pb.CompareRequest, first: list[str], second: list[str]) -> list[str]:
     """The organs to compare, in the reference's order. Raises ORGAN_UNKNOWN for one that a version does not have."""
     if len(request.organs) > MAX_ORGANS:
-        raise AtlasError(Reason.FIELD_INVALID, f"{len(request.organs)} organs are named.", field="organs")
+        raise AtlasError(
+            Reason.FIELD_INVALID,
+            f"{len(request.organs)} organs are named.",
+            field="organs",
+            remedy=f"Name at most {MAX_ORGANS}.",
+        )
     for organ in request.organs:
         for name, channels in ((request.first, first), (request.second, second)):
             if organ not in channels:

@@ -3,6 +3,7 @@
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from services.core.texts import amount
 from services.scheduler import facts, journal
 from services.scheduler.acquisition.audit import cases_needed, level, upper_bound
 from services.scheduler.campaigns import Kind, State
@@ -56,12 +57,13 @@ def settle(session: Session, campaign: Campaign, now: int) -> bool:
 
 
 def _verdict(audit: Audit, campaign: Campaign, unseen: int) -> str:
+    if not audit.case_count:
+        return "No volume was left to look at: the campaign is finished."
     found = f"{audit.error_count} of {audit.case_count} cases were wrong."
     if not unseen:
         return f"{found} Every volume has been looked at: the campaign is finished."
-    bound = (
-        f"At most {audit.bound:.2%} of the {unseen} volumes that nobody saw are, with {audit.confidence:.2%} confidence"
-    )
+    left = amount(unseen, "volume")
+    bound = f"At most {audit.bound:.2%} of the {left} that nobody saw are, with {audit.confidence:.2%} confidence"
     target = f"{campaign.target_error_share:.2%}"
     if audit.passed:
         return f"{found} {bound}, and {target} were allowed: the campaign is finished."

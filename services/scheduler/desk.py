@@ -78,7 +78,12 @@ def find(session: Session, key: Key) -> Review:
     """The review. Raises RESOURCE_NOT_FOUND."""
     row = session.get(Review, (key.campaign, key.review), populate_existing=True)
     if row is None:
-        raise AtlasError(Reason.RESOURCE_NOT_FOUND, f"There is no review {key.name!r}.", field="name")
+        raise AtlasError(
+            Reason.RESOURCE_NOT_FOUND,
+            f"There is no review {key.name!r}.",
+            field="name",
+            remedy="List the campaign's reviews to see which there are.",
+        )
     return row
 
 

@@ -76,5 +76,5 @@ def _missing(campaign: str) -> AtlasError:
         Reason.RESOURCE_NOT_FOUND,
         f"There is no campaign {campaign!r}.",
         field="name",
-        remedy="ListCampaigns names those there are.",
+        remedy="List the campaigns to see which there are.",
     )

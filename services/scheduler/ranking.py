@@ -6,6 +6,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as pb
+from services.core.texts import amount
 from services.scheduler import desk, journal, pool
 from services.scheduler.acquisition import ORDERS, Setting
 from services.scheduler.acquisition.choice import Budget, Chosen, cases_of, choose
@@ -26,7 +27,7 @@ def close_if_complete(session: Session, campaign: Campaign, now: int) -> None:
         desk.open_review(session, campaign, one, place, now)
     campaign.open_review_count = len(chosen)
     campaign.state = State.IN_REVIEW if chosen else State.ROUND_DONE
-    message = f"{len(ready)} volumes ranked, {len(chosen)} to review."
+    message = f"{amount(len(ready), 'volume')} ranked, {len(chosen)} to review."
     journal.record(session, campaign, Kind.RANKED, now, message=message)
     if not chosen:
         journal.record(session, campaign, Kind.ROUND_DONE, now, message="No volume is sent to a person.")

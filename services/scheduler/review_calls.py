@@ -20,6 +20,8 @@ from services.scheduler.desk import Key, Revision
 from services.scheduler.reviews import Decision
 from services.scheduler.workers import Workers
 
+_DECIDE = "Say whether the labels were accepted or revised."
+
 
 class ReviewCalls:
     """The review queue. `wake` tells whoever works that there is something to do."""
@@ -99,7 +101,8 @@ class ReviewCalls:
             raise _bad_revision(f"{revision} is not a revision.")
         if version.class_map != class_map:
             message = f"{revision} speaks of {version.class_map}, the campaign of {class_map}."
-            raise AtlasError(Reason.CLASS_MAP_MISMATCH, message, field="revision")
+            remedy = "Import it with the campaign's class map."
+            raise AtlasError(Reason.CLASS_MAP_MISMATCH, message, field="revision", remedy=remedy)
         return Revision(version.name, version.author)
 
 
@@ -124,14 +127,9 @@ def _decision(request: pb.SubmitReviewRequest) -> Decision:
         decision = Decision(request.decision)
     except ValueError as error:
         message = f"{request.decision} is no decision."
-        raise AtlasError(Reason.FIELD_INVALID, message, field="decision") from error
+        raise AtlasError(Reason.FIELD_INVALID, message, field="decision", remedy=_DECIDE) from error
     if decision == Decision.NONE:
-        raise AtlasError(
-            Reason.FIELD_REQUIRED,
-            "What was decided?",
-            field="decision",
-            remedy="Say whether the labels were accepted or revised.",
-        )
+        raise AtlasError(Reason.FIELD_REQUIRED, "What was decided?", field="decision", remedy=_DECIDE)
     if decision == Decision.REVISED and not request.revision:
         remedy = "Import the revised organs with ImportLabelVersion and name the result."
         raise AtlasError(Reason.FIELD_REQUIRED, "Which revision?", field="revision", remedy=remedy)

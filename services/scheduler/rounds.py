@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as pb
 from services.core.errors import AtlasError, Reason
+from services.core.texts import amount
 from services.scheduler import campaigns, desk, ensembles, journal, pool
 from services.scheduler.campaigns import UNDONE, ItemState, Kind, State
 from services.scheduler.ensembles import Ensemble
@@ -121,7 +122,7 @@ def create(session: Session, plan: Plan, now: int) -> Campaign:
         "facts": {},
     }
     session.execute(insert(Item), [blank | {"volume": volume} for volume in plan.volumes])
-    message = f"Round 1 over {len(plan.volumes)} volumes."
+    message = f"Round 1 over {amount(len(plan.volumes), 'volume')}."
     journal.record(session, campaign, Kind.ROUND_STARTED, now, message=message, actor=plan.actor)
     return campaign
 
@@ -169,7 +170,7 @@ def start_next(
         .where(mine, Item.volume.not_in(reviewed))
         .values(state=ItemState.PENDING, queued=False, age=now, predictions=[], attention_map="", organs=[], error="")
     )
-    message = f"Round {campaign.round} over {again} volumes."
+    message = f"Round {campaign.round} over {amount(again, 'volume')}."
     journal.record(session, campaign, Kind.ROUND_STARTED, now, message=message, actor=actor)
     return campaign
 
@@ -189,7 +190,7 @@ def cancel(session: Session, name: str, etag: str, now: int, actor: str = "") ->
     withdrawn = desk.withdraw(session, campaign)
     campaign.open_review_count -= withdrawn
     campaign.state = State.CANCELLED
-    message = f"{withdrawn} reviews withdrawn."
+    message = f"{amount(withdrawn, 'review')} withdrawn."
     journal.record(session, campaign, Kind.CANCELLED, now, message=message, actor=actor)
     return campaign
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy.orm import Session
 
 from services.core.errors import AtlasError, Reason
+from services.core.texts import amount
 from services.scheduler import audits, campaigns, desk, journal, pool, ranking
 from services.scheduler.acquisition.choice import Chosen
 from services.scheduler.acquisition.orders import by_lot
@@ -44,7 +45,8 @@ def start_audit(
             create_time=now,
         )
     )
-    message = f"Audit {campaign.audit_count}: {cases} of {len(ready)} volumes that nobody has reviewed."
+    sample = f"{cases} of {amount(len(ready), 'volume')}" if cases else "no volume is left"
+    message = f"Audit {campaign.audit_count}: {sample} that nobody has reviewed."
     journal.record(session, campaign, Kind.AUDIT_STARTED, now, message=message, actor=actor)
     _open(session, campaign, ready, cases, now)
     return campaign

@@ -128,7 +128,10 @@ class TrainingProcesses:
         except (OSError, ValueError, KeyError, TypeError):
             # What is half deleted, or damaged, is none.
             raise AtlasError(
-                Reason.RESOURCE_NOT_FOUND, "There is no such training.", field=f"trainings/{training_id}"
+                Reason.RESOURCE_NOT_FOUND,
+                "There is no such training.",
+                field=f"trainings/{training_id}",
+                remedy="List the trainings to see which there are.",
             ) from None
 
     def all(self) -> list[Training]:

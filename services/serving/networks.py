@@ -105,7 +105,10 @@ def load_network(folder: Path, card: Card) -> nn.Module:
         )
     except RuntimeError as error:
         raise AtlasError(
-            Reason.MODEL_CARD_INVALID, "The weights do not fit the card's network.", field=f"{folder.name}/model.yaml"
+            Reason.MODEL_CARD_INVALID,
+            "The weights do not fit the card's network.",
+            field=f"{folder.name}/model.yaml",
+            remedy="Bring back the card and the weights that belong together.",
         ) from error
     return network.eval()
 

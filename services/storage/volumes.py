@@ -41,7 +41,8 @@ class Volumes:
 
         The same request gives the same volume.
 
-        Raises RESOURCE_CONFLICT if the id is taken by something else, and what `nifti.read_ct` raises.
+        Raises RESOURCE_CONFLICT if the id is taken by something else, FIELD_INVALID if the file holds labels, and
+        what `nifti.read_ct` raises.
         """
         volume, rows = self.prepare(request)
         if rows and not self._catalog.add_all(rows):
@@ -129,6 +130,7 @@ class Volumes:
                 clean, removed = self._cleaning.clean(uploaded, "object")
                 with closing(self._blobs.open_buffered(clean.sha256)) as file:
                     ct = nifti.read_ct(file)
+                ct.require_no_labels()
                 digest, fingerprint = ct.digest(), fingerprint_row(volume_id, ct.voxels, ct.geometry)
         except AtlasError as error:
             raise error.at(name) from error

@@ -140,6 +140,7 @@ def test_every_bad_file_is_named_and_the_other_cases_go_in(storage: str, tmp_pat
     for path, refusal in refused.items():
         assert refusal["remedy"], path
         assert f"error: {root / path}: {refusal['message']}" in shown.stderr
+        assert f"{root / path}: {path}" not in shown.stderr, "a file is named once"
     volumes = {entry["volume"]: entry["organs"] for entry in entries if entry["volume"]}
     assert volumes == {"volumes/good": ["liver"], "volumes/late": ["liver"]}
     listed = Storage(storage).rpc.ListVolumes(pb.ListVolumesRequest(dataset="d")).volumes

@@ -8,9 +8,11 @@ import typer
 from typer.testing import CliRunner
 
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as sched
+from abdomenatlas.storage.v1 import storage_pb2 as storage
 from abdomenatlas.type.v1.merge_pb2 import MergePolicy, ModelReliability, OrganSteps
 from services.cli.commands.campaigns import register
 from services.cli.connection import Connection
+from services.cli.ingest.duplicates import shared
 from services.cli.merge_words import described
 from services.scheduler.campaigns import DEFAULT_SHARE
 
@@ -29,12 +31,21 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[sched.CreateCampaignRequest]:
     return requests
 
 
+@pytest.fixture
+def twins(asked: list[sched.CreateCampaignRequest]) -> list[sched.CreateCampaignRequest]:
+    """What the scheduler is asked for, where storage holds two volumes of one scan."""
+    answer = storage.ListDuplicateGroupsResponse(groups=[storage.DuplicateGroup(volumes=["volumes/a", "volumes/b"])])
+    connection = cast(Any, Connection.to(cast(Any, None)))
+    connection.storage = SimpleNamespace(rpc=SimpleNamespace(ListDuplicateGroups=lambda _: answer))
+    return asked
+
+
 def atlas(*words: str) -> str:
     app = typer.Typer()
     register(app)
     result = CliRunner().invoke(app, ["campaign", *words])
     assert result.exit_code == 0, result.output
-    return result.stdout
+    return result.output
 
 
 def test_the_share_is_left_to_the_scheduler(asked: list[sched.CreateCampaignRequest]) -> None:
@@ -74,3 +85,18 @@ def test_a_policy_of_merging_in_words(asked: list[sched.CreateCampaignRequest]) 
 def test_without_words_the_policy_is_left_to_the_scheduler(asked: list[sched.CreateCampaignRequest]) -> None:
     atlas("create", "spring", "--volumes", "a")
     assert not asked[0].HasField("merge_policy")
+
+
+def test_volumes_of_one_scan_are_warned_of(twins: list[sched.CreateCampaignRequest]) -> None:
+    """The campaign starts all the same; what it takes only one of is no matter."""
+    shown = atlas("create", "spring", "--volumes", "a", "--volumes", "b", "--volumes", "c")
+    assert "warning: Some of these volumes show the same scan: a, b." in " ".join(shown.split())
+    assert "warning" not in atlas("create", "summer", "--volumes", "a", "--volumes", "c")
+    assert [len(request.volumes) for request in twins] == [3, 2]
+
+
+def test_of_many_groups_of_one_scan_a_few_are_named() -> None:
+    groups = [storage.DuplicateGroup(volumes=[f"volumes/{n}", f"volumes/{n}x"]) for n in range(7)]
+    names = [name for group in groups for name in group.volumes]
+    assert shared(names, groups).endswith("3, 3x; 4, 4x; and 2 groups more.")
+    assert shared(names[::2], groups) == ""

@@ -9,11 +9,13 @@ from google.protobuf.duration_pb2 import Duration
 from typer.testing import CliRunner
 
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as sched
+from services.cli.campaign_display import summary
 from services.cli.campaign_report import audit_line, report_lines
 from services.cli.commands.campaigns import register
 from services.cli.connection import Connection
 from services.cli.report.facts import read_facts
 from services.cli.report.story import tell
+from services.core.texts import amount
 from tests.cli.archive import CAMPAIGN, Archive
 
 
@@ -97,6 +99,30 @@ def test_an_audit_of_all_that_was_unseen_leaves_nothing_to_bound() -> None:
     audit = sched.Audit(number=1, case_count=4, volume_count=4, done_count=4, error_count=3, passed=True)
     audit.error_share_bound = 0
     assert audit_line(audit) == "Audit 1: 3 of 4 cases wrong; every volume has been looked at: passed."
+
+
+def test_an_audit_that_nobody_has_begun_counts_nothing_yet() -> None:
+    assert audit_line(sched.Audit(number=1, case_count=1, volume_count=9)) == (
+        "Audit 1: none of 1 case has been looked at yet."
+    )
+    nothing = sched.Audit(number=2, passed=True, error_share_bound=0)
+    assert audit_line(nothing) == "Audit 2: no volume was left to look at: passed."
+
+
+def test_an_audit_of_nothing_is_not_asked_for() -> None:
+    """While volumes are worked on nobody knows; afterwards it would finish the campaign."""
+    report, running = sched.CampaignReport(next_audit=sched.AuditPlan()), sched.Campaign.STATE_RUNNING
+    assert not [line for line in report_lines(sched.Campaign(state=running), report) if "next audit" in line]
+    assert list(report_lines(CAMPAIGN_MESSAGE, report))[-1] == (
+        "No unseen case is left: the next audit finishes the campaign."
+    )
+
+
+def test_one_is_not_told_as_many() -> None:
+    one = sched.Campaign(name=CAMPAIGN, budget_cases=1, open_review_count=1, volume_count=3)
+    assert "Budget: 1 case, 1 left." in list(report_lines(one, sched.CampaignReport(cases_left=1)))
+    assert summary(one).endswith("1 review open.")
+    assert [amount(number, "case") for number in (0, 1, 2)] == ["0 cases", "1 case", "2 cases"]
 
 
 def test_before_any_review_nothing_is_claimed() -> None:

@@ -63,6 +63,17 @@ def test_a_folder_of_cases_goes_on_past_what_is_wrong(tmp_path: Path) -> None:
     ]
 
 
+def test_a_folder_of_folders_of_cases_says_where_they_are(tmp_path: Path) -> None:
+    make(tmp_path / "out", "cases/a/ct.nii.gz", "cases/b/ct.nii", "notes/readme.md", "report.html")
+    make(tmp_path / "away", "c/ct.nii.gz")
+    (tmp_path / "out" / "link").symlink_to(tmp_path / "away")
+    (entry,) = found(tmp_path / "out")
+    assert refusal(entry) == ("out", Reason.FOLDER_EMPTY)
+    assert isinstance(entry, Refusal)
+    assert entry.error.message.endswith("folders of cases: cases.")
+    assert str(tmp_path / "out" / "cases") in entry.error.remedy
+
+
 def test_loose_files_are_not_taken_for_cts(tmp_path: Path) -> None:
     """A folder of masks must not become a folder of CTs."""
     make(tmp_path, "liver.nii.gz", "spleen.nii.gz")

@@ -96,6 +96,7 @@ CHANGES: dict[str, Any] = {
     "crop of a JPEG": lambda scan: cut(jpeg(scan), slice(9, -7), slice(3, -4), slice(5, -2)),
     "noise": noisy,
     "half the resolution": coarse,
+    "2 HU added": lambda scan: (scan[0] + np.int16(2), scan[1]),
     "window": lambda scan: (np.clip(scan[0], -160, 240), scan[1]),
 }
 

@@ -88,6 +88,8 @@ def test_grids_that_differ_are_refused_by_name() -> None:
     with pytest.raises(AtlasError, match=r"ct\.nii has .*liver\.nii has") as caught:
         require_same(LPS, moved, first_name="ct.nii", second_name="liver.nii")
     assert caught.value.reason == Reason.GEOMETRY_MISMATCH
+    assert str(caught.value).count("ct.nii") == 1, "the field is named once"
+    assert str(caught.value.at("labels")).startswith("labels: ct.nii has")
 
 
 def test_float_noise_of_a_header_is_close_but_not_the_same() -> None:

@@ -173,3 +173,25 @@ def test_memory_is_known_beforehand(tmp_path: Path, dtype: str, shape: tuple[int
         tracemalloc.stop()
         assert peak <= known(header)
         assert known(header) <= 3 * voxels.size + 128 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [([0, 1], "0, 1."), ([0, 255], "0, 255."), ([0], "0."), (range(26), "0, 1, 2, 3, 4 and 21 more.")],
+    ids=["mask", "mask of 255", "empty mask", "label map"],
+)
+def test_labels_are_told_from_a_ct(values: Any, shown: str) -> None:
+    voxels = np.resize(np.array(values, np.uint8), (6, 7, 8))
+    with pytest.raises(AtlasError) as caught:
+        nifti.read_ct(raw(image(voxels))).require_no_labels()
+    assert caught.value.reason == Reason.FIELD_INVALID
+    assert caught.value.message.endswith(f"nothing but {shown}")
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize("lowest", [-1, 0])
+def test_few_values_below_0_or_many_above_it_are_no_labels(lowest: int) -> None:
+    """A CT of air alone, one that is cut to an air of -1, and one that was stored as a picture of 8 bits."""
+    nifti.read_ct(raw(image(np.full((3, 4, 5), -1000, np.int16)))).require_no_labels()
+    values = [-1, 0, 40] if lowest else range(0, 256)
+    nifti.read_ct(raw(image(np.resize(np.array(values, np.int16), (6, 7, 8))))).require_no_labels()

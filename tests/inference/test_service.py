@@ -187,7 +187,7 @@ def test_a_volume_that_needs_too_much_memory_is_refused_before_it_is_read(
     start_inference: StartInference, volumes: Storage
 ) -> None:
     """The record's header is enough to know."""
-    name = upload(volumes, "large", image(np.zeros((160, 160, 40), np.int16)))
+    name = upload(volumes, "large", image(np.full((160, 160, 40), -1000, np.int16)))
     with start_inference(memory_bytes=str(70 * 2**20)) as (_, inference):
         stream = inference.Predict(pb.PredictRequest(volume=name, model=THRESHOLD))
         assert next(stream).progress.stage == "queued"

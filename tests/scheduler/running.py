@@ -111,3 +111,8 @@ class Scheduler:
         if self.process.poll() is None:
             self.process.send_signal(signum)
         return self.process.wait(30)
+
+
+def claim(scheduler: Scheduler, review: pb.Review, reviewer: str = "ann") -> int:
+    """Claim a review; the fencing token."""
+    return scheduler.rpc.ClaimReview(pb.ClaimReviewRequest(name=review.name, reviewer=reviewer)).fencing_token

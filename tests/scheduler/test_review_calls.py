@@ -22,6 +22,12 @@ def calls(tmp_path: Path) -> ReviewCalls:
     return ReviewCalls(database, Workers(Settings()), clock.now, lambda: None)
 
 
+def test_of_a_review_that_is_not_there_it_is_said_where_to_look(calls: ReviewCalls) -> None:
+    with pytest.raises(AtlasError, match="There is no review") as refused:
+        calls.get(pb.GetReviewRequest(name="campaigns/c/reviews/r1-1"))
+    assert refused.value.remedy == "List the campaign's reviews to see which there are."
+
+
 @pytest.mark.parametrize(
     ("reviewer", "reason"),
     [

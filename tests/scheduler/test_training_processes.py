@@ -72,6 +72,7 @@ def test_a_damaged_record_hides_no_other(runner: TrainingProcesses, tmp_path: Pa
     with pytest.raises(AtlasError) as caught:
         runner.get(bad.id)
     assert caught.value.reason is Reason.RESOURCE_NOT_FOUND
+    assert "List the trainings" in caught.value.remedy
     runner.start({}, ["tune", str(tmp_path / "bad")], "ann")
     assert {training.id for training in runner.all()} == {good.id, bad.id}
 

@@ -33,7 +33,7 @@ def prepare() -> tuple[World, Watched, bytes]:
     """A volume in the catalog and its label map."""
     gate = Watched(2**32)
     world = World(Path(tempfile.mkdtemp()), gate=gate)
-    world.volume(nifti.encode(np.zeros(GRID.array_shape, np.int16), GRID))
+    world.volume(nifti.encode(np.full(GRID.array_shape, -1000, np.int16), GRID))
     ids = np.random.default_rng(0).integers(0, len(classmaps.load().organs) + 1, GRID.array_shape, np.int16)
     gate.most = 0
     return world, gate, nifti.encode(ids, GRID)

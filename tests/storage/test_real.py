@@ -16,6 +16,13 @@ def create(process: Process, path: Path, volume_id: str) -> pb.Volume:
     return process.storage.rpc.CreateVolume(pb.CreateVolumeRequest(volume_id=volume_id, object=name)).volume
 
 
+def create_air(process: Process, mask: Path) -> pb.Volume:
+    """A volume of air on the grid of a mask, for masks without their CT."""
+    grid = nifti.read_header(mask).geometry
+    name = process.storage.put(nifti.encode(np.full(grid.array_shape, -1000, np.int16), grid)).name
+    return process.storage.rpc.CreateVolume(pb.CreateVolumeRequest(volume_id="its-own-grid", object=name)).volume
+
+
 def import_labels(
     process: Process, volume: pb.Volume, files: dict[str, Path], class_map: str = "abdomenatlas-1.0"
 ) -> pb.LabelVersion:
@@ -92,9 +99,16 @@ def test_odd_cts_are_taken_and_what_is_odd_is_noted(
     assert any(note in text for text in volume.notes)
 
 
+def test_a_real_mask_is_no_ct(process: Process, real_data: Path) -> None:
+    for mask in ("robustness/mask_int8_slope1over255_spleen.nii.gz", "abdomenatlas_masks9/liver.nii.gz"):
+        with pytest.raises(AtlasError) as caught:
+            create(process, real_data / mask, "mask")
+        assert "This is a mask or a label map, no CT" in caught.value.message
+
+
 def test_a_mask_with_a_slope_of_one_over_255_is_the_mask_it_is(process: Process, real_data: Path) -> None:
     path = real_data / "robustness/mask_int8_slope1over255_spleen.nii.gz"
-    volume = create(process, path, "its-own-grid")
+    volume = create_air(process, path)
     version = import_labels(process, volume, {"spleen": path})
     assert [(organ.organ, organ.voxels) for organ in version.organs] == [("spleen", 74275)]
 
@@ -102,7 +116,7 @@ def test_a_mask_with_a_slope_of_one_over_255_is_the_mask_it_is(process: Process,
 def test_nine_real_masks_that_overlap_stay_as_they_are(process: Process, real_data: Path) -> None:
     folder = real_data / "abdomenatlas_masks9"
     masks = {path.name.removesuffix(".nii.gz"): path for path in sorted(folder.glob("*.nii.gz"))}
-    volume = create(process, masks["liver"], "its-own-grid")
+    volume = create_air(process, masks["liver"])
     version = import_labels(process, volume, masks)
     array = process.storage.array(version.masks)
     assert list(array.channels) == sorted(masks)

@@ -187,7 +187,7 @@ def test_the_defects_of_a_released_case(world: World, real_data: Path) -> None:
 def test_a_mask_with_a_slope_of_one_over_255(world: World, real_data: Path) -> None:
     path = real_data / "robustness/mask_int8_slope1over255_spleen.nii.gz"
     geometry = nifti.read_header(path).geometry
-    world.volume(nifti.encode(np.zeros(geometry.array_shape, np.int16), geometry))
+    world.volume(nifti.encode(np.full(geometry.array_shape, -1000, np.int16), geometry))
     version = world.import_masks(("spleen", path.read_bytes()))
     assert voxels(version) == {"spleen": 74275}
     assert version.notes

@@ -93,8 +93,17 @@ def test_voxel_digest_does_not_depend_on_compression(world: World) -> None:
 
 
 def test_what_was_odd_is_noted(world: World) -> None:
-    data = nifti.encode(np.zeros(files.GEOMETRY.array_shape, np.int16), files.GEOMETRY)
+    data = nifti.encode(np.abs(files.hounsfield()), files.GEOMETRY)
     assert any("HU" in note for note in world.volume(data).notes)
+
+
+def test_labels_are_no_ct(world: World) -> None:
+    with pytest.raises(AtlasError) as caught:
+        world.volume(files.mask(files.ball(5)))
+    assert (caught.value.reason, caught.value.field) == (Reason.FIELD_INVALID, "volumes/case")
+    assert caught.value.message.endswith("its voxels hold nothing but 0, 1.")
+    assert "CT that it was drawn on" in caught.value.remedy
+    assert world.catalog.find_volume("case") is None
 
 
 def test_the_same_request_gives_the_same_volume_and_another_a_conflict(world: World) -> None:

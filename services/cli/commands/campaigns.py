@@ -1,5 +1,6 @@
 """`atlas campaign`: create, watch, show, list, next-round, audit, cancel."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Annotated
 
@@ -15,11 +16,13 @@ from services.cli.commands.options import STATE, Campaign, Json, State, campaign
 from services.cli.commands.plan_options import TUNING_MINUTES, Epochs, HeldOut, Margin, naming_flags
 from services.cli.connection import Connection
 from services.cli.exits import Exit, exit_code
-from services.cli.output import as_data, out, print_json, say, table
+from services.cli.ingest.duplicates import shared
+from services.cli.output import as_data, out, print_json, say, table, warn
 from services.cli.paging import every
 from services.cli.watching import follow
 from services.core.errors import AtlasError, Reason
 from services.core.names import content_id
+from services.core.texts import amount
 
 group = typer.Typer(no_args_is_help=True, help="Run campaigns: predict, score, merge, rank, review.")
 
@@ -94,12 +97,13 @@ def create(
         merge_policy=merge_words.policy(merge or []),
     )
     _set_budget(request, budget_cases, budget_minutes)
+    _warn_of_duplicates(connection, request.volumes)
     request.request_id = content_id(request.SerializeToString(deterministic=True).hex())
     created = connection.scheduler.CreateCampaign(request).campaign
     if json:
         print_json(as_data(created))
     else:
-        out.print(f"{created.name}: {created.volume_count} volumes, {len(created.models)} models.")
+        out.print(f"{created.name}: {amount(created.volume_count, 'volume')}, {amount(len(created.models), 'model')}.")
         out.print(f"Follow it with `atlas campaign watch {campaign}`.")
 
 
@@ -273,6 +277,14 @@ def _chosen(connection: Connection, volumes: list[str], dataset: str, everything
             remedy="Import some with `atlas import`.",
         )
     return names
+
+
+def _warn_of_duplicates(connection: Connection, volumes: Sequence[str]) -> None:
+    if len(volumes) < 2:
+        return
+    groups = every(connection.storage.rpc.ListDuplicateGroups, pb.ListDuplicateGroupsRequest(), "groups")
+    if told := shared(volumes, groups):
+        warn(f"{told} A scan may be reviewed twice; `atlas volumes withdraw` leaves one out.")
 
 
 def _strategy(given: str) -> sched.Campaign.Strategy.ValueType:

@@ -13,6 +13,7 @@ from services.cli.output import as_data, counted, out, print_json, table
 from services.cli.paging import every
 from services.core.errors import AtlasError, Reason
 from services.core.names import parse, require_id
+from services.core.texts import amount
 
 _SEVERITIES = {pb.SEVERITY_ERROR: "error", pb.SEVERITY_WARNING: "warning", pb.SEVERITY_NOTICE: "notice"}
 _ORIGINS = {storage_pb.ORIGIN_SOURCE: "source", storage_pb.ORIGIN_REVISION: "revision", storage_pb.ORIGIN_AI: "merged"}
@@ -85,14 +86,16 @@ def _check(connection: Connection, version: str, rules: list[str]) -> pb.LabelCh
             progress.update(task, completed=message.progress.fraction)
             if message.HasField("check"):
                 return message.check
-    raise AtlasError(Reason.INTERNAL, "The check ended without an answer.", field=version)
+    raise AtlasError(
+        Reason.INTERNAL, "The check ended without an answer.", field=version, remedy="Read uncertainty's log."
+    )
 
 
 def _show(version: storage_pb.LabelVersion, check: pb.LabelCheck) -> None:
     """A heading, and a row for every finding."""
     by = f" by {version.author}" if version.author else ""
     count = len(check.findings)
-    said = "nothing found" if not count else f"{count} finding{'s' if count > 1 else ''}"
+    said = "nothing found" if not count else amount(count, "finding")
     out.print(f"{version.name} ({_ORIGINS[version.origin]}{by}): {said} by {len(check.rules)} rules.")
     if count:
         rows = table("Severity", "Rule", "Finding", "At (R, A, S) mm")

@@ -149,7 +149,8 @@ def _compare_versions(
             if message.HasField("comparison"):
                 break
         else:
-            raise AtlasError(Reason.INTERNAL, "The comparison ended without an answer.", field=first)
+            told = "The comparison ended without an answer."
+            raise AtlasError(Reason.INTERNAL, told, field=first, remedy="Read merging's log.")
     _tell("organs", first, message.comparison.only_first)
     _tell("organs", second, message.comparison.only_second)
     return [Row(first.split("/")[1], organ.organ, _agreement(organ), {}) for organ in message.comparison.organs]

@@ -11,6 +11,7 @@ from services.cli.conversion.nnunet import shared_organs, write_nnunet
 from services.cli.exits import Exit
 from services.cli.ingest.discover import Refusal
 from services.cli.output import counted, out, print_json, show_error, warn
+from services.core.texts import amount
 
 
 def register(app: typer.Typer) -> None:
@@ -55,6 +56,8 @@ def run(
         told = {"folder": str(to), "organs": wanted, "training": done.training, "testing": done.testing}
         print_json(told | {"left_out": done.left_out, "refused": [str(refusal.path) for refusal in refused]})
     else:
-        out.print(f"{done.training} cases for training, {done.testing} for testing in {to}: {', '.join(wanted)}.")
+        out.print(
+            f"{amount(done.training, 'case')} for training, {done.testing} for testing in {to}: {', '.join(wanted)}."
+        )
     if refused:
         raise typer.Exit(Exit.REFUSED)

@@ -14,6 +14,7 @@ from services.cli.release.provenance import identity
 from services.cli.release.split import TEST_SHARE, Lot
 from services.cli.release.tarball import require_target, write_tar
 from services.cli.release.writer import write_release
+from services.core.texts import amount
 
 
 def register(app: typer.Typer) -> None:
@@ -65,14 +66,15 @@ def run(
         )
     else:
         where = f"exported to {to}" if written else f"already in {to}, undamaged"
-        out.print(f"Release {identity(contents)}: {len(contents.cases)} cases, {where}.")
+        out.print(f"Release {identity(contents)}: {amount(len(contents.cases), 'case')}, {where}.")
 
 
 def export(connection: Connection, contents: Contents, to: Path) -> bool:
     """Write a release with a progress bar, and warn of what it lacks."""
     done = (sched.Campaign.STATE_ROUND_DONE, sched.Campaign.STATE_CANCELLED, sched.Campaign.STATE_FINISHED)
     if contents.campaign.state not in done:
-        warn(f"{contents.campaign.name} is not done: {contents.campaign.open_review_count} reviews are open.")
+        open_reviews = amount(contents.campaign.open_review_count, "open review")
+        warn(f"{contents.campaign.name} is not done: it has {open_reviews}.")
     for volume, why in contents.left_out.items():
         warn(f"{volume} is left out: {why}")
     with counted("Exporting") as progress:

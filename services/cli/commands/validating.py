@@ -13,6 +13,7 @@ from services.cli.exits import Exit
 from services.cli.output import counted, out, print_json, table
 from services.cli.validation.folder import faults
 from services.cli.validation.tree import cases_of, opened
+from services.core.texts import amount
 
 
 def register(app: typer.Typer) -> None:
@@ -53,6 +54,8 @@ def run(
             out.print(shown)
             kinds = Counter(fault.kind for fault in told).most_common()
             out.print(", ".join(f"{kind} {number}" for kind, number in kinds))
-        out.print(f"{len(found)} cases, {grave} faults, {len(told) - grave} oddities.")
+        odd = len(told) - grave
+        oddities = "1 oddity" if odd == 1 else f"{odd} oddities"
+        out.print(f"{amount(len(found), 'case')}, {amount(grave, 'fault')}, {oddities}.")
     if grave:
         raise typer.Exit(Exit.FOUND)

@@ -13,6 +13,7 @@ from services.cli.merge_words import changes
 from services.cli.output import as_data, out, print_json, table
 from services.cli.paging import every
 from services.core import datasets
+from services.core.texts import amount
 
 volumes = typer.Typer(no_args_is_help=True, help="Volumes in storage: list, show, withdraw.")
 Volume = Annotated[str, typer.Argument(help="Id of the volume.", metavar="VOLUME")]
@@ -113,7 +114,7 @@ def duplicates(state: State = STATE, json: Json = False) -> None:
         out.print(f"{number}. {', '.join(name.removeprefix('volumes/') for name in group.volumes)}", soft_wrap=True)
         for pair in group.pairs:
             out.print(f"   {described(pair)}", soft_wrap=True)
-    out.print(f"{len(groups)} groups." if groups else "No two volumes show the same scan.")
+    out.print(f"{amount(len(groups), 'group')}." if groups else "No two volumes show the same scan.")
 
 
 def known_datasets(json: Json = False) -> None:

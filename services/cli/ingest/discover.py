@@ -241,6 +241,8 @@ def _leads_out() -> AtlasError:
 
 _LOOKED_INTO = 32
 """Files of a folder without a case that are opened to tell what it holds."""
+_NAMED = 5
+"""Folders that one message names."""
 
 
 def _no_case(folder: Path) -> AtlasError:
@@ -250,6 +252,12 @@ def _no_case(folder: Path) -> AtlasError:
             Reason.FILE_NOT_NIFTI,
             f"This folder holds DICOM files (such as {dicom}).",
             remedy="Convert the series to NIfTI, for example with dcm2niix, and import that.",
+        )
+    if deeper := sorted(path.name for path in folder.iterdir() if _holds_cases(path, folder)):
+        return AtlasError(
+            Reason.FOLDER_EMPTY,
+            f"This folder holds no case itself; what it holds are folders of cases: {', '.join(deeper[:_NAMED])}.",
+            remedy=f"Import the one that you mean: {folder / deeper[0]}.",
         )
     if not loose:
         return AtlasError(
@@ -262,6 +270,14 @@ def _no_case(folder: Path) -> AtlasError:
         f"This folder holds no case, although it has {len(loose)} NIfTI files (such as {sorted(loose)[0]}).",
         remedy="Name its dataset (`atlas datasets` lists those known), or lay each CT out as <case>/ct.nii.gz.",
     )
+
+
+def _holds_cases(path: Path, folder: Path) -> bool:
+    """Whether something in a folder is a folder of cases, and lies there."""
+    try:
+        return path.is_dir() and _inside(path, folder.resolve()) and any(_ct_of(inside) for inside in path.iterdir())
+    except OSError:
+        return False
 
 
 def _is_dicom(file: Path) -> bool:

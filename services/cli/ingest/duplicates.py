@@ -1,8 +1,12 @@
 """Duplicates in words."""
 
+from collections.abc import Iterable
+
 from abdomenatlas.storage.v1 import storage_pb2 as pb
+from services.core.texts import amount
 
 _NOTABLE_MM = 5.0
+_SHOWN_GROUPS = 5
 
 
 def described(pair: pb.Duplicate) -> str:
@@ -20,3 +24,15 @@ def described(pair: pb.Duplicate) -> str:
     if abs(pair.header_offset_mm) > _NOTABLE_MM:
         return f"{text}; their headers place it {abs(pair.header_offset_mm):.0f} mm apart"
     return text
+
+
+def shared(volumes: Iterable[str], groups: Iterable[pb.DuplicateGroup]) -> str:
+    """Which of some volumes, by their names, show the same scan, in a sentence; empty if all are different."""
+    wanted = set(volumes)
+    found = [names for group in groups if len(names := [name for name in group.volumes if name in wanted]) > 1]
+    if not found:
+        return ""
+    told = "; ".join(", ".join(name.removeprefix("volumes/") for name in names) for names in found[:_SHOWN_GROUPS])
+    if len(found) > _SHOWN_GROUPS:
+        told += f"; and {amount(len(found) - _SHOWN_GROUPS, 'group')} more"
+    return f"Some of these volumes show the same scan: {told}."

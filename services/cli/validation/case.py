@@ -130,6 +130,7 @@ class _Case:
             return
         try:
             ct = read_ct(path)
+            ct.require_no_labels()
         except (AtlasError, OSError) as error:
             yield refused(self._name(path), error)
             return

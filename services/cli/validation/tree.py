@@ -8,7 +8,7 @@ import tarfile
 import tempfile
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -78,7 +78,7 @@ def _folder(path: Path) -> Tree:
     root = path.absolute().parent
     alone = _Folder(root, tuple(f"{path.absolute().name}/{name}" for name in tree.files))
     if not cases_of(alone):
-        raise _no_case(path)
+        raise _no_case(path, tree.files)
     return alone
 
 
@@ -208,7 +208,16 @@ def _text(file: IO[bytes]) -> str:
         return file.read(_MAX_TEXT).decode("utf-8", "replace")
 
 
-def _no_case(path: Path) -> AtlasError:
+def _no_case(path: Path, files: Iterable[str] = ()) -> AtlasError:
+    """The refusal of a folder without cases; if one of its `files` belongs to a case deeper in it, it says where."""
+    deeper = next((case for name in files if (case := _case(PurePosixPath(name)))), None)
+    if deeper:
+        return AtlasError(
+            Reason.FIELD_INVALID,
+            f"Its cases lie deeper in it, such as {deeper}.",
+            field=str(path),
+            remedy=f"Name the folder that they lie in: {path / PurePosixPath(deeper).parent}.",
+        )
     return AtlasError(
         Reason.FIELD_INVALID,
         f"No folder in it has a {CT} or {MASKS}.",

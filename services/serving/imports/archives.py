@@ -19,6 +19,8 @@ from services.serving.imports import torchscript
 MAX_BYTES = 8 * 2**30
 _DEPTH = 3
 _ZIP = b"PK\x03\x04"
+_PICKLE = b"\x80"
+"""How a pickle begins, and with it what torch wrote before it wrote zip archives."""
 _HARMLESS: list[Any] = [
     argparse.Namespace,
     _codecs.encode,
@@ -49,8 +51,11 @@ def read_tensors(path: Path) -> dict[str, Mapping[str, Tensor]]:
         contents = _from_zip(path, size)
     else:
         with path.open("rb") as file:
-            if file.read(len(_ZIP)) == _ZIP:
-                raise _truncated(path)
+            start = file.read(len(_ZIP))
+        if start == _ZIP or not start:
+            raise _truncated(path)
+        if not start.startswith(_PICKLE):
+            raise _foreign(path)
         contents = _checkpoint(path, is_zip=False)
     tables = _tables(path, contents)
     if not tables:
@@ -93,12 +98,7 @@ def _checkpoint(path: Path, *, is_zip: bool) -> object:
     except pickle.UnpicklingError as error:
         named = re.search(r"(?:GLOBAL|global:?|class|function) ([\w.]+\.\w+)", str(error))
         if named is None and not is_zip:
-            raise AtlasError(
-                Reason.FIELD_INVALID,
-                "It is neither a checkpoint of torch nor TorchScript.",
-                field=path.name,
-                remedy="Name the file of weights, such as model.pt, or the folder that it came in.",
-            ) from error
+            raise _foreign(path) from error
         raise _unsafe(path, f"it asks for {named[1]}" if named else "its pickle does more than hold tensors") from error
     except (EOFError, OSError) as error:
         raise _truncated(path) from error
@@ -142,6 +142,16 @@ def _unsafe(path: Path, why: str) -> AtlasError:
         f"It is not read: {why[:200]}.",
         field=path.name,
         remedy="Ask its author for a file of tensors alone: torch.save(model.state_dict(), ...).",
+    )
+
+
+def _foreign(path: Path) -> AtlasError:
+    return AtlasError(
+        Reason.FIELD_INVALID,
+        "It is neither a checkpoint of torch nor TorchScript.",
+        field=path.name,
+        remedy="Name a file that torch.save or torch.jit.save wrote (.pt, .pth, .ckpt, .ts), or the folder of a MONAI "
+        "bundle or of an nnU-Net v2 result.",
     )
 
 

@@ -164,6 +164,6 @@ def _found(row: T | None, name: str, field: str) -> T:
             Reason.RESOURCE_NOT_FOUND,
             f"There is no {name}.",
             field=field,
-            remedy="Check the name; the List calls show what is there.",
+            remedy="Check the name, or list what is there.",
         )
     return row

@@ -91,6 +91,15 @@ def test_numbers_that_are_none(repository: Path, good: Path, card: str) -> None:
     assert FIRST in refused(Reason.WEIGHTS_MISMATCH, repository, path, card=card).message
 
 
+def test_a_file_of_text_is_no_checkpoint(repository: Path, card: str, tmp_path: Path) -> None:
+    for text in ("These weights are described in our paper.\n", "{}", "model: unet\n"):
+        (tmp_path / "notes.txt").write_text(text)
+        error = refused(Reason.FIELD_INVALID, repository, tmp_path / "notes.txt", card=card)
+        assert "neither a checkpoint of torch nor TorchScript" in error.message
+        assert ".pth" in error.remedy
+        assert "MONAI bundle" in error.remedy
+
+
 class Payload:
     def __reduce__(self) -> tuple[Any, tuple[str]]:
         return os.mkdir, (str(self.path),)
