@@ -8,6 +8,7 @@ import numpy as np
 
 from benchmarks.error_detection.cases import Array, LabelCase, Mask
 from benchmarks.error_detection.methods import final_label
+from services.core.boxes import Boxed
 from services.core.ensemble import Ensemble
 from services.uncertainty import calibrated
 from services.uncertainty.calibration import Family
@@ -44,7 +45,8 @@ def samples(case: LabelCase, ensemble: Ensemble, errors: Mapping[str, Mask]) -> 
     """
     for ct in (None,) if case.ct is None else (None, case.ct):
         for organ, found in calibrated.candidates(ensemble, list(errors), None, ct):
-            wrong = {id(one.piece): one.piece.touched(errors[organ]) for one in found}
+            wrong_at = Boxed((0, 0, 0), errors[organ].view(np.uint8))
+            wrong = {id(one.piece): one.piece.touched(wrong_at) for one in found}
             for one in found:
                 values = np.array([1.0, *(one.features[name] for name in one.family.features)])
                 is_wrong = bool(wrong[id(one.piece)][one.number])

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from services.core.boxes import Boxed
 from services.core.ensemble import Ensemble
 from services.core.geometry import Geometry
+from services.uncertainty.priors.findings import Finding
 
 
 class Cause(Enum):
@@ -43,6 +44,7 @@ class Region:
     """Connected voxels of one organ that may be wrong in one way. `corner`, `size` and `centre` run k, j, i.
 
     `disagreement` is the share of the ensemble's entropy that is between its models, 0 to 1; 0 if a rule pointed here.
+    `findings` are what anatomical rules say for it, the gravest first: one alone if a rule pointed here.
     """
 
     organ: str
@@ -53,8 +55,7 @@ class Region:
     volume_mm3: float
     probability: float
     disagreement: float = 0.0
-    rule: str = ""
-    message: str = ""
+    findings: tuple[Finding, ...] = ()
 
     @property
     def expected_mm3(self) -> float:
@@ -111,6 +112,8 @@ class Attend(Protocol):
 
 MAX_REGIONS = 256
 """Regions that are listed for a map, the most urgent ones; heat, sums and priority know all."""
+MAX_FINDINGS = 16
+"""Findings that a region keeps, the gravest ones; its probability knows all."""
 
 
 @dataclass(frozen=True)

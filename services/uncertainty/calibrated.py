@@ -12,12 +12,21 @@ from dataclasses import dataclass
 from math import log
 
 import numpy as np
+import numpy.typing as npt
 
 from services.core.boxes import EMPTY, Boxed
 from services.core.ensemble import Ensemble, Stack
 from services.core.geometry import Geometry
 from services.uncertainty import bitplanes, calibration, elsewhere, samples, tissue
-from services.uncertainty.attention import Cause, OrganAttention, OrganScore, Profile, Region, expected_error_mm3
+from services.uncertainty.attention import (
+    MAX_FINDINGS,
+    Cause,
+    OrganAttention,
+    OrganScore,
+    Profile,
+    Region,
+    expected_error_mm3,
+)
 from services.uncertainty.calibration import Calibration, Family, radii
 from services.uncertainty.doubted import Doubted
 from services.uncertainty.expected import expected_voxels
@@ -77,6 +86,11 @@ class _Case:
         """The findings about an organ that say where."""
         return [one for one in self.findings if organ in one.organs and one.region.voxels.size]
 
+    def telling(self, organ: str) -> list[Finding]:
+        """Those of them that are evidence for a region where they lie, the gravest first."""
+        telling = [one for one in self.named(organ) if one.severity >= Severity.WARNING]
+        return sorted(telling, key=lambda one: -one.severity)
+
 
 def attend(
     ensemble: Ensemble,
@@ -95,8 +109,8 @@ def attend(
     case = _Case.of(ensemble, scanned, ct, constants)
     for organ in organs:
         shown = [
-            *_doubted(organ, _candidates(case, organ), ensemble.geometry, constants),
-            *ruled(organ, case.named(organ), ensemble.geometry, constants),
+            *_doubted(organ, _candidates(case, organ), case.telling(organ), ensemble.geometry, constants),
+            *ruled(organ, case.named(organ), constants),
         ]
         drawn = heat(shown, ensemble.geometry, constants)
         regions = tuple(sorted((one.region for one in shown), key=lambda region: -region.expected_mm3))
@@ -124,9 +138,8 @@ def _candidates(case: _Case, organ: str) -> Iterator[Candidate]:
     others, found = np.zeros_like(inside), np.zeros_like(inside)
     for other in case.labels.keys() - {organ}:
         case.labels[other].bits.add_to(others, box)
-    for finding in case.named(organ):
-        if finding.severity >= Severity.WARNING:
-            Trimmed.packed(finding.region).add_to(found, box)
+    for finding in case.telling(organ):
+        Trimmed.packed(finding.region).add_to(found, box)
     thick = radii(grid.spacing_mm[::-1], constants.open_mm)
     sides = {Cause.ADD: own.add, Cause.REMOVE: own.remove}
     sides[Cause.OVERLAP] = Trimmed.of(opened(inside & others, thick), first_of(box))
@@ -201,10 +214,16 @@ def _weighed(case: _Case, organ: str, pieces: Sequence[Piece], least_mm3: float)
         yield Candidate(piece, number, family, features, constants.probability(family, features))
 
 
-def _doubted(organ: str, candidates: Iterable[Candidate], grid: Geometry, constants: Calibration) -> Iterator[Shown]:
+def _doubted(
+    organ: str, candidates: Iterable[Candidate], telling: Sequence[Finding], grid: Geometry, constants: Calibration
+) -> Iterator[Shown]:
+    by_piece: dict[int, list[tuple[Finding, npt.NDArray[np.bool_]]]] = {}
     for one in candidates:
         if one.probability >= constants.least_probability:
             sums, number = one.piece.sums, one.number
+            if id(one.piece) not in by_piece:
+                by_piece[id(one.piece)] = [(finding, one.piece.touched(finding.region)) for finding in telling]
+            findings = [finding for finding, touched in by_piece[id(one.piece)] if touched[number]]
             count, first, last = int(sums.voxels[number]), sums.first[number], sums.last[number]
             k, j, i = (float(index) / count for index in sums.index_sum[number])
             region = Region(
@@ -216,6 +235,7 @@ def _doubted(organ: str, candidates: Iterable[Candidate], grid: Geometry, consta
                 count * grid.voxel_volume_mm3,
                 one.probability,
                 one.features["disagreement"],
+                tuple(findings[:MAX_FINDINGS]),
             )
             yield Shown(region, one.piece, number, None)
 
@@ -238,7 +258,7 @@ def _score(organ: str, heat: Boxed, regions: Sequence[Region], expected: float, 
 
 CALIBRATED = Profile(
     name="calibrated",
-    version=f"3.{catalog.VERSION}.{calibration.digest()}",
+    version=f"4.{catalog.VERSION}.{calibration.digest()}",
     description="Regions where the label is probably wrong, each with a calibrated probability: doubt of the ensemble, "
     "overlap and anatomical rules, in mm; heat and priority compare between cases.",
     attend=attend,

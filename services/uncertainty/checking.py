@@ -5,20 +5,21 @@ from collections.abc import Iterator
 import numpy as np
 
 from abdomenatlas.storage.v1 import storage_pb2 as storage_pb
+from abdomenatlas.type.v1.finding_pb2 import Severity
 from abdomenatlas.uncertainty.v1 import uncertainty_pb2 as pb
 from services.core.arrayfile import ArrayFile
 from services.core.boxes import Boxed, crop
 from services.core.errors import AtlasError, Reason
 from services.core.memory import MemoryGate
 from services.core.names import parse
-from services.core.rpc.convert import box_to_proto, geometry_from_proto
+from services.core.rpc.convert import geometry_from_proto
 from services.core.rpc.progress import Report
 from services.core.storage import Storage
 from services.uncertainty.memory import needed_to_check_bytes
+from services.uncertainty.messages import finding_message
 from services.uncertainty.priors import catalog
 from services.uncertainty.priors.anatomy import Anatomy
 from services.uncertainty.priors.check import check
-from services.uncertainty.priors.findings import Finding
 
 MAX_RULES = 64
 
@@ -46,7 +47,7 @@ def check_labels(storage: Storage, gate: MemoryGate, request: pb.CheckLabelsRequ
         for number, prior in enumerate(priors):
             report("checking", 0.5 + 0.5 * number / len(priors))
             # One rule after the other: its regions are let go before the next one makes some.
-            findings += [_message(finding, anatomy) for finding in check(anatomy, [prior])]
+            findings += [finding_message(finding) for finding in check(anatomy, [prior])]
     return pb.LabelCheck(
         label_version=request.label_version,
         rules=[prior.name for prior in priors],
@@ -60,7 +61,7 @@ def rule_messages() -> list[pb.AnatomicalRule]:
     return [
         pb.AnatomicalRule(
             name=prior.name,
-            severity=pb.Severity.ValueType(prior.severity),
+            severity=Severity.ValueType(prior.severity),
             description=prior.says,
             threshold=prior.threshold,
             source=prior.source,
@@ -85,17 +86,3 @@ def boxes(masks: ArrayFile, report: Report) -> Iterator[tuple[str, Boxed]]:
     for number, organ in enumerate(masks.channels):
         report("reading", 0.05 + 0.45 * number / len(masks.channels))
         yield organ, crop(np.asarray(masks.channel(organ), np.uint8))
-
-
-def _message(finding: Finding, anatomy: Anatomy) -> pb.LabelFinding:
-    region = finding.region
-    return pb.LabelFinding(
-        rule=finding.rule,
-        organs=finding.organs,
-        severity=pb.Severity.ValueType(finding.severity),
-        message=finding.message,
-        evidence=[pb.Evidence(name=name, value=value) for name, value in finding.evidence.items()],
-        box=box_to_proto(region) if region.voxels.size else None,
-        centre_mm=finding.centre_mm or (),
-        volume_mm3=region.count * anatomy.grid.voxel_volume_mm3,
-    )

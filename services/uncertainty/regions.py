@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from services.core.boxes import Corner, Mask, Region
+from services.core.boxes import Boxed, Corner, Mask, Region
 from services.core.components import Runs
 from services.core.ensemble import Stack
 from services.core.geometry import Geometry
@@ -37,15 +37,14 @@ class Piece:
     sums: Sums
     features: tuple[Mapping[str, float], ...]
 
-    def touched(self, mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-        """By region, whether a mask of the grid (k, j, i) holds any voxel of it."""
-        row = np.repeat(np.arange(len(self.runs.rows) - 1), np.diff(self.runs.rows))
-        k, j = self.corner[0] + row // self.runs.height, self.corner[1] + row % self.runs.height
-        before = np.zeros((*mask.shape[:2], mask.shape[2] + 1), np.int32)
-        np.cumsum(mask, axis=2, out=before[..., 1:])
-        begin, end = self.corner[2] + self.runs.begin, self.corner[2] + self.runs.end
-        inside = before[k, j, end] - before[k, j, begin]
-        return np.bincount(self.runs.component, inside, minlength=self.runs.count) > 0
+    def touched(self, mask: Boxed) -> npt.NDArray[np.bool_]:
+        """By region, whether a mask of the grid holds any voxel of it."""
+        touched = np.zeros(self.runs.count, np.bool_)
+        runs, voxels = self.runs, np.ascontiguousarray(mask.voxels)
+        _touch(
+            touched, voxels, mask.corner, runs.height, runs.rows, runs.begin, runs.end, runs.component, self.corner
+        )  # fmt: skip
+        return touched
 
 
 def set_aside(weak: Words, strong: Words, radii: Radii) -> Words:
@@ -175,6 +174,21 @@ def _looks(cause: Cause, sums: Sums, seen: TissueSums, around: Around) -> Iterat
             "odd": around.tissue.odd,
             "log_tissue_crowd": log(max(1, around.tissue_crowd)),
         }
+
+
+@njit(nogil=True, cache=True)
+def _touch(touched, mask, at, height, rows, begin, end, component, corner):  # type: ignore[no-untyped-def]
+    for row in range(len(rows) - 1):
+        k, j = corner[0] + row // height - at[0], corner[1] + row % height - at[1]
+        if not (0 <= k < mask.shape[0] and 0 <= j < mask.shape[1]):
+            continue
+        for run in range(rows[row], rows[row + 1]):
+            first = max(0, corner[2] + begin[run] - at[2])
+            last = min(mask.shape[2], corner[2] + end[run] - at[2])
+            for i in range(first, last):
+                if mask[k, j, i]:
+                    touched[component[run]] = True
+                    break
 
 
 def paint(heat: Mask, heat_corner: Corner, runs: Runs, corner: Corner, stored: Mask, radii: Corner) -> None:

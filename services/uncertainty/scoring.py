@@ -18,6 +18,7 @@ from services.core.turns import Turns
 from services.uncertainty import profiles
 from services.uncertainty.attention import Cause, OrganScore, Profile, Region, attention_size, listed, ranked
 from services.uncertainty.memory import needed_bytes, with_scan_bytes
+from services.uncertainty.messages import finding_message
 from services.uncertainty.tissue import Hounsfield
 
 
@@ -148,6 +149,5 @@ def _region(rank: int, region: Region, grid: Geometry) -> pb.AttentionRegion:
         volume_mm3=region.volume_mm3,
         probability=region.probability,
         disagreement=region.disagreement,
-        rule=region.rule,
-        message=region.message,
+        findings=[finding_message(finding) for finding in region.findings],
     )

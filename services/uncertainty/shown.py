@@ -25,7 +25,7 @@ class Shown:
     finding: Boxed | None
 
 
-def ruled(organ: str, findings: Sequence[Finding], grid: Geometry, constants: Calibration) -> Iterator[Shown]:
+def ruled(organ: str, findings: Sequence[Finding], constants: Calibration) -> Iterator[Shown]:
     """What anatomical rules point at, as far as it is probable enough."""
     for finding in findings:
         probability = constants.findings.get(finding.rule, 0.0)
@@ -38,10 +38,9 @@ def ruled(organ: str, findings: Sequence[Finding], grid: Geometry, constants: Ca
                 mask.corner,
                 (mask.voxels.shape[0], mask.voxels.shape[1], mask.voxels.shape[2]),
                 (k, j, i),
-                mask.count * grid.voxel_volume_mm3,
+                finding.volume_mm3,
                 probability,
-                rule=finding.rule,
-                message=finding.message,
+                findings=(finding,),
             )
             yield Shown(region, None, 0, mask)
 

@@ -1,6 +1,7 @@
 """`atlas check` through real storage and uncertainty services."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,9 +63,10 @@ def test_a_finding_is_shown_and_code_6(stack: Stack, tmp_path: Path) -> None:
     assert shown.returncode == Exit.FOUND
     heading, columns, row = shown.stdout.splitlines()
     assert heading.startswith(f"{stack.bad} (revision by ana): 1 finding by ")
-    assert columns.split() == ["Severity", "Rule", "Finding", "At", "(R,", "A,", "S)", "mm"]
+    assert columns.split() == ["Severity", "Rule", "Finding", "In", "numbers", "At,", "mm"]
     assert row.split()[:2] == ["error", "sides_swapped"]
     assert "kidney_left lies 3 mm from the liver, kidney_right 125 mm: they are swapped." in row
+    assert re.search(r"swapped\. +left to liver [23]\.?\d* mm, right to liver 12\d mm +R \d, P 5\d, S 19\d$", row)
 
 
 def test_all_versions_as_json(stack: Stack, tmp_path: Path) -> None:

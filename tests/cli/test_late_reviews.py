@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as sched
 from abdomenatlas.storage.v1 import storage_pb2 as pb
+from abdomenatlas.type.v1.finding_pb2 import SEVERITY_ERROR, Evidence, Finding
 from services.cli.commands.reviews import register
 from services.cli.connection import Connection
 from services.cli.reviewing import NOTE, Note
@@ -43,6 +44,25 @@ class Desk:
         plain.scheduler.RenewReview, plain.scheduler.ReleaseReview = self._renew, self._release
         plain.scheduler.GetReview, plain.scheduler.ListReviews = self._get, self._list
         return cast(Connection, plain)
+
+    def add_places(self, count: int) -> None:
+        """Regions in the review's attention map, each where a rule points."""
+        finding = Finding(
+            rule="sides_swapped",
+            severity=SEVERITY_ERROR,
+            message="They are swapped.",
+            evidence=[Evidence(name="left_to_liver_mm", value=3.0)],
+        )
+        for rank in range(1, count + 1):
+            self._archive.records[self._review.attention_map].regions.add(
+                rank=rank,
+                organ="liver",
+                cause=pb.AttentionRegion.CAUSE_PRIOR,
+                centre_mm=[-60, -50, 195],
+                volume_mm3=2100.0,
+                probability=0.83,
+                findings=[finding],
+            )
 
     def _claim(self, request: sched.ClaimReviewRequest) -> Any:
         assert request.name == NAME
@@ -196,6 +216,18 @@ def test_a_review_is_named_in_short_or_in_full(desk: Desk, given: str) -> None:
     review(f"claim {given} --reviewer '{ARA}'")
     assert review(f"submit {given} --token 2 --accept").stdout == "first/1: accepted.\n"
     assert desk.record.decision == reviews.Decision.ACCEPTED
+
+
+def test_a_claim_tells_the_most_urgent_places(desk: Desk) -> None:
+    """Where to look, how probably it is wrong and why; nothing under a profile that knows no places."""
+    assert "Wrong with" not in review(f"claim first/1 --reviewer '{ARA}' --minutes 1").stdout
+    desk.add_places(6)
+    desk.now += 61 * reviews.SECOND
+    told = review(f"claim first/1 --reviewer '{BEN}'").stdout
+    assert told.count("an anatomical rule points here") == 5
+    (first, *_) = [line.split() for line in told.splitlines() if line.startswith("liver")]
+    assert first[:10] == ["liver", "L", "60,", "P", "50,", "S", "195", "2.1", "83%", "an"]
+    assert " ".join(told.split()).count("error (sides_swapped): They are swapped. Left to liver 3 mm.") == 5
 
 
 @pytest.mark.parametrize("given", ["first", "first/1/2", "../1", "campaigns/first/1", "volumes/a/labels/b"])

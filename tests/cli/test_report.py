@@ -10,6 +10,7 @@ from PIL import Image
 
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as sched
 from abdomenatlas.storage.v1 import storage_pb2 as pb
+from abdomenatlas.type.v1.finding_pb2 import SEVERITY_WARNING, Evidence, Finding
 from abdomenatlas.type.v1.geometry_pb2 import VoxelBox
 from services.cli.report.colours import heat_rgba, organ_colour
 from services.cli.report.facts import read_facts
@@ -82,6 +83,12 @@ def test_the_places_to_look_at_stand_beside_the_pictures(archive: Archive) -> No
     item = next(item for item in archive.items if item.volume == "volumes/case-a")
     attention = archive.records[item.attention_map]
     regions = pb.AttentionRegion
+    leaks = Finding(
+        rule="leak",
+        severity=SEVERITY_WARNING,
+        message="liver <leaks>.",
+        evidence=[Evidence(name="leak_ml", value=5.0), Evidence(name="bridge_below_mm", value=13.0)],
+    )
     for rank in range(1, MAX_REGIONS + 3):
         attention.regions.add(
             rank=rank,
@@ -91,7 +98,7 @@ def test_the_places_to_look_at_stand_beside_the_pictures(archive: Archive) -> No
             centre_mm=[31.2, -12.0, 5.0],
             volume_mm3=2100.0,
             probability=0.83 if rank == 1 else 0.4,
-            message="liver <leaks>" if rank == 2 else "",
+            findings=[leaks] if rank == 2 else [],
         )
     attention.region_count = MAX_REGIONS + 5
     html = page(archive)
@@ -101,7 +108,8 @@ def test_the_places_to_look_at_stand_beside_the_pictures(archive: Archive) -> No
     first = table[table.index("<tbody>") : table.index("</tr>", table.index("<tbody>"))]
     for text in ("liver", "the networks doubt that it is here", "R 31, P 12, S 5", box, "2.1", "83 %"):
         assert text in first
-    assert "liver &lt;leaks&gt;" in table
+    assert "an anatomical rule points here<br>" in table
+    assert "warning (leak): liver &lt;leaks&gt;. Leak 5 ml, bridge below 13 mm." in table
     assert table.count("the networks doubt") == MAX_REGIONS - 1
     assert "And 5 more" in table
     assert rows(archive, item.volume)[0].caption == "through the place to look at first, in liver"

@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from abdomenatlas.storage.v1.storage_pb2 import AttentionRegion
+from abdomenatlas.type.v1.finding_pb2 import Finding
+from abdomenatlas.uncertainty.v1.uncertainty_pb2 import LabelCheck
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -23,6 +27,12 @@ def test_the_generated_client_is_up_to_date(tmp_path: Path) -> None:
     pytest.importorskip("grpc_tools", reason="grpcio-tools, of the dev extra, is not installed")
     subprocess.run([ROOT / "tools" / "protos", tmp_path], check=True)
     assert differences(tmp_path, ROOT / "gen") == [], "run make protos"
+
+
+def test_attention_and_checks_tell_findings_by_one_message() -> None:
+    regions = AttentionRegion.DESCRIPTOR.fields_by_name["findings"]
+    checks = LabelCheck.DESCRIPTOR.fields_by_name["findings"]
+    assert regions.message_type is checks.message_type is Finding.DESCRIPTOR
 
 
 def test_the_generated_client_says_that_it_is_typed() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from abdomenatlas.storage.v1 import storage_pb2 as pb
 from abdomenatlas.type.v1.array_pb2 import ArrayRef
-from abdomenatlas.type.v1.geometry_pb2 import GridSpec, VoxelBox
+from abdomenatlas.type.v1.geometry_pb2 import GridSpec
 from services.core import arrayfile
 from services.core.errors import AtlasError, Reason
 from services.core.geometry import Geometry, network_grid
@@ -238,59 +238,3 @@ def test_label_versions_are_listed_by_origin(world: World) -> None:
     page = world.records.label_versions.page
     assert [m.name for m in page("volumes/case", 0, "", "L")[0]] == [source.name, merged.name]
     assert [m.name for m in page("volumes/case", 0, "", "L", pb.ORIGIN_AI)[0]] == [merged.name]
-
-
-def region(**fields: Any) -> pb.AttentionRegion:
-    """A region of the liver that is one voxel."""
-    given: dict[str, Any] = {
-        "rank": 1,
-        "organ": "liver",
-        "cause": pb.AttentionRegion.CAUSE_ADD,
-        "box": VoxelBox(first=[0, 0, 0], size=[1, 1, 1]),
-        "centre_mm": [1.0, 2.0, 3.0],
-        "volume_mm3": 1.5**3,
-        "probability": 0.5,
-        **fields,
-    }
-    return pb.AttentionRegion(**given)
-
-
-def test_regions_of_attention_are_recorded(world: World) -> None:
-    regions = [region(), region(rank=2, cause=pb.AttentionRegion.CAUSE_PRIOR, rule="sides_swapped")]
-    attention = attend(world, [predict(world).name], regions=regions, region_count=3)
-    assert (list(attention.regions), attention.region_count) == (regions, 3)
-
-
-@pytest.mark.parametrize(
-    ("wrong", "field"),
-    [
-        ({"rank": 2}, "rank"),
-        ({"organ": "tail"}, "organ"),
-        ({"cause": pb.AttentionRegion.CAUSE_UNSPECIFIED}, "cause"),
-        ({"cause": pb.AttentionRegion.CAUSE_PRIOR}, "rule"),
-        ({"rule": "sides_swapped"}, "rule"),
-        ({"box": VoxelBox(first=[0, 0, 0], size=[1, 1, 4000])}, "box"),
-        ({"box": VoxelBox(first=[0, 0, 0], size=[1, 0, 1])}, "box"),
-        ({"box": VoxelBox(first=[0, 0], size=[1, 1, 1])}, "box"),
-        ({"volume_mm3": 3.4}, "volume_mm3"),
-        ({"volume_mm3": float("nan")}, "volume_mm3"),
-        ({"probability": 1.1}, "probability"),
-        ({"probability": float("nan")}, "probability"),
-        ({"disagreement": -0.1}, "disagreement"),
-        ({"centre_mm": [1.0, 2.0]}, "centre_mm"),
-        ({"centre_mm": [1.0, 2.0, float("inf")]}, "centre_mm"),
-        ({"message": "two\nlines"}, "message"),
-    ],
-)
-def test_a_region_that_cannot_be_is_refused(world: World, wrong: dict[str, Any], field: str) -> None:
-    prediction = predict(world).name
-    error = refusal(attend, world, [prediction], regions=[region(**wrong)], region_count=1)
-    assert (error.reason, error.field) == (Reason.FIELD_INVALID, f"attention_map.regions[0].{field}")
-
-
-def test_too_many_regions_are_refused(world: World) -> None:
-    regions = [region(rank=rank) for rank in range(1, 258)]
-    prediction = predict(world).name
-    assert refusal(attend, world, [prediction], regions=regions, region_count=257).field == "attention_map.regions"
-    error = refusal(attend, world, [prediction], regions=regions[:2], region_count=1)
-    assert error.field == "attention_map.region_count"

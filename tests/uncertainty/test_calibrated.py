@@ -56,6 +56,7 @@ def assert_equal_to_plain(
 def test_random_ensembles(models: int) -> None:
     regions = assert_equal_to_plain(blobs(models, ORGANS, models=models, noise=0.5))
     assert {Cause.ADD, Cause.REMOVE, Cause.OVERLAP} <= {region.cause for region in regions}
+    assert any(region.findings for region in regions if region.cause is not Cause.PRIOR)
 
 
 @pytest.mark.parametrize("spacing", [(3.0, 1.5, 1.5), (5.0, 0.7, 0.8)])

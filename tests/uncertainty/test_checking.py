@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from abdomenatlas.storage.v1 import storage_pb2 as storage_pb
+from abdomenatlas.type.v1 import finding_pb2
 from abdomenatlas.uncertainty.v1 import uncertainty_pb2 as pb
 from abdomenatlas.uncertainty.v1.uncertainty_pb2_grpc import UncertaintyServiceStub
 from services.core import arrayfile
@@ -122,7 +123,7 @@ def test_findings_say_what_and_where(stub: UncertaintyServiceStub, faulty: str) 
     findings = {finding.rule: finding for finding in check(stub, faulty).findings}
     assert {"organ_missing", "in_pieces"} <= findings.keys()
     piece = findings["in_pieces"]
-    assert (list(piece.organs), piece.severity) == (["spleen"], pb.SEVERITY_WARNING)
+    assert (list(piece.organs), piece.severity) == (["spleen"], finding_pb2.SEVERITY_WARNING)
     assert [evidence.name for evidence in piece.evidence] == ["pieces", "extra_ml", "largest_extra_ml", "gap_mm"]
     assert piece.evidence[0].value == 2
     assert piece.evidence[1].value == pytest.approx(piece.volume_mm3 / 1000) == pytest.approx(7.2, rel=0.05)
@@ -136,6 +137,32 @@ def test_findings_say_what_and_where(stub: UncertaintyServiceStub, faulty: str) 
     assert missing.HasField("box")
     assert missing.organs[0] in missing.message
     assert missing.volume_mm3 > 1000
+
+
+def test_attention_tells_a_finding_as_the_check_does(stub: UncertaintyServiceStub, case: Case) -> None:
+    """Kidneys on the wrong sides, for all models and on a label version: the same message, each on its own grid."""
+    swapped = only(body(kidney_left=BODY["kidney_right"], kidney_right=BODY["kidney_left"]), *NINE)
+    predictions = [
+        case.predict(model, {organ: mask * 255 for organ, mask in arrays(swapped).items()}, spacing_mm=3.0)
+        for model in ("swin", "unet")
+    ]
+    *_, scored = stub.Score(pb.ScoreRequest(volume=case.volume.name, predictions=predictions))
+    checked = check(stub, case.label(storage_pb.ORIGIN_SOURCE, lps(arrays(swapped))[0]), "sides_swapped").findings
+    (expected,) = checked
+    assert [number.name for number in expected.evidence] == ["left_to_liver_mm", "right_to_liver_mm"]
+    pointed = [one for one in scored.attention_map.regions if one.cause == storage_pb.AttentionRegion.CAUSE_PRIOR]
+    told = {region.organ: region for region in pointed if region.findings[0].rule == "sides_swapped"}
+    assert told.keys() == {"kidney_left", "kidney_right"}
+    for region in told.values():
+        (finding,) = region.findings
+        assert (finding.box, finding.volume_mm3) == (region.box, region.volume_mm3)
+        for centre_mm in (region.centre_mm, expected.centre_mm):
+            assert list(finding.centre_mm) == pytest.approx(list(centre_mm))
+        # The grid of the CT runs to the left and to the back, that of the heat to the right and to the front.
+        assert (finding.box.size, finding.box.first != expected.box.first) == (expected.box.size, True)
+        finding.box.CopyFrom(expected.box)
+        finding.centre_mm[:] = expected.centre_mm
+        assert finding == expected
 
 
 def test_only_the_rules_asked_for(stub: UncertaintyServiceStub, faulty: str) -> None:

@@ -11,11 +11,11 @@ from services.cli.connection import Connection
 from services.cli.exits import Exit
 from services.cli.output import as_data, counted, out, print_json, table
 from services.cli.paging import every
+from services.cli.places import SEVERITIES, centre, numbers
 from services.core.errors import AtlasError, Reason
 from services.core.names import parse, require_id
 from services.core.texts import amount
 
-_SEVERITIES = {pb.SEVERITY_ERROR: "error", pb.SEVERITY_WARNING: "warning", pb.SEVERITY_NOTICE: "notice"}
 _ORIGINS = {storage_pb.ORIGIN_SOURCE: "source", storage_pb.ORIGIN_REVISION: "revision", storage_pb.ORIGIN_AI: "merged"}
 
 
@@ -98,14 +98,11 @@ def _show(version: storage_pb.LabelVersion, check: pb.LabelCheck) -> None:
     said = "nothing found" if not count else amount(count, "finding")
     out.print(f"{version.name} ({_ORIGINS[version.origin]}{by}): {said} by {len(check.rules)} rules.")
     if count:
-        rows = table("Severity", "Rule", "Finding", "At (R, A, S) mm")
+        rows = table("Severity", "Rule", "Finding", "In numbers", "At, mm")
         for finding in check.findings:
-            rows.add_row(_SEVERITIES[finding.severity], finding.rule, finding.message, _place(finding))
+            place = centre(finding.centre_mm) if finding.centre_mm else ""
+            rows.add_row(SEVERITIES[finding.severity], finding.rule, finding.message, numbers(finding), place)
         out.print(rows)
-
-
-def _place(finding: pb.LabelFinding) -> str:
-    return ", ".join(f"{value:.0f}" for value in finding.centre_mm)
 
 
 def _show_rules(rules: list[pb.AnatomicalRule], json: bool) -> None:
@@ -114,5 +111,5 @@ def _show_rules(rules: list[pb.AnatomicalRule], json: bool) -> None:
         return
     rows = table("Rule", "Up to", "Says", "From")
     for rule in rules:
-        rows.add_row(rule.name, _SEVERITIES[rule.severity], rule.description, rule.threshold)
+        rows.add_row(rule.name, SEVERITIES[rule.severity], rule.description, rule.threshold)
     out.print(rows)

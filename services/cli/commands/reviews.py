@@ -10,6 +10,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as sched
 from abdomenatlas.storage.v1 import storage_pb2 as pb
+from services.cli import places
 from services.cli.commands.options import STATE, Json, State, campaign_name, review_name, short_review
 from services.cli.connection import Connection
 from services.cli.output import as_data, counted, out, print_json, table, warn
@@ -18,6 +19,7 @@ from services.cli.reviewing import NOTE, Note, changed_masks, download, mask_fil
 from services.core import classmaps
 from services.core.errors import AtlasError, Reason
 
+_PLACES = 5
 _app = typer.Typer(no_args_is_help=True, help="Look at the volumes that matter, and give revised masks back.")
 
 Review = Annotated[
@@ -95,6 +97,7 @@ def claim(
     until = taken.lease_expire_time.ToDatetime().strftime("%H:%M UTC")
     out.print(f"{short_review(taken.name)} is yours until {until}; fencing token {claimed.fencing_token}.")
     out.print(f"Look at: {', '.join(taken.organs) or 'all organs'}.")
+    _show_places(connection, taken)
     if to:
         out.print(f"Files: {to}. Give them back with `atlas review submit {to}`.")
 
@@ -171,6 +174,19 @@ def release(review: Review, token: Token = None, state: State = STATE, json: Jso
     claim = _claim_of(review, token)
     request = sched.ReleaseReviewRequest(name=claim.review, fencing_token=claim.fencing_token)
     _tell(Connection.to(state).scheduler.ReleaseReview(request).review, json)
+
+
+def _show_places(connection: Connection, review: sched.Review) -> None:
+    """The most urgent places of the attention map, if its profile knows places."""
+    request = pb.GetAttentionMapRequest(name=review.attention_map)
+    regions = connection.storage.rpc.GetAttentionMap(request).attention_map.regions
+    if not regions:
+        return
+    rows = table("Organ", "Centre, mm", "Volume, ml", "Wrong with", "Why", right=("Volume, ml", "Wrong with"))
+    for region in regions[:_PLACES]:
+        volume, probability = f"{region.volume_mm3 / 1000:.1f}", f"{region.probability:.0%}"
+        rows.add_row(region.organ, places.centre(region.centre_mm), volume, probability, "\n".join(places.why(region)))
+    out.print(rows)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as sched
 from abdomenatlas.storage.v1 import storage_pb2 as pb
+from services.cli import places
 from services.cli.campaign_report import audit_line, gain_lines, strategy_name
 from services.cli.report.colours import organ_colour
 from services.cli.report.facts import CampaignFacts, CaseFacts
@@ -25,15 +26,6 @@ _CAMPAIGNS = {
     sched.Campaign.STATE_ROUND_DONE: "round done",
     sched.Campaign.STATE_CANCELLED: "cancelled",
     sched.Campaign.STATE_FINISHED: "finished",
-}
-
-
-_CAUSES = {
-    pb.AttentionRegion.CAUSE_ADD: "the networks see more of it here",
-    pb.AttentionRegion.CAUSE_REMOVE: "the networks doubt that it is here",
-    pb.AttentionRegion.CAUSE_OVERLAP: "another organ claims the same voxels",
-    pb.AttentionRegion.CAUSE_LIKE: "in the CT, tissue beside the label looks like the organ",
-    pb.AttentionRegion.CAUSE_UNLIKE: "in the CT, this part of the label does not look like the organ",
 }
 
 MAX_REGIONS = 12
@@ -60,7 +52,8 @@ class RegionRow:
     rank: int
     organ: str
     colour: str
-    why: str
+    why: tuple[str, ...]
+    """What speaks against the label, then what rules found."""
     place: str
     """Centre in the patient, in mm from the CT's origin of coordinates."""
     box: str
@@ -172,10 +165,8 @@ def _region_rows(attention: pb.AttentionMap, class_map: ClassMap) -> tuple[Regio
             rank=region.rank,
             organ=region.organ,
             colour=organ_colour(region.organ, class_map.organs.index(region.organ)),
-            why=region.message or _CAUSES.get(region.cause, ""),
-            place=", ".join(
-                f"{ends[mm < 0]} {abs(mm):.0f}" for ends, mm in zip(("RL", "AP", "SI"), region.centre_mm, strict=True)
-            ),
+            why=tuple(places.why(region)),
+            place=places.centre(region.centre_mm),
             # The grid of the heat runs along right, anterior and superior.
             box=" x ".join(f"{n * mm:.0f}" for n, mm in zip(region.box.size, spacing, strict=True)),
             volume_ml=region.volume_mm3 / 1000,

@@ -24,17 +24,18 @@ def check(anatomy: Anatomy, priors: Sequence[Prior] = PRIORS) -> Iterator[Findin
                 sign.message,
                 sign.evidence,
                 region,
-                _centre_mm(region, anatomy.posture.source),
+                *_place(region, anatomy.posture.source),
             )
 
 
-def _centre_mm(region: Boxed, geometry: Geometry) -> Triple | None:
+def _place(region: Boxed, geometry: Geometry) -> tuple[Triple | None, float]:
+    """Middle in RAS+ mm and volume in mm^3; None and 0 of a region without voxels."""
     found = measure(region.voxels)
     if not found.voxels:
-        return None
+        return None, 0.0
     index = [
         (counts * np.arange(len(counts))).sum() / found.voxels + corner
         for counts, corner in zip((found.by_i, found.by_j, found.by_k), region.corner[::-1], strict=True)
     ]
     r, a, s = geometry.matrix[:3, :3] @ index + geometry.matrix[:3, 3]
-    return float(r), float(a), float(s)
+    return (float(r), float(a), float(s)), found.voxels * geometry.voxel_volume_mm3

@@ -1,7 +1,7 @@
 """What a prior has to say."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 from services.core.boxes import Boxed
@@ -43,7 +43,8 @@ Rule = Callable[[Anatomy], Iterator[Sign]]
 class Finding:
     """A sign, the name of its rule, and where it lies on the grid of the labels.
 
-    `region` is 1 where to look, (k, j, i) on that grid; `centre_mm` is its middle in RAS+ mm, None if it is empty.
+    `region` is 1 where to look, (k, j, i) on that grid; `centre_mm` is its middle in RAS+ mm, None if it is empty;
+    `volume_mm3` is that of its voxels.
     """
 
     rule: str
@@ -51,5 +52,7 @@ class Finding:
     severity: Severity
     message: str
     evidence: Mapping[str, float]
-    region: Boxed
+    # An array has no truth of being equal; place and volume tell regions apart.
+    region: Boxed = field(compare=False)
     centre_mm: Triple | None
+    volume_mm3: float

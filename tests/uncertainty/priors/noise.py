@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from abdomenatlas.uncertainty.v1 import uncertainty_pb2 as pb
 from services.core import arrayfile, classmaps
 from services.core.geometry import Geometry
 from services.uncertainty.checking import boxes
 from services.uncertainty.memory import needed_to_check_bytes
+from services.uncertainty.messages import finding_message
 from services.uncertainty.priors.anatomy import Anatomy
 from services.uncertainty.priors.check import check
 from services.uncertainty.warm import warm
@@ -35,6 +35,6 @@ def prepare() -> arrayfile.ArrayFile:
 def work(masks: arrayfile.ArrayFile) -> int:
     """Check as the service does."""
     anatomy = Anatomy.of(boxes(masks, lambda *_: None), masks.geometry)
-    said = [pb.LabelFinding(rule=finding.rule) for finding in check(anatomy)]
+    said = [finding_message(finding) for finding in check(anatomy)]
     assert said
     return needed_to_check_bytes(GRID, organs=len(ORGANS), compressed_bytes=0)

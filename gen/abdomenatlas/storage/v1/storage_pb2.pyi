@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from abdomenatlas.type.v1 import array_pb2 as _array_pb2
+from abdomenatlas.type.v1 import finding_pb2 as _finding_pb2
 from abdomenatlas.type.v1 import geometry_pb2 as _geometry_pb2
 from abdomenatlas.type.v1 import merge_pb2 as _merge_pb2
 from collections import abc as _abc
@@ -1272,7 +1273,7 @@ class AttentionRegion(_message.Message):
         CAUSE_OVERLAP: AttentionRegion._Cause.ValueType  # 3
         """Another organ's label holds the same voxels."""
         CAUSE_PRIOR: AttentionRegion._Cause.ValueType  # 4
-        """An anatomical rule points there, see `rule`."""
+        """An anatomical rule points there, see `findings`."""
         CAUSE_LIKE: AttentionRegion._Cause.ValueType  # 5
         """In the CT, tissue beside the label looks like the organ: it may have to grow."""
         CAUSE_UNLIKE: AttentionRegion._Cause.ValueType  # 6
@@ -1290,7 +1291,7 @@ class AttentionRegion(_message.Message):
     CAUSE_OVERLAP: AttentionRegion.Cause.ValueType  # 3
     """Another organ's label holds the same voxels."""
     CAUSE_PRIOR: AttentionRegion.Cause.ValueType  # 4
-    """An anatomical rule points there, see `rule`."""
+    """An anatomical rule points there, see `findings`."""
     CAUSE_LIKE: AttentionRegion.Cause.ValueType  # 5
     """In the CT, tissue beside the label looks like the organ: it may have to grow."""
     CAUSE_UNLIKE: AttentionRegion.Cause.ValueType  # 6
@@ -1304,8 +1305,7 @@ class AttentionRegion(_message.Message):
     VOLUME_MM3_FIELD_NUMBER: _builtins.int
     PROBABILITY_FIELD_NUMBER: _builtins.int
     DISAGREEMENT_FIELD_NUMBER: _builtins.int
-    RULE_FIELD_NUMBER: _builtins.int
-    MESSAGE_FIELD_NUMBER: _builtins.int
+    FINDINGS_FIELD_NUMBER: _builtins.int
     rank: _builtins.int
     """1 for the region with the largest expected error (probability times volume) of the map, then counting on."""
     organ: _builtins.str
@@ -1320,10 +1320,6 @@ class AttentionRegion(_message.Message):
     """Mutual information between models and label over the predictive entropy, 0 to 1: how much of the doubt is between
     the models, not within them. 0 with CAUSE_PRIOR.
     """
-    rule: _builtins.str
-    """Name of the anatomical rule, with CAUSE_PRIOR; else empty. UncertaintyService.ListRules explains it."""
-    message: _builtins.str
-    """What the rule found, in a sentence for people; else empty."""
     @_builtins.property
     def box(self) -> _geometry_pb2.VoxelBox:
         """Smallest box around it, on the grid of the heat."""
@@ -1331,6 +1327,13 @@ class AttentionRegion(_message.Message):
     @_builtins.property
     def centre_mm(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
         """Mean of its voxels' centres, (R, A, S) in mm; three numbers."""
+
+    @_builtins.property
+    def findings(self) -> _containers.RepeatedCompositeFieldContainer[_finding_pb2.Finding]:
+        """What anatomical rules found about the organ that speaks for this region, the gravest first, at most 16. With
+        CAUSE_PRIOR the one finding that the region is; else those of at least SEVERITY_WARNING that share voxels with it,
+        as its probability counts them. Of a map from before findings were kept whole they have no severity and evidence.
+        """
 
     def __init__(
         self,
@@ -1343,12 +1346,11 @@ class AttentionRegion(_message.Message):
         volume_mm3: _builtins.float = ...,
         probability: _builtins.float = ...,
         disagreement: _builtins.float = ...,
-        rule: _builtins.str = ...,
-        message: _builtins.str = ...,
+        findings: _abc.Iterable[_finding_pb2.Finding] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["box", b"box"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "cause", b"cause", "centre_mm", b"centre_mm", "disagreement", b"disagreement", "message", b"message", "organ", b"organ", "probability", b"probability", "rank", b"rank", "rule", b"rule", "volume_mm3", b"volume_mm3"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "cause", b"cause", "centre_mm", b"centre_mm", "disagreement", b"disagreement", "findings", b"findings", "organ", b"organ", "probability", b"probability", "rank", b"rank", "volume_mm3", b"volume_mm3"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -24,44 +24,38 @@ _sym_db = _symbol_database.Default()
 
 from abdomenatlas.storage.v1 import storage_pb2 as abdomenatlas_dot_storage_dot_v1_dot_storage__pb2
 from abdomenatlas.type.v1 import array_pb2 as abdomenatlas_dot_type_dot_v1_dot_array__pb2
-from abdomenatlas.type.v1 import geometry_pb2 as abdomenatlas_dot_type_dot_v1_dot_geometry__pb2
+from abdomenatlas.type.v1 import finding_pb2 as abdomenatlas_dot_type_dot_v1_dot_finding__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-abdomenatlas/uncertainty/v1/uncertainty.proto\x12\x1b\x61\x62\x64omenatlas.uncertainty.v1\x1a%abdomenatlas/storage/v1/storage.proto\x1a abdomenatlas/type/v1/array.proto\x1a#abdomenatlas/type/v1/geometry.proto\",\n\x07Profile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\"\x15\n\x13ListProfilesRequest\"N\n\x14ListProfilesResponse\x12\x36\n\x08profiles\x18\x01 \x03(\x0b\x32$.abdomenatlas.uncertainty.v1.Profile\"T\n\x0cScoreRequest\x12\x0e\n\x06volume\x18\x01 \x01(\t\x12\x13\n\x0bpredictions\x18\x02 \x03(\t\x12\x0f\n\x07profile\x18\x03 \x01(\t\x12\x0e\n\x06organs\x18\x04 \x03(\t\"\x8d\x01\n\rScoreResponse\x12\x32\n\x08progress\x18\x01 \x01(\x0b\x32\x1e.abdomenatlas.type.v1.ProgressH\x00\x12>\n\rattention_map\x18\x02 \x01(\x0b\x32%.abdomenatlas.storage.v1.AttentionMapH\x00\x42\x08\n\x06update\"\x8f\x01\n\x0e\x41natomicalRule\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x37\n\x08severity\x18\x02 \x01(\x0e\x32%.abdomenatlas.uncertainty.v1.Severity\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x11\n\tthreshold\x18\x04 \x01(\t\x12\x0e\n\x06source\x18\x05 \x01(\t\"\x12\n\x10ListRulesRequest\"O\n\x11ListRulesResponse\x12:\n\x05rules\x18\x01 \x03(\x0b\x32+.abdomenatlas.uncertainty.v1.AnatomicalRule\":\n\x12\x43heckLabelsRequest\x12\x15\n\rlabel_version\x18\x01 \x01(\t\x12\r\n\x05rules\x18\x02 \x03(\t\"\x8d\x01\n\x13\x43heckLabelsResponse\x12\x32\n\x08progress\x18\x01 \x01(\x0b\x32\x1e.abdomenatlas.type.v1.ProgressH\x00\x12\x38\n\x05\x63heck\x18\x02 \x01(\x0b\x32\'.abdomenatlas.uncertainty.v1.LabelCheckH\x00\x42\x08\n\x06update\"\x88\x01\n\nLabelCheck\x12\x15\n\rlabel_version\x18\x01 \x01(\t\x12\r\n\x05rules\x18\x02 \x03(\t\x12\x17\n\x0f\x63\x61talog_version\x18\x03 \x01(\r\x12;\n\x08\x66indings\x18\x04 \x03(\x0b\x32).abdomenatlas.uncertainty.v1.LabelFinding\"\x83\x02\n\x0cLabelFinding\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12\x0e\n\x06organs\x18\x02 \x03(\t\x12\x37\n\x08severity\x18\x03 \x01(\x0e\x32%.abdomenatlas.uncertainty.v1.Severity\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x37\n\x08\x65vidence\x18\x05 \x03(\x0b\x32%.abdomenatlas.uncertainty.v1.Evidence\x12+\n\x03\x62ox\x18\x06 \x01(\x0b\x32\x1e.abdomenatlas.type.v1.VoxelBox\x12\x11\n\tcentre_mm\x18\x07 \x03(\x01\x12\x12\n\nvolume_mm3\x18\x08 \x01(\x01\"\'\n\x08\x45vidence\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01*c\n\x08Severity\x12\x18\n\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x13\n\x0fSEVERITY_NOTICE\x10\x01\x12\x14\n\x10SEVERITY_WARNING\x10\x02\x12\x12\n\x0eSEVERITY_ERROR\x10\x03\x32\xcb\x03\n\x12UncertaintyService\x12s\n\x0cListProfiles\x12\x30.abdomenatlas.uncertainty.v1.ListProfilesRequest\x1a\x31.abdomenatlas.uncertainty.v1.ListProfilesResponse\x12`\n\x05Score\x12).abdomenatlas.uncertainty.v1.ScoreRequest\x1a*.abdomenatlas.uncertainty.v1.ScoreResponse0\x01\x12j\n\tListRules\x12-.abdomenatlas.uncertainty.v1.ListRulesRequest\x1a..abdomenatlas.uncertainty.v1.ListRulesResponse\x12r\n\x0b\x43heckLabels\x12/.abdomenatlas.uncertainty.v1.CheckLabelsRequest\x1a\x30.abdomenatlas.uncertainty.v1.CheckLabelsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-abdomenatlas/uncertainty/v1/uncertainty.proto\x12\x1b\x61\x62\x64omenatlas.uncertainty.v1\x1a%abdomenatlas/storage/v1/storage.proto\x1a abdomenatlas/type/v1/array.proto\x1a\"abdomenatlas/type/v1/finding.proto\",\n\x07Profile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\"\x15\n\x13ListProfilesRequest\"N\n\x14ListProfilesResponse\x12\x36\n\x08profiles\x18\x01 \x03(\x0b\x32$.abdomenatlas.uncertainty.v1.Profile\"T\n\x0cScoreRequest\x12\x0e\n\x06volume\x18\x01 \x01(\t\x12\x13\n\x0bpredictions\x18\x02 \x03(\t\x12\x0f\n\x07profile\x18\x03 \x01(\t\x12\x0e\n\x06organs\x18\x04 \x03(\t\"\x8d\x01\n\rScoreResponse\x12\x32\n\x08progress\x18\x01 \x01(\x0b\x32\x1e.abdomenatlas.type.v1.ProgressH\x00\x12>\n\rattention_map\x18\x02 \x01(\x0b\x32%.abdomenatlas.storage.v1.AttentionMapH\x00\x42\x08\n\x06update\"\x88\x01\n\x0e\x41natomicalRule\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x30\n\x08severity\x18\x02 \x01(\x0e\x32\x1e.abdomenatlas.type.v1.Severity\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x11\n\tthreshold\x18\x04 \x01(\t\x12\x0e\n\x06source\x18\x05 \x01(\t\"\x12\n\x10ListRulesRequest\"O\n\x11ListRulesResponse\x12:\n\x05rules\x18\x01 \x03(\x0b\x32+.abdomenatlas.uncertainty.v1.AnatomicalRule\":\n\x12\x43heckLabelsRequest\x12\x15\n\rlabel_version\x18\x01 \x01(\t\x12\r\n\x05rules\x18\x02 \x03(\t\"\x8d\x01\n\x13\x43heckLabelsResponse\x12\x32\n\x08progress\x18\x01 \x01(\x0b\x32\x1e.abdomenatlas.type.v1.ProgressH\x00\x12\x38\n\x05\x63heck\x18\x02 \x01(\x0b\x32\'.abdomenatlas.uncertainty.v1.LabelCheckH\x00\x42\x08\n\x06update\"|\n\nLabelCheck\x12\x15\n\rlabel_version\x18\x01 \x01(\t\x12\r\n\x05rules\x18\x02 \x03(\t\x12\x17\n\x0f\x63\x61talog_version\x18\x03 \x01(\r\x12/\n\x08\x66indings\x18\x04 \x03(\x0b\x32\x1d.abdomenatlas.type.v1.Finding2\xcb\x03\n\x12UncertaintyService\x12s\n\x0cListProfiles\x12\x30.abdomenatlas.uncertainty.v1.ListProfilesRequest\x1a\x31.abdomenatlas.uncertainty.v1.ListProfilesResponse\x12`\n\x05Score\x12).abdomenatlas.uncertainty.v1.ScoreRequest\x1a*.abdomenatlas.uncertainty.v1.ScoreResponse0\x01\x12j\n\tListRules\x12-.abdomenatlas.uncertainty.v1.ListRulesRequest\x1a..abdomenatlas.uncertainty.v1.ListRulesResponse\x12r\n\x0b\x43heckLabels\x12/.abdomenatlas.uncertainty.v1.CheckLabelsRequest\x1a\x30.abdomenatlas.uncertainty.v1.CheckLabelsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'abdomenatlas.uncertainty.v1.uncertainty_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SEVERITY']._serialized_start=1460
-  _globals['_SEVERITY']._serialized_end=1559
-  _globals['_PROFILE']._serialized_start=188
-  _globals['_PROFILE']._serialized_end=232
-  _globals['_LISTPROFILESREQUEST']._serialized_start=234
-  _globals['_LISTPROFILESREQUEST']._serialized_end=255
-  _globals['_LISTPROFILESRESPONSE']._serialized_start=257
-  _globals['_LISTPROFILESRESPONSE']._serialized_end=335
-  _globals['_SCOREREQUEST']._serialized_start=337
-  _globals['_SCOREREQUEST']._serialized_end=421
-  _globals['_SCORERESPONSE']._serialized_start=424
-  _globals['_SCORERESPONSE']._serialized_end=565
-  _globals['_ANATOMICALRULE']._serialized_start=568
-  _globals['_ANATOMICALRULE']._serialized_end=711
-  _globals['_LISTRULESREQUEST']._serialized_start=713
-  _globals['_LISTRULESREQUEST']._serialized_end=731
-  _globals['_LISTRULESRESPONSE']._serialized_start=733
-  _globals['_LISTRULESRESPONSE']._serialized_end=812
-  _globals['_CHECKLABELSREQUEST']._serialized_start=814
-  _globals['_CHECKLABELSREQUEST']._serialized_end=872
-  _globals['_CHECKLABELSRESPONSE']._serialized_start=875
-  _globals['_CHECKLABELSRESPONSE']._serialized_end=1016
-  _globals['_LABELCHECK']._serialized_start=1019
-  _globals['_LABELCHECK']._serialized_end=1155
-  _globals['_LABELFINDING']._serialized_start=1158
-  _globals['_LABELFINDING']._serialized_end=1417
-  _globals['_EVIDENCE']._serialized_start=1419
-  _globals['_EVIDENCE']._serialized_end=1458
-  _globals['_UNCERTAINTYSERVICE']._serialized_start=1562
-  _globals['_UNCERTAINTYSERVICE']._serialized_end=2021
+  _globals['_PROFILE']._serialized_start=187
+  _globals['_PROFILE']._serialized_end=231
+  _globals['_LISTPROFILESREQUEST']._serialized_start=233
+  _globals['_LISTPROFILESREQUEST']._serialized_end=254
+  _globals['_LISTPROFILESRESPONSE']._serialized_start=256
+  _globals['_LISTPROFILESRESPONSE']._serialized_end=334
+  _globals['_SCOREREQUEST']._serialized_start=336
+  _globals['_SCOREREQUEST']._serialized_end=420
+  _globals['_SCORERESPONSE']._serialized_start=423
+  _globals['_SCORERESPONSE']._serialized_end=564
+  _globals['_ANATOMICALRULE']._serialized_start=567
+  _globals['_ANATOMICALRULE']._serialized_end=703
+  _globals['_LISTRULESREQUEST']._serialized_start=705
+  _globals['_LISTRULESREQUEST']._serialized_end=723
+  _globals['_LISTRULESRESPONSE']._serialized_start=725
+  _globals['_LISTRULESRESPONSE']._serialized_end=804
+  _globals['_CHECKLABELSREQUEST']._serialized_start=806
+  _globals['_CHECKLABELSREQUEST']._serialized_end=864
+  _globals['_CHECKLABELSRESPONSE']._serialized_start=867
+  _globals['_CHECKLABELSRESPONSE']._serialized_end=1008
+  _globals['_LABELCHECK']._serialized_start=1010
+  _globals['_LABELCHECK']._serialized_end=1134
+  _globals['_UNCERTAINTYSERVICE']._serialized_start=1137
+  _globals['_UNCERTAINTYSERVICE']._serialized_end=1596
 # @@protoc_insertion_point(module_scope)

@@ -5,12 +5,11 @@ isort:skip_file
 
 from abdomenatlas.storage.v1 import storage_pb2 as _storage_pb2
 from abdomenatlas.type.v1 import array_pb2 as _array_pb2
-from abdomenatlas.type.v1 import geometry_pb2 as _geometry_pb2
+from abdomenatlas.type.v1 import finding_pb2 as _finding_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
-from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -21,34 +20,6 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
-
-class _Severity:
-    ValueType = _typing.NewType("ValueType", _builtins.int)
-    V: _TypeAlias = ValueType  # noqa: Y015
-
-class _SeverityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Severity.ValueType], _builtins.type):
-    DESCRIPTOR: _descriptor.EnumDescriptor
-    SEVERITY_UNSPECIFIED: _Severity.ValueType  # 0
-    """Not set."""
-    SEVERITY_NOTICE: _Severity.ValueType  # 1
-    """Rare in patients but possible, such as a kidney three times as large as the other."""
-    SEVERITY_WARNING: _Severity.ValueType  # 2
-    """Hardly ever right."""
-    SEVERITY_ERROR: _Severity.ValueType  # 3
-    """Impossible in a patient, such as a left kidney that lies on the right."""
-
-class Severity(_Severity, metaclass=_SeverityEnumTypeWrapper):
-    """How sure a finding is to be an error."""
-
-SEVERITY_UNSPECIFIED: Severity.ValueType  # 0
-"""Not set."""
-SEVERITY_NOTICE: Severity.ValueType  # 1
-"""Rare in patients but possible, such as a kidney three times as large as the other."""
-SEVERITY_WARNING: Severity.ValueType  # 2
-"""Hardly ever right."""
-SEVERITY_ERROR: Severity.ValueType  # 3
-"""Impossible in a patient, such as a left kidney that lies on the right."""
-Global___Severity: _TypeAlias = Severity  # noqa: Y015
 
 @_typing.final
 class Profile(_message.Message):
@@ -206,7 +177,7 @@ class AnatomicalRule(_message.Message):
     SOURCE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name to give in CheckLabelsRequest.rules, for example "sides_swapped"."""
-    severity: Global___Severity.ValueType
+    severity: _finding_pb2.Severity.ValueType
     """The highest severity that it gives."""
     description: _builtins.str
     """What a finding says, in a sentence."""
@@ -218,7 +189,7 @@ class AnatomicalRule(_message.Message):
         self,
         *,
         name: _builtins.str = ...,
-        severity: Global___Severity.ValueType = ...,
+        severity: _finding_pb2.Severity.ValueType = ...,
         description: _builtins.str = ...,
         threshold: _builtins.str = ...,
         source: _builtins.str = ...,
@@ -351,7 +322,7 @@ class LabelCheck(_message.Message):
         """Names of the rules that ran, in order."""
 
     @_builtins.property
-    def findings(self) -> _containers.RepeatedCompositeFieldContainer[Global___LabelFinding]:
+    def findings(self) -> _containers.RepeatedCompositeFieldContainer[_finding_pb2.Finding]:
         """The findings, in order of the rules; empty if nothing is wrong."""
 
     def __init__(
@@ -360,7 +331,7 @@ class LabelCheck(_message.Message):
         label_version: _builtins.str = ...,
         rules: _abc.Iterable[_builtins.str] | None = ...,
         catalog_version: _builtins.int = ...,
-        findings: _abc.Iterable[Global___LabelFinding] | None = ...,
+        findings: _abc.Iterable[_finding_pb2.Finding] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -369,89 +340,3 @@ class LabelCheck(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LabelCheck: _TypeAlias = LabelCheck  # noqa: Y015
-
-@_typing.final
-class LabelFinding(_message.Message):
-    """Something in a label version that is hardly so in the patient."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    RULE_FIELD_NUMBER: _builtins.int
-    ORGANS_FIELD_NUMBER: _builtins.int
-    SEVERITY_FIELD_NUMBER: _builtins.int
-    MESSAGE_FIELD_NUMBER: _builtins.int
-    EVIDENCE_FIELD_NUMBER: _builtins.int
-    BOX_FIELD_NUMBER: _builtins.int
-    CENTRE_MM_FIELD_NUMBER: _builtins.int
-    VOLUME_MM3_FIELD_NUMBER: _builtins.int
-    rule: _builtins.str
-    """Name of the rule."""
-    severity: Global___Severity.ValueType
-    """How sure it is."""
-    message: _builtins.str
-    """What was found, in a sentence for people."""
-    volume_mm3: _builtins.float
-    """Volume of the voxels to look at, mm^3; at most that of the box."""
-    @_builtins.property
-    def organs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The organs that it is about; those whose masks have to change, or from which the fault was seen."""
-
-    @_builtins.property
-    def evidence(self) -> _containers.RepeatedCompositeFieldContainer[Global___Evidence]:
-        """The numbers behind it, always the same for one rule, in a fixed order."""
-
-    @_builtins.property
-    def box(self) -> _geometry_pb2.VoxelBox:
-        """Box around where to look, on the grid of the label version; absent if nothing tells where, as when an organ is
-        missing and its usual place lies beyond the grid.
-        """
-
-    @_builtins.property
-    def centre_mm(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """Middle of where to look, (R, A, S) in mm; three numbers, or none if there is no box."""
-
-    def __init__(
-        self,
-        *,
-        rule: _builtins.str = ...,
-        organs: _abc.Iterable[_builtins.str] | None = ...,
-        severity: Global___Severity.ValueType = ...,
-        message: _builtins.str = ...,
-        evidence: _abc.Iterable[Global___Evidence] | None = ...,
-        box: _geometry_pb2.VoxelBox | None = ...,
-        centre_mm: _abc.Iterable[_builtins.float] | None = ...,
-        volume_mm3: _builtins.float = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["box", b"box"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "centre_mm", b"centre_mm", "evidence", b"evidence", "message", b"message", "organs", b"organs", "rule", b"rule", "severity", b"severity", "volume_mm3", b"volume_mm3"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___LabelFinding: _TypeAlias = LabelFinding  # noqa: Y015
-
-@_typing.final
-class Evidence(_message.Message):
-    """One number of a finding."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    NAME_FIELD_NUMBER: _builtins.int
-    VALUE_FIELD_NUMBER: _builtins.int
-    name: _builtins.str
-    """What it is; the last word is the unit, as in "gap_mm", "extra_ml", "missing_share" (0 to 1) or "overlap_voxels"."""
-    value: _builtins.float
-    """Its value."""
-    def __init__(
-        self,
-        *,
-        name: _builtins.str = ...,
-        value: _builtins.float = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "value", b"value"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Evidence: _TypeAlias = Evidence  # noqa: Y015
