@@ -2,10 +2,11 @@
 
 Both write the version policy into the model's config.pbtxt, so that a restart serves the same, and then have Triton
 load the model again. It loads beside what it serves, and goes over once the new one is ready: no call fails meanwhile.
+A version that is promoted is loaded by itself before (`trial`).
 """
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import structlog
@@ -43,6 +44,8 @@ class Promoter:
                 log.info("model added", model=model, version=number, actor=identity.actor())
             if number > newest:
                 modelversions.require_better(folder, number, newest)
+                with _loading(model):
+                    self._triton.try_version(folder, number)
                 self._serve(model, folder, [newest, number])
                 log.info("model promoted", model=model, version=number, beside=newest, actor=identity.actor())
         return self._triton.model(model, str(number))
@@ -92,18 +95,28 @@ class Promoter:
         config = (folder / modelversions.CONFIG_FILE).read_text()
         modelversions.write_config(folder, modelversions.with_served(config, versions))
         try:
-            self._triton.load(model)
-        except AtlasError as error:
+            with _loading(model):
+                self._triton.load(model)
+        except AtlasError:
             # Triton goes on with what it had; of several, those that took the new one go back to it.
             modelversions.write_config(folder, config)
             with suppress(AtlasError):
                 self._triton.load(model)
-            if error.reason is not Reason.MODEL_ANSWER_INVALID:
-                raise
-            message = f"Triton cannot load it, and serves what it served: {error.message}"
-            raise AtlasError(
-                Reason.MODEL_CARD_INVALID, message, field=f"models/{model}", remedy="Read Triton's log."
-            ) from error
+            raise
+
+
+@contextmanager
+def _loading(model: str) -> Iterator[None]:
+    """Say of a version that fails what that means to who asked for it."""
+    try:
+        yield
+    except AtlasError as error:
+        if error.reason is not Reason.MODEL_ANSWER_INVALID:
+            raise
+        message = f"Triton cannot load it, and serves what it served: {error.message}"
+        raise AtlasError(
+            Reason.MODEL_CARD_INVALID, message, field=f"models/{model}", remedy="Read Triton's log."
+        ) from error
 
 
 def _not_found(model: str, message: str) -> AtlasError:

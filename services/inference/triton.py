@@ -1,7 +1,8 @@
 """The one module that talks to NVIDIA Triton (KServe v2 over gRPC)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import grpc
@@ -16,6 +17,7 @@ from services.core.geometry import Geometry
 from services.core.rpc.credentials import Credentials, Renewed
 from services.inference.model import Card, Model, card, of_version
 from services.inference.servers import servers
+from services.inference.trial import SUFFIX, tried
 
 ASK_SECONDS = 10.0
 """Deadline of everything but inference."""
@@ -117,10 +119,22 @@ class Triton:
 
         Raises as `infer` does, at the first server that refuses.
         """
+        for server in self._each():
+            _asking(partial(server.load_model, name, client_timeout=LOAD_SECONDS))
+
+    def try_version(self, folder: Path, number: int) -> None:
+        """Let every server load one version of the model in `folder` by itself, and let go of it (`trial`).
+
+        Raises as `infer` does, at the first server that refuses.
+        """
+        for server in self._each():
+            _asking(partial(tried, server, folder, number, seconds=LOAD_SECONDS))
+
+    def _each(self) -> Iterator[triton.InferenceServerClient]:
         tls = grpc.ssl_channel_credentials(*self._credentials.read()) if self._credentials else None
         for target, options in servers(self._address):
             with triton.InferenceServerClient(target, creds=tls, channel_args=[*_OPTIONS, *options]) as server:
-                _asking(partial(server.load_model, name, client_timeout=LOAD_SECONDS))
+                yield server
 
     def _load_again(self, name: str) -> None:
         """Start a model's process again: Triton itself leaves one that died, perhaps for lack of memory, dead."""
@@ -131,7 +145,8 @@ class Triton:
             log.error("model could not be loaded again", model=name, message=error.message)
 
     def _index(self) -> list[Any]:
-        return list(_asking(lambda: self._client.get_model_repository_index(client_timeout=ASK_SECONDS)).models)
+        index = _asking(lambda: self._client.get_model_repository_index(client_timeout=ASK_SECONDS)).models
+        return [entry for entry in index if not entry.name.endswith(SUFFIX)]
 
     def _describe(self, entry: Any, index: list[Any]) -> Model:
         if entry.state != "READY":

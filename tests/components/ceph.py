@@ -15,6 +15,7 @@ from tests.components.processes import free_port, listens, running, wait_until
 
 PACKAGES = ("radosgw", "ceph-mon", "ceph-osd", "ceph-common")
 PROGRAMS = ("radosgw", "radosgw-admin", "ceph-mon", "ceph-osd", "ceph", "monmaptool")
+_TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,14 @@ def _start_osd(stack: contextlib.ExitStack, home: Path, conf: Path) -> None:
 
 
 def _run(command: str) -> None:
-    done = subprocess.run(command.split(), capture_output=True, text=True, timeout=300, env=_env(), check=False)
-    if done.returncode:
-        raise RuntimeError(f"{command}\n{done.stdout}{done.stderr}")
+    for _ in range(_TRIES):
+        done = subprocess.run(command.split(), capture_output=True, text=True, timeout=300, env=_env(), check=False)
+        if not done.returncode:
+            return
+        # On a busy machine a monitor that has just started may not yet say which commands it has.
+        if "problem getting command descriptions" not in done.stderr:
+            break
+    raise RuntimeError(f"{command}\n{done.stdout}{done.stderr}")
 
 
 def _env() -> dict[str, str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tritonclient.grpc import InferenceServerClient
 
 from services.cli.stack.triton import TritonServer
 from services.core import modelversions
@@ -162,17 +163,46 @@ def test_the_third_version_ends_the_first(server: TritonServer, model: Path, pro
     assert modelversions.served_in(model) == (1,)
 
 
-def test_a_version_that_cannot_be_loaded_harms_nothing(server: TritonServer, model: Path, promoter: Promoter) -> None:
-    """The one that is served goes on, and the configuration is as it was."""
+CANNOT = "raise RuntimeError('no such weights')\n"
+
+
+@pytest.mark.parametrize(
+    "code", [CANNOT, f"class TritonPythonModel:\n    def initialize(self, args):\n        {CANNOT}"]
+)
+def test_a_version_that_cannot_be_loaded_harms_nothing(
+    server: TritonServer, model: Path, promoter: Promoter, code: str
+) -> None:
+    """The one that is served goes on, and is not even loaded again; the configuration is as it was."""
     add_version(model, 2)
-    (model / "2" / "model.py").write_text("raise RuntimeError('no such weights')\n")
+    (model / "2" / "model.py").write_text(code)
     before = (model / modelversions.CONFIG_FILE).read_text()
     with calls(server.address, "1", "") as done:
-        with pytest.raises(AtlasError, match="serves what it served") as caught:
+        with pytest.raises(AtlasError, match="serves what it served: .*no such weights") as caught:
             promoter.promote("threshold", "2")
         assert caught.value.reason is Reason.MODEL_CARD_INVALID
         more(done)
     assert (model / modelversions.CONFIG_FILE).read_text() == before
+    assert "failed to load 'threshold.trial'" in server.log.read_text()
+    assert "failed to load 'threshold'" not in server.log.read_text()
+    assert {m.model for m in Triton(server.address).models()} == {"threshold"}
+
+
+def test_a_version_is_tried_as_itself_and_let_go_of(server: TritonServer, model: Path) -> None:
+    """Its code is told its own name, folder and number; afterwards nothing of the trial is left."""
+    add_version(model, 2)
+    code = (
+        "import json, pathlib\n"
+        "class TritonPythonModel:\n"
+        "    def initialize(self, args):\n"
+        "        told = [args[name] for name in ('model_repository', 'model_name', 'model_version')]\n"
+        "        pathlib.Path(__file__).with_name('told').write_text(json.dumps(told))\n"
+    )
+    (model / "2" / "model.py").write_text(code)
+    Triton(server.address).try_version(model, 2)
+    assert json.loads((model / "2" / "told").read_text()) == [str(model), "threshold", "2"]
+    with InferenceServerClient(server.address) as client:
+        assert not client.is_model_ready("threshold.trial")
+        assert client.is_model_ready("threshold", "1")
 
 
 def test_what_may_not_be_promoted(model: Path, promoter: Promoter) -> None:
