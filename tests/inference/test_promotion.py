@@ -177,7 +177,7 @@ def test_a_version_that_cannot_be_loaded_harms_nothing(
     (model / "2" / "model.py").write_text(code)
     before = (model / modelversions.CONFIG_FILE).read_text()
     with calls(server.address, "1", "") as done:
-        with pytest.raises(AtlasError, match="serves what it served: .*no such weights") as caught:
+        with pytest.raises(AtlasError, match=r"serves what it served: .*no such weights") as caught:
             promoter.promote("threshold", "2")
         assert caught.value.reason is Reason.MODEL_CARD_INVALID
         more(done)
