@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.error_detection import folders, networks, plots, table, works
 from benchmarks.error_detection.cases import synthetic
-from benchmarks.error_detection.curves import curves, gain_over_random
+from benchmarks.error_detection.curves import curves, gains
 from benchmarks.error_detection.methods import PROFILES
 from benchmarks.error_detection.samples import Bin, Sample, reliability
 from benchmarks.error_detection.trial import Trial, run
@@ -74,14 +74,15 @@ def report(planted: Trial, real: Trial, plot: Path | None) -> None:
     scored = [replace(one, name=f"{title}: {one.name}") for title, trial in titled.items() for one in trial.scored]
     found = {name: curves(scored, name) for name in PROFILES}
     print(table.reliability(reliable), end="\n\n")
-    print(table.curves(found), end="\n\n")
+    gained = {name: gains(scored, name, found[name]) for name in PROFILES}
+    print(table.curves(found, gained), end="\n\n")
     if plot:
         plots.curves(plot / "curves.png", found)
         plots.reliability(plot / "reliability.png", reliable)
         # Always of a synthetic patient: what lies in a folder of cases may not be published.
         cases = works.plantings(works.seeded(synthetic, FIRST_PLANTED), PICTURED + 1, 3)
         plots.attention(plot / "attention.png", *next(itertools.islice(cases, PICTURED, None)).made())
-    print(table.summary(planted, real, {name: gain_over_random(curves) for name, curves in found.items()}))
+    print(table.summary(planted, real, {name: max(by_strategy.values()) for name, by_strategy in gained.items()}))
 
 
 def _reliability(samples: Iterable[Sample], with_ct: bool) -> list[Bin]:

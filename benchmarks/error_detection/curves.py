@@ -1,7 +1,8 @@
 """Mean DSC against the share of cases reviewed, for each acquisition function on each profile's numbers."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from services.scheduler.acquisition.cost import learn
 
 CONTROL = "random"
 _DRAWS = 50
+_RESAMPLES, _RESAMPLED_DRAWS = 400, 10
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,14 @@ class Scored:
     name: str
     looked: Mapping[str, Looked]
     dsc: Sequence[float]
+
+
+class Gain(NamedTuple):
+    """A strategy's area under its curve minus that of reviewing at random, with its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
 
 
 def candidates(cases: Sequence[Scored], profile: str) -> list[Candidate]:
@@ -52,13 +62,13 @@ def curve(cases: Sequence[Scored], order: Sequence[str]) -> Array:
     return np.asarray((start + np.concatenate([[0], np.cumsum(gains)])) / organs)
 
 
-def curves(cases: Sequence[Scored], profile: str) -> dict[str, Array]:
-    """The curve of every strategy; "random" is the mean of many draws."""
+def curves(cases: Sequence[Scored], profile: str, draws: int = _DRAWS) -> dict[str, Array]:
+    """The curve of every strategy; "random" is the mean of `draws` of them."""
     pool = candidates(cases, profile)
     found = {}
     for name, order in ORDERS.items():
-        draws = range(_DRAWS if name == CONTROL else 1)
-        ways = [[c.volume for c in order(pool, Setting(seed=str(draw)))] for draw in draws]
+        seeds = range(draws if name == CONTROL else 1)
+        ways = [[c.volume for c in order(pool, Setting(seed=str(seed)))] for seed in seeds]
         found[name] = np.mean([curve(cases, way) for way in ways], axis=0)
     return found
 
@@ -68,6 +78,23 @@ def area(found: Array) -> float:
     return float(np.mean((found[1:] + found[:-1]) / 2))
 
 
-def gain_over_random(found: Mapping[str, Array]) -> float:
-    """The best strategy's area minus that of reviewing at random."""
-    return max(map(area, found.values())) - area(found[CONTROL])
+def gains(cases: Sequence[Scored], profile: str, found: Mapping[str, Array]) -> dict[str, Gain]:
+    """What every strategy gains over reviewing at random, by the curves `found` of these cases.
+
+    The interval is that of percentiles over cases drawn with replacement, which every strategy orders anew.
+    """
+    generator = np.random.default_rng(0)
+    drawn = []
+    for _ in range(_RESAMPLES):
+        chosen = generator.integers(len(cases), size=len(cases))
+        again = [replace(cases[index], name=f"{place}") for place, index in enumerate(chosen)]
+        drawn.append(_over_random(curves(again, profile, _RESAMPLED_DRAWS)))
+    gained = {}
+    for name, mean in _over_random(found).items():
+        low, high = np.percentile([one[name] for one in drawn], [2.5, 97.5])
+        gained[name] = Gain(mean, float(low), float(high))
+    return gained
+
+
+def _over_random(found: Mapping[str, Array]) -> dict[str, float]:
+    return {name: area(one) - area(found[CONTROL]) for name, one in found.items()}

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from benchmarks.error_detection.cases import Array
-from benchmarks.error_detection.curves import area
+from benchmarks.error_detection.curves import CONTROL, Gain, area
 from benchmarks.error_detection.cuts import SHOWN_FROM, Cut
 from benchmarks.error_detection.judging import Counts, Tally
 from benchmarks.error_detection.methods import PROFILES
@@ -75,15 +75,18 @@ def reliability(found: Mapping[str, Mapping[str, Sequence[Bin]]]) -> str:
     return _markdown(["stated: found of regions", *[""] * (widest - 1)], padded)
 
 
-def curves(found: Mapping[str, Mapping[str, Array]]) -> str:
-    """Mean DSC by the share of cases reviewed and the area under it, for each profile and strategy."""
+def curves(found: Mapping[str, Mapping[str, Array]], gained: Mapping[str, Mapping[str, Gain]]) -> str:
+    """Mean DSC by the share of cases reviewed, the area under it, and what it gains over drawing by lot."""
     rows = []
     for profile, by_strategy in found.items():
         for strategy, curve in by_strategy.items():
+            one = gained[profile][strategy]
+            gain = "" if strategy == CONTROL else f"{one.mean:+.4f} ({one.low:+.4f} to {one.high:+.4f})"
             values = np.interp(SHARES, np.linspace(0, 1, len(curve)), curve)
             name = f"{profile}, {strategy.replace('_', ' ')}"
-            rows.append([name, *(f"{value:.4f}" for value in values), f"{area(curve):.4f}"])
-    return _markdown(["mean DSC at share reviewed", *(f"{share:.0%}" for share in SHARES), "area"], rows)
+            rows.append([name, *(f"{value:.4f}" for value in values), f"{area(curve):.4f}", gain])
+    shares = (f"{share:.0%}" for share in SHARES)
+    return _markdown(["mean DSC at share reviewed", *shares, "area", "gain over random (95 %)"], rows)
 
 
 def _measured(c: Counts) -> list[str]:
@@ -114,14 +117,15 @@ def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([line(head), f"|{rule}|", *map(line, rows)])
 
 
-def summary(planted: Trial, real: Trial, gains: Mapping[str, float]) -> str:
+def summary(planted: Trial, real: Trial, best: Mapping[str, Gain]) -> str:
     """One line of JSON; a figure that cannot be, such as the precision of no attention, is null."""
     return json.dumps(
         {
             name: {
                 **_figures(planted.tallies[name].total, ""),
                 **_figures(real.tallies[name].total, "real_"),
-                "auc_gain_over_random": round(gains[name], 5),
+                "auc_gain_over_random": round(best[name].mean, 5),
+                "auc_gain_interval": [round(best[name].low, 5), round(best[name].high, 5)],
             }
             for name in PROFILES
         }
