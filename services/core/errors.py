@@ -68,7 +68,8 @@ class AtlasError(Exception):
     """
 
     def __init__(self, reason: Reason, message: str, *, field: str = "", remedy: str = "") -> None:
-        super().__init__(message)
+        # Both: an error that a process hands to another one is made anew of these.
+        super().__init__(reason, message)
         self.reason = reason
         self.message = message
         self.field = field

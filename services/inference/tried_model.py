@@ -18,12 +18,14 @@ class TritonPythonModel:
         folder, version = Path(parameters[FOLDER]["string_value"]), parameters[VERSION]["string_value"]
         code = folder / version / "model.py"
         if not code.is_file():
-            return  # Triton sees the repository under another path: nothing is known before it serves the version.
+            print(f"{code} is not seen here: version {version} is not tried before it is served.", file=sys.stderr)
+            return
         sys.path.insert(0, str(code.parent))
         spec = importlib.util.spec_from_file_location("tried", code)
         if spec is None or spec.loader is None:
             raise ImportError(f"{code} is no Python.")
         module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module  # Dataclasses look their module up.
         spec.loader.exec_module(module)
         self._model = module.TritonPythonModel()
         if hasattr(self._model, "initialize"):

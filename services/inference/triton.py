@@ -1,4 +1,4 @@
-"""The one module that talks to NVIDIA Triton (KServe v2 over gRPC)."""
+"""What the service asks of NVIDIA Triton (KServe v2 over gRPC)."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -17,7 +17,7 @@ from services.core.geometry import Geometry
 from services.core.rpc.credentials import Credentials, Renewed
 from services.inference.model import Card, Model, card, of_version
 from services.inference.servers import servers
-from services.inference.trial import SUFFIX, tried
+from services.inference.trial import tried
 
 ASK_SECONDS = 10.0
 """Deadline of everything but inference."""
@@ -145,8 +145,7 @@ class Triton:
             log.error("model could not be loaded again", model=name, message=error.message)
 
     def _index(self) -> list[Any]:
-        index = _asking(lambda: self._client.get_model_repository_index(client_timeout=ASK_SECONDS)).models
-        return [entry for entry in index if not entry.name.endswith(SUFFIX)]
+        return list(_asking(lambda: self._client.get_model_repository_index(client_timeout=ASK_SECONDS)).models)
 
     def _describe(self, entry: Any, index: list[Any]) -> Model:
         if entry.state != "READY":

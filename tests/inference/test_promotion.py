@@ -8,8 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from tritonclient.grpc import InferenceServerClient
+from tritonclient.utils import InferenceServerException
 
 from services.cli.stack.triton import TritonServer
 from services.core import modelversions
@@ -17,6 +19,7 @@ from services.core.errors import AtlasError, Reason
 from services.core.geometry import Geometry
 from services.inference.model import Model, of_version
 from services.inference.promotion import Promoter
+from services.inference.trial import tried
 from services.inference.triton import Triton
 from tests.components import triton as component
 from tests.components.processes import wait_until
@@ -163,6 +166,20 @@ def test_the_third_version_ends_the_first(server: TritonServer, model: Path, pro
     assert modelversions.served_in(model) == (1,)
 
 
+TELLS = """
+from __future__ import annotations
+import dataclasses, json, os, pathlib, time
+
+@dataclasses.dataclass
+class Seconds:
+    slept: float = {seconds}
+
+class TritonPythonModel:
+    def initialize(self, args):
+        told = [args[name] for name in ("model_repository", "model_name", "model_version")]
+        pathlib.Path(__file__).with_name("told").write_text(json.dumps([told, os.getpid()]))
+        time.sleep(Seconds().slept)
+"""
 CANNOT = "raise RuntimeError('no such weights')\n"
 
 
@@ -185,24 +202,38 @@ def test_a_version_that_cannot_be_loaded_harms_nothing(
     assert "failed to load 'threshold.trial'" in server.log.read_text()
     assert "failed to load 'threshold'" not in server.log.read_text()
     assert {m.model for m in Triton(server.address).models()} == {"threshold"}
+    assert server.is_ready()
 
 
 def test_a_version_is_tried_as_itself_and_let_go_of(server: TritonServer, model: Path) -> None:
-    """Its code is told its own name, folder and number; afterwards nothing of the trial is left."""
+    """Its code is told its own name, folder and number; afterwards its process ends, and Triton stayed ready."""
     add_version(model, 2)
-    code = (
-        "import json, pathlib\n"
-        "class TritonPythonModel:\n"
-        "    def initialize(self, args):\n"
-        "        told = [args[name] for name in ('model_repository', 'model_name', 'model_version')]\n"
-        "        pathlib.Path(__file__).with_name('told').write_text(json.dumps(told))\n"
-    )
-    (model / "2" / "model.py").write_text(code)
+    (model / "2" / "model.py").write_text(TELLS.format(seconds=0))
     Triton(server.address).try_version(model, 2)
-    assert json.loads((model / "2" / "told").read_text()) == [str(model), "threshold", "2"]
+    assert server.is_ready()
+    told, process = json.loads((model / "2" / "told").read_text())
+    assert told == [str(model), "threshold", "2"]
+    wait_until(lambda: not psutil.pid_exists(process), "the end of the trial", 60)
     with InferenceServerClient(server.address) as client:
-        assert not client.is_model_ready("threshold.trial")
         assert client.is_model_ready("threshold", "1")
+
+
+def test_a_trial_that_takes_too_long_is_let_go_of(server: TritonServer, model: Path) -> None:
+    """It would else be served, and keep its memory, once it has loaded after all."""
+    add_version(model, 2)
+    (model / "2" / "model.py").write_text(TELLS.format(seconds=4))
+    with InferenceServerClient(server.address) as client, pytest.raises(InferenceServerException, match="Deadline"):
+        tried(client, model, 2, seconds=1)
+    _, process = json.loads((model / "2" / "told").read_text())
+    wait_until(lambda: not psutil.pid_exists(process), "the end of the trial", 60)
+
+
+def test_a_configuration_that_is_none_is_refused(model: Path, promoter: Promoter) -> None:
+    add_version(model, 2)
+    modelversions.write_config(model, (model / modelversions.CONFIG_FILE).read_text() + "no such thing\n")
+    with pytest.raises(AtlasError, match="no configuration of Triton") as caught:
+        promoter.promote("threshold", "2")
+    assert caught.value.reason is Reason.MODEL_CARD_INVALID
 
 
 def test_what_may_not_be_promoted(model: Path, promoter: Promoter) -> None:

@@ -91,7 +91,7 @@ class TritonServer:
         return self._process.poll() if self._process else None
 
     def is_ready(self) -> bool:
-        """Whether it answers and all its models are loaded."""
+        """Whether it answers, which it does once all its models are loaded."""
         return is_serving(self.address)
 
     def wait_ready(self, seconds: float = 300.0) -> None:
@@ -156,6 +156,8 @@ class TritonServer:
             "--model-control-mode=explicit",
             *(f"--load-model={name}" for name in names),
             "--disable-auto-complete-config",
+            # It answers once its models are loaded, or ends. Ready it stays while a version is tried, or was refused.
+            "--strict-readiness=false",
             "--allow-http=false",
             "--grpc-address=127.0.0.1",
             f"--grpc-port={self._grpc_port}",

@@ -10,6 +10,7 @@ from torch import nn
 
 from services.core.errors import AtlasError, Reason
 from services.serving.card import Card
+from services.serving.training.convolutions import RightGradients
 from services.serving.training.distributed import ALONE, Group
 from services.serving.training.heads import Heads
 from services.serving.training.losses import dice_and_cross_entropy
@@ -61,7 +62,7 @@ class Run:
         self.optimiser.zero_grad()
         try:
             image, truth, known = (tensor.to(self._device, non_blocking=True) for tensor in crop)
-            with torch.autocast(self._device.type, self._precision):
+            with torch.autocast(self._device.type, self._precision), RightGradients():
                 logits = self._replica(image)
             loss = dice_and_cross_entropy(logits.float(), truth, known, small_organ_boost(progress))
             value = self._group.mean(float(loss.detach()))
@@ -83,11 +84,7 @@ class Run:
         return value
 
     def _change(self, norm: float, loss: float) -> None:
-        """Change the weights, unless the norm of the gradients is not finite.
-
-        Half precision overflows now and then, and on CPUs a bfloat16 kernel was seen to give NaN where its repetition
-        did not: one such step would end a run whose loss is sound.
-        """
+        """Change the weights, unless the norm of the gradients is not finite: half precision overflows now and then."""
         self._lost = 0 if math.isfinite(norm) else self._lost + 1
         if self._lost > (_MOST_LOST_SCALED if self._scaler.is_enabled() else _MOST_LOST):
             raise _failed(
