@@ -42,6 +42,20 @@ def _at_least(typing, values, first, limit):  # type: ignore[no-untyped-def]
     return types.uint64(values, types.intp, values.dtype), generate
 
 
+def _move(typing, source, first, target, place):  # type: ignore[no-untyped-def]
+    """Put 64 bytes, from place `first` of `source` on, into `target`."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        read = _pointer(context, builder, signature, arguments, 0, 1)
+        write = _pointer(context, builder, signature, arguments, 2, 3)
+        pointer = _BYTES.as_pointer()
+        many = builder.load(builder.bitcast(read, pointer), align=1)
+        builder.store(many, builder.bitcast(write, pointer), align=1)
+        return context.get_dummy_value()
+
+    return types.none(source, types.intp, target, types.intp), generate
+
+
 def _squeeze(typing, source, first, word, target, place):  # type: ignore[no-untyped-def]
     """Put those of 64 bytes, from place `first` of `source` on, whose bit is set into `target` one after the other.
 
@@ -112,6 +126,7 @@ def _intrinsic(builder: Any, kind: Any, name: str) -> Any:
 popcount: Any = intrinsic(_popcount)
 lowest: Any = intrinsic(_lowest)
 at_least: Any = intrinsic(_at_least)
+move: Any = intrinsic(_move)
 squeeze: Any = intrinsic(_squeeze)
 scatter: Any = intrinsic(_scatter)
 
