@@ -1,11 +1,13 @@
 """Array files: voxel arrays of several channels on one grid, as one compressed run of bytes.
 
 An array file is a contiguous Blosc2 frame of shape (channel, k, j, i) with lz4 and no filter (bit shuffling makes these
-arrays larger and slower), cut into chunks of one channel and 32 slices, so that a reader takes slab by slab. Geometry
-and channel names travel in the frame's metadata. Writing the same array twice gives the same bytes.
+arrays larger and slower), cut into chunks of one channel and 32 slices, so that a reader takes slab by slab, and these
+into blocks (`blocks`). Geometry, channel names and the largest byte of every block travel in the frame's metadata.
+Writing the same array twice gives the same bytes.
 """
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,20 +17,20 @@ import blosc2
 import numpy as np
 import numpy.typing as npt
 
+from services.core.blocks import BLOCK, LAYERS, SLAB, Chosen, as_rows, blocks_of, padded, paste, rows_by_block
 from services.core.errors import AtlasError, Reason
 from services.core.geometry import Geometry
 
-SLAB = 32
 MAX_CHANNELS = 256
 _FORMAT = 1
+_HIGHEST = "highest"
 _DTYPES = ("uint8", "int16")
 Voxels = npt.NDArray[np.uint8] | npt.NDArray[np.int16]
 
 
 def slab_bytes(geometry: Geometry) -> int:
     """Memory of one decompressed slab on `geometry`, at two bytes a voxel."""
-    depth, *plane = geometry.array_shape
-    return 2 * min(SLAB, depth) * plane[0] * plane[1]
+    return 2 * math.prod(padded(geometry.array_shape))
 
 
 @dataclass(frozen=True)
@@ -42,66 +44,104 @@ class ArrayFile:
 
     def channel(self, name: str) -> Voxels:
         """One whole channel, shape (k, j, i). Raises ARRAY_FILE_CORRUPT, and ValueError if there is no such channel."""
-        depth, *plane = self.geometry.array_shape
-        thick = min(SLAB, depth)
         # Pages of slabs that are 0 are never touched, and take no memory.
-        voxels = np.zeros((-(-depth // thick) * thick, *plane), self.dtype)
-        for start in range(0, depth, thick):
-            self.read_slab(name, start, cast(Voxels, voxels[start : start + thick]))
-        return cast(Voxels, voxels[:depth])
+        voxels = np.zeros(self.geometry.array_shape, self.dtype)
+        for start in range(0, len(voxels), SLAB):
+            self.read_slab(name, start, cast(Voxels, voxels[start : start + SLAB]))
+        return cast(Voxels, voxels)
 
     def slab(self, name: str, start: int, stop: int) -> Voxels:
         """Slices [start, stop) along k of one channel, shape (stop - start, j, i).
 
         Raises ARRAY_FILE_CORRUPT, and ValueError if there is no such channel.
         """
-        if name not in self.channels:
-            raise ValueError(f"there is no channel {name!r} among {', '.join(self.channels)}")
+        number = self._channel_number(name)
         try:
-            return cast(Voxels, self._frame[self.channels.index(name), start:stop])
+            return cast(Voxels, self._frame[number, start:stop])
         except (RuntimeError, ValueError) as error:
             raise _corrupt(f"Channel {name!r} cannot be decompressed.") from error
 
     def read_slab(self, name: str, start: int, into: Voxels) -> bool:
         """Put the slab of one channel that begins at slice `start`, a multiple of `SLAB`, into `into`; the quick way.
 
-        `into` is C-contiguous, of this file's dtype and shape (min(SLAB, depth), j, i); behind the last slice of the
-        grid it holds 0 or what it held. False, and `into` left alone, if the whole slab is 0. Raises
-        ARRAY_FILE_CORRUPT, and ValueError if there is no such channel.
+        `into` is C-contiguous, of this file's dtype and has at least as many slices (j, i) as the slab; further ones
+        are left alone, and all of it if the whole slab is 0: then this gives False. Raises ARRAY_FILE_CORRUPT, and
+        ValueError if there is no such channel.
         """
-        depth = self.geometry.array_shape[0]
-        stop = min(start + SLAB, depth)
-        if not self._whole_slabs:
-            slab = self.slab(name, start, stop)
-            into[: stop - start] = slab
-            return bool(slab.any())
-        if name not in self.channels:
-            raise ValueError(f"there is no channel {name!r} among {', '.join(self.channels)}")
-        number = self.channels.index(name) * -(-depth // SLAB) + start // SLAB
-        if self._empty_slabs[number]:
+        layer = start // BLOCK[0]
+        there = self.highest(name)[layer : layer + LAYERS] > 0
+        if not there.any():
             return False
-        try:
-            self._frame.schunk.decompress_chunk(number, dst=into)
-        except (RuntimeError, ValueError) as error:
-            raise _corrupt(f"Channel {name!r} cannot be decompressed.") from error
+        stop = min(start + SLAB, self.geometry.array_shape[0])
+        if not self._is_cut:
+            into[: stop - start] = self.slab(name, start, stop)
+            return True
+        blocks = np.empty((np.count_nonzero(there), *BLOCK), self.dtype)
+        self.read_blocks(name, start, there, cast(Voxels, blocks))
+        paste(blocks, there, into[: stop - start])
         return True
 
-    @cached_property
-    def _whole_slabs(self) -> bool:
-        return _is_in_order(self._frame)
+    def read_blocks(self, name: str, start: int, wanted: Chosen, into: Voxels) -> None:
+        """Put the wanted blocks of the slab that begins at slice `start` one after the other into `into`.
+
+        `wanted` are blocks (`LAYERS`, j, i), `into` is C-contiguous, of this file's dtype and shape (block, *`BLOCK`).
+        Raises as `read_slab` does.
+        """
+        if not self._is_cut:
+            slab = np.zeros(padded(self.geometry.array_shape), self.dtype)
+            plain = self.slab(name, start, min(start + SLAB, self.geometry.array_shape[0]))
+            slab[tuple(slice(length) for length in plain.shape)] = plain
+            as_rows(into)[: np.count_nonzero(wanted)] = rows_by_block(slab)[wanted]
+            return
+        voxels, place = math.prod(BLOCK), 0
+        before = _chunk_number(self._channel_number(name), start, self.geometry) * wanted.size
+        try:
+            for first, stop in _runs(wanted):
+                part = into[place : place + stop - first].reshape(-1)
+                self._frame.schunk.get_slice((before + first) * voxels, (before + stop) * voxels, part)
+                place += stop - first
+        except (RuntimeError, ValueError) as error:
+            raise _corrupt(f"Channel {name!r} cannot be decompressed.") from error
+
+    def highest(self, name: str) -> npt.NDArray[np.uint8]:
+        """The largest byte of every block of a channel, (k, j, i) in blocks; of uint8 that is the largest value.
+
+        Older files do not say; then it is 255 in slabs that hold anything. Raises as `read_slab` does.
+        """
+        of_channel: npt.NDArray[np.uint8] = self._highest[self._channel_number(name)]
+        return of_channel
 
     @cached_property
-    def _empty_slabs(self) -> tuple[bool, ...]:
+    def _is_cut(self) -> bool:
+        return bool(self._frame.blocks[1:] == BLOCK and self._frame.chunks[1:] == padded(self.geometry.array_shape))
+
+    @cached_property
+    def _highest(self) -> npt.NDArray[np.uint8]:
+        shape, frame = (len(self.channels), *blocks_of(self.geometry.array_shape)), self._frame
+        highest = np.full(shape, 255, np.uint8)
         try:
-            return tuple(info.special == blosc2.SpecialValue.ZERO for info in self._frame.schunk.iterchunks_info())
-        except (RuntimeError, ValueError) as error:
-            raise _corrupt("The array file's chunks cannot be listed.") from error
+            if self._is_cut and _HIGHEST in frame.schunk.vlmeta:
+                highest = np.frombuffer(frame.schunk.vlmeta[_HIGHEST], np.uint8).reshape(shape)
+            elif frame.schunk.nchunks * LAYERS == math.prod(shape[:2]):
+                # One chunk a slab: those that are 0 say so.
+                empty = [info.special == blosc2.SpecialValue.ZERO for info in frame.schunk.iterchunks_info()]
+                highest[np.repeat(np.reshape(empty, (len(self.channels), -1)), LAYERS, axis=1)] = 0
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise _corrupt("What the array file says of its blocks is damaged.") from error
+        return highest
+
+    def _channel_number(self, name: str) -> int:
+        if name not in self.channels:
+            raise ValueError(f"there is no channel {name!r} among {', '.join(self.channels)}")
+        return self.channels.index(name)
 
     def slabs(self, name: str) -> Iterator[tuple[int, Voxels]]:
         """(first slice, slab) for the slabs of one channel, in order, each one chunk of the file."""
-        depth = self.geometry.array_shape[0]
+        depth, *plane = self.geometry.array_shape
         for start in range(0, depth, SLAB):
-            yield start, self.slab(name, start, min(start + SLAB, depth))
+            slab = cast(Voxels, np.zeros((min(SLAB, depth - start), *plane), self.dtype))
+            self.read_slab(name, start, slab)
+            yield start, slab
 
 
 class Writer:
@@ -116,12 +156,15 @@ class Writer:
         self._frame = blosc2.zeros(
             (len(channels), *geometry.array_shape),
             dtype=np.dtype(dtype),
-            chunks=(1, min(SLAB, geometry.array_shape[0]), *geometry.array_shape[1:]),
-            cparams=blosc2.CParams(codec=blosc2.Codec.LZ4, clevel=5, filters=[blosc2.Filter.NOFILTER], nthreads=1),
+            chunks=(1, *padded(geometry.array_shape)),
+            blocks=(1, *BLOCK),
+            cparams=blosc2.CParams(codec=blosc2.Codec.LZ4, clevel=9, filters=[blosc2.Filter.NOFILTER], nthreads=1),
             contiguous=True,
         )
-        self._is_in_order = _is_in_order(self._frame)
-        self._slab = np.zeros(self._frame.chunks[1:], self._frame.dtype)
+        self._highest = np.zeros((len(channels), *blocks_of(geometry.array_shape)), np.uint8)
+        self._slab = np.zeros(padded(geometry.array_shape), self._frame.dtype)
+        self._filled = (slice(0, 0), slice(0, 0), slice(0, 0))
+        self._blocks = np.empty((*blocks_of(self._slab.shape), *BLOCK), self._frame.dtype)
 
     def write(self, channel: str, voxels: Voxels, corner: tuple[int, int, int] = (0, 0, 0)) -> None:
         """Put a box of one channel, shape (k, j, i), its first voxel at `corner`. Every slab of 32 slices at most once.
@@ -143,29 +186,26 @@ class Writer:
             # A slab of zeros is what the file holds anyway.
             if not piece.any():
                 continue
-            if piece.shape == self._slab.shape and piece.dtype == self._slab.dtype:
-                self._put(index, start, np.ascontiguousarray(piece))
-                continue
-            part = self._slab[low - start : high - start, j, i]
-            part[...] = piece
-            self._put(index, start, self._slab)
-            part[...] = 0
+            filled = (slice(low - start, high - start), j, i)
+            if filled != self._filled:
+                self._slab[self._filled] = 0
+            self._slab[filled], self._filled = piece, filled
+            self._put(index, start)
 
-    def _put(self, index: int, start: int, slab: Voxels) -> None:
+    def _put(self, index: int, start: int) -> None:
         """Compress the slab of a channel that begins at slice `start`."""
-        depth = self._geometry.array_shape[0]
-        if self._is_in_order:
-            # The quick way, without the detour over a part of the array.
-            self._frame.schunk.update_data(index * -(-depth // SLAB) + start // SLAB, slab, copy=True)
-        else:
-            stop = min(start + SLAB, depth)
-            self._frame[index, start:stop] = slab[: stop - start]
+        as_rows(self._blocks)[...] = rows_by_block(self._slab)
+        layer = start // BLOCK[0]
+        largest = self._blocks.view(np.uint8).reshape(*self._blocks.shape[:3], -1).max(axis=-1)
+        self._highest[index, layer : layer + LAYERS] = largest
+        self._frame.schunk.update_data(_chunk_number(index, start, self._geometry), self._blocks, copy=True)
 
     def finish(self) -> bytes:
         """The array file."""
         self._frame.schunk.vlmeta["atlas"] = json.dumps(
             {"format": _FORMAT, "channels": self._channels, "geometry": json.loads(self._geometry.to_json())}
         )
+        self._frame.schunk.vlmeta[_HIGHEST] = self._highest.tobytes()
         return cast(bytes, self._frame.to_cframe())
 
 
@@ -208,13 +248,18 @@ def decode(data: bytes | memoryview) -> ArrayFile:
     return ArrayFile(geometry, channels, frame.dtype, frame)
 
 
-def _is_in_order(frame: blosc2.NDArray) -> bool:
-    """Whether a chunk's bytes, block after block, are a slab's in C order."""
-    _, depth, height, width = frame.shape
-    k, j, i = frame.blocks[1:]
-    thick = min(SLAB, depth)
-    in_order = i == width and (j == height or (k == 1 and height % j == 0))
-    return bool(frame.chunks == (1, thick, height, width) and in_order and thick % k == 0)
+def _chunk_number(channel: int, start: int, geometry: Geometry) -> int:
+    """Of the slab of a channel that begins at slice `start`."""
+    return channel * -(-geometry.array_shape[0] // SLAB) + start // SLAB
+
+
+def _runs(chosen: Chosen) -> list[list[int]]:
+    """First and end of every run of blocks, in C order, that are chosen."""
+    edged = np.zeros(chosen.size + 2, np.bool_)
+    edged[1:-1] = chosen.reshape(-1)
+    edges = np.flatnonzero(edged[1:] != edged[:-1])
+    runs: list[list[int]] = edges.reshape(-1, 2).tolist()
+    return runs
 
 
 def _corrupt(message: str) -> AtlasError:

@@ -1,4 +1,4 @@
-"""What several models say about one volume, read organ by organ and slab by slab."""
+"""What several models say about one volume, read organ by organ, slab by slab or block by block."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,13 +6,26 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from services.core.arrayfile import SLAB, ArrayFile
+from services.core.arrayfile import ArrayFile
+from services.core.blocks import BLOCK, LAYERS, SLAB, Chosen
 from services.core.errors import AtlasError, Reason
 from services.core.geometry import Geometry, require_same
 
 MAX_MODELS = 16
 
 Stack = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """What the models say in some blocks of the slab that begins at slice `start`.
+
+    Block (k, j, i) of the slab is number `places[k, j, i]` of `stack` (model, block, k, j, i); -1 if it was not read.
+    """
+
+    start: int
+    places: npt.NDArray[np.int64]
+    stack: Stack
 
 
 @dataclass(frozen=True)
@@ -53,6 +66,22 @@ class Ensemble:
     def having(self, organ: str) -> tuple[ArrayFile, ...]:
         """The models that have an organ, in order."""
         return tuple(member for member in self.members if organ in member.channels)
+
+    def highest(self, organ: str) -> Stack:
+        """The largest probability of each model in each block of the grid, (model, k, j, i) in blocks."""
+        return np.stack([member.highest(organ) for member in self.having(organ)])
+
+    def blocks(self, organ: str, wanted: Chosen) -> Iterator[Blocks]:
+        """The wanted ones of all blocks (k, j, i) of the grid, slab by slab. A stack is overwritten by the next one."""
+        members, slabs = self.having(organ), wanted.reshape(-1, LAYERS, *wanted.shape[1:])
+        counts = np.count_nonzero(slabs, axis=(1, 2, 3))
+        stack = np.empty((len(members), counts.max(initial=0), *BLOCK), np.uint8)
+        for number in np.flatnonzero(counts).tolist():
+            here = slabs[number]
+            for member, into in zip(members, stack, strict=True):
+                member.read_blocks(organ, number * SLAB, here, into)
+            places = np.where(here, np.cumsum(here).reshape(here.shape) - 1, -1)
+            yield Blocks(number * SLAB, places, stack)
 
     def slabs(self, organ: str, slices: slice = slice(None)) -> Iterator[tuple[int, Stack]]:
         """(first slice, probabilities (model, k, j, i)) of an organ, for the slabs that `slices` along k touches.

@@ -2,7 +2,6 @@
 
 from abdomenatlas.inference.v1.inference_pb2_grpc import add_InferenceServiceServicer_to_server
 from services.core.memory import MemoryGate
-from services.core.resample import warm
 from services.core.rpc.server import run
 from services.core.storage import Storage
 from services.inference.cache import GridCache
@@ -11,6 +10,7 @@ from services.inference.promotion import Promoter
 from services.inference.servicer import InferenceServicer
 from services.inference.settings import Settings
 from services.inference.triton import Triton
+from services.inference.warm import warm
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from numba import njit
 
 from services.core.boxes import Mask, Region
-from services.uncertainty.lanes import at_least, lowest, popcount
+from services.core.lanes import at_least, lowest, popcount
 
 Words = npt.NDArray[np.uint64]
 Shape = tuple[int, int, int]

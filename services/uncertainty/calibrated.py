@@ -183,12 +183,14 @@ def _candidates(case: _Case, organ: str) -> Iterator[Candidate]:
 def _gathered(ensemble: Ensemble, organ: str, sides: Sequence[Trimmed]) -> list[Stack]:
     """The probabilities (model, voxel) where bits are set, of each of some masks."""
     models = len(ensemble.having(organ))
-    # Slabs that are 0 for all models are not read.
+    # Blocks that are 0 for all models are not read.
     values = [np.zeros((models, bitplanes.count(side.words)), np.uint8) for side in sides]
-    for start, stack in ensemble.slabs(organ, span(sides)[0]):
+    there = ensemble.highest(organ).any(axis=0)
+    held = np.logical_or.reduce([side.blocks(there.shape) for side in sides])
+    for blocks in ensemble.blocks(organ, there & held):
         for side, out in zip(sides, values, strict=True):
-            part = samples.gather(stack, side, start)
-            at = bitplanes.count(side.words[: max(0, start - side.first[0])])
+            part = samples.gather(blocks, side)
+            at = bitplanes.count(side.words[: max(0, blocks.start - side.first[0])])
             out[:, at : at + part.shape[1]] = part
     return values
 

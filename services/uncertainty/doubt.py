@@ -7,10 +7,9 @@ With S the sum of the models' uint8 probabilities and 255 N its largest value, t
 import numpy as np
 from numba import njit
 
-from services.core.ensemble import Stack
-from services.uncertainty import bitplanes
-from services.uncertainty.bitplanes import Words
-from services.uncertainty.lanes import at_least, highest
+from services.core.ensemble import Blocks
+from services.core.lanes import at_least, highest
+from services.uncertainty.trimmed import Trimmed
 
 PLANES = 5
 """That a scan gives: S above one half; S from the weak and from the strong sum on; 255 N - S likewise.
@@ -18,40 +17,46 @@ PLANES = 5
 The last two only where S is above one half."""
 
 
-def scan(stack: Stack, weak: int, strong: int) -> Words:
-    """The bit planes (`PLANES`, k, j, w) of a stack (model, k, j, i). Both sums are below one half of 255 N."""
-    planes: Words = np.zeros((PLANES, *bitplanes.words_of(stack.shape[1:])), np.uint64)
-    _scan(stack, weak, strong, planes)
-    return planes
+def scan(blocks: Blocks, width: int, weak: int, strong: int, planes: Trimmed) -> None:
+    """Set the bits of the `PLANES` of the blocks of a slab, rows of `width` voxels; both sums are below half of 255 N.
+
+    The planes are 0 there, and hold the blocks' box. Blocks where S is nowhere `weak` may be left out.
+    """
+    k, j, w = planes.first
+    _scan(blocks.stack, blocks.places, (blocks.start - k, -j, -w), width - 64 * w, weak, strong, planes.words)
 
 
 @njit(nogil=True, cache=True)
-def _scan(stack, weak, strong, planes):  # type: ignore[no-untyped-def]
-    """Fill bit planes that are all 0."""
-    models, depth, height, width = stack.shape
+def _scan(stack, places, first, width, weak, strong, planes):  # type: ignore[no-untyped-def]
+    """Fill bit planes (plane, k, j, w); `first` is where the slab begins in them, `width` the voxels from there on."""
+    models, _, deep, high, wide = stack.shape
     full = 255 * models
-    # Lanes behind the end of a row stay 0.
-    total = np.zeros(64 * planes.shape[3], np.uint16)
+    total = np.empty(high * wide, np.uint16)
     # 2 S > 255 N from `half` on.
     half, least_weak, least_strong = np.uint16(full // 2 + 1), np.uint16(weak), np.uint16(strong)
     no_longer_weak, no_longer_strong = np.uint16(full - weak + 1), np.uint16(full - strong + 1)
-    for k in range(depth):
-        for j in range(height):
-            high = np.int64(0)
+    for block in np.ndindex(places.shape):
+        place = places[block]
+        if place < 0:
+            continue
+        k, j, w = first[0] + deep * block[0], first[1] + high * block[1], first[2] + block[2]
+        inside = ~np.uint64(0) >> np.uint64(max(0, wide * (w + 1) - width))
+        for by in range(min(deep, planes.shape[1] - k)):
+            most = np.int64(0)
             for n in range(models):
-                high += np.int64(highest(stack[n, k, j]))
-            if high < weak:
+                most += np.int64(highest(stack[n, place, by].reshape(-1)))
+            if most < weak:
                 continue
             total[:] = 0
             for n in range(models):
-                row = stack[n, k, j]
-                for v in range(width):
-                    total[v] += row[v]
-            for w in range(planes.shape[3]):
-                more = at_least(total, 64 * w, least_weak)
+                rows = stack[n, place, by].reshape(-1)
+                for v in range(len(total)):
+                    total[v] += rows[v]
+            for at in range(min(high, planes.shape[2] - j)):
+                more = at_least(total, wide * at, least_weak) & inside
                 if more:
-                    majority = at_least(total, 64 * w, half)
-                    planes[0, k, j, w], planes[1, k, j, w] = majority, more
-                    planes[2, k, j, w] = at_least(total, 64 * w, least_strong)
-                    planes[3, k, j, w] = majority & ~at_least(total, 64 * w, no_longer_weak)
-                    planes[4, k, j, w] = majority & ~at_least(total, 64 * w, no_longer_strong)
+                    majority = at_least(total, wide * at, half) & inside
+                    row = planes[:, k + by, j + at, w]
+                    row[0], row[1], row[2] = majority, more, at_least(total, wide * at, least_strong) & inside
+                    row[3] = majority & ~at_least(total, wide * at, no_longer_weak)
+                    row[4] = majority & ~at_least(total, wide * at, no_longer_strong)

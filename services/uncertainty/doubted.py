@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from services.core.boxes import Boxed
 from services.core.ensemble import Ensemble
 from services.core.geometry import Geometry
@@ -32,10 +34,10 @@ class Doubted:
         """Out of the predictions of one organ, which are read once."""
         grid, models = ensemble.geometry, len(ensemble.having(organ))
         weak, strong = constants.weak_sum(models), constants.strong_sum(models)
-        planes = Trimmed.joined(
-            [Trimmed.of(doubt.scan(stack, weak, strong), (start, 0, 0)) for start, stack in ensemble.slabs(organ)],
-            masks=doubt.PLANES,
-        )
+        wanted = ensemble.highest(organ).sum(axis=0, dtype=np.int64) >= weak
+        planes = Trimmed.around(wanted, grid.array_shape, masks=doubt.PLANES)
+        for blocks in ensemble.blocks(organ, wanted):
+            doubt.scan(blocks, grid.shape[0], weak, strong, planes)
         first, (majority, more, much_more, less, much_less) = planes.first, planes.words
         mask = label.largest(Trimmed(first, majority))
         bits = Trimmed.packed(mask)

@@ -3,8 +3,8 @@
 import numpy as np
 from numba import njit
 
+from services.core.lanes import popcount
 from services.uncertainty.bitplanes import Words
-from services.uncertainty.lanes import popcount
 
 
 def surface(words: Words, width: int) -> tuple[int, int, int]:

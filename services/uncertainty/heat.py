@@ -9,9 +9,9 @@ import numpy.typing as npt
 from numba import njit
 
 from services.core.ensemble import Stack
+from services.core.lanes import at_least, lowest, popcount, squeeze
 from services.uncertainty import bitplanes
 from services.uncertainty.bitplanes import Words
-from services.uncertainty.lanes import at_least, lowest, popcount, squeeze
 from services.uncertainty.signs import ENTROPIES
 
 _INCONSISTENT, _UNCERTAIN, _OVERLAP = np.uint8(1), np.uint8(2), np.uint8(4)

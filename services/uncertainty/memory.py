@@ -2,7 +2,7 @@
 
 import math
 
-from services.core.arrayfile import SLAB
+from services.core.blocks import padded
 from services.core.geometry import Geometry
 from services.core.scan import INT16_BYTES, reading_bytes
 from services.uncertainty.priors.blocks import block_size
@@ -13,14 +13,14 @@ def needed_bytes(grid: Geometry, *, models: int, organs: int, compressed_bytes: 
 
     Ordinary predictions need a small part of it: the bound takes every voxel as flagged and the heat as incompressible.
     """
-    slab = min(SLAB, grid.array_shape[0]) * grid.shape[0] * grid.shape[1]
+    slab = math.prod(padded(grid.array_shape))
     # Between the organs: a mask and three bits a voxel each, probabilities of a byte a voxel in all, the stored heat.
     held = (organs + 3 * organs / 8 + 1 + organs) * grid.voxel_count
     # One organ at work: its probabilities, bit planes, its mask, the runs of that if every second voxel is set, and its
     # largest component; or, later, its probabilities, float64 heat and stored heat; or what a rule needs.
     organ = (16 + models) * grid.voxel_count
-    # The slab of every model, what is gathered from it, and the slab that is compressed.
-    slabs = slab * (2 * models + 2)
+    # The slab of every model, what is gathered from it, and the slab that is compressed, before and after it is cut.
+    slabs = slab * (2 * models + 3)
     # While a file is put together from chunks it is there twice.
     return int(2 * compressed_bytes + held + organ + slabs)
 

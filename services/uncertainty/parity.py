@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from services.core.blocks import SLAB, blocks_of
 from services.core.ensemble import Ensemble, Stack
 from services.core.geometry import Geometry
 from services.uncertainty import bitplanes, heat, label, samples, signs
 from services.uncertainty.attention import OrganAttention, OrganScore, Profile, flagged_voxels
-from services.uncertainty.bitplanes import Words
 from services.uncertainty.morphology import opened
 from services.uncertainty.trimmed import Trimmed, first_of, span
 
@@ -80,33 +80,32 @@ def attend(
 
 
 def _read(ensemble: Ensemble, organ: str, spare: int) -> _Organ:
-    parts, rough = [], []
-    for start, stack in ensemble.slabs(organ):
-        planes = signs.scan(stack)
-        parts.append(Trimmed.of(planes, (start, 0, 0)))
+    wanted, rough = signs.possible(ensemble.highest(organ)), {}
+    flags = Trimmed.around(wanted, ensemble.geometry.array_shape, masks=3)
+    for blocks in ensemble.blocks(organ, wanted):
+        signs.scan(blocks, ensemble.geometry.shape[0], flags)
         if spare:
-            rough.append(samples.gather(stack, Trimmed((start, 0, 0), planes[1] | planes[2]), start))
-    flags = Trimmed.joined(parts, masks=3)
+            here = flags.slices(blocks.start, blocks.start + SLAB)
+            rough[blocks.start] = samples.gather(blocks, Trimmed(here.first, here.words[1] | here.words[2]))
     majority, *flagged = flags.words
     inconsistent, uncertain = (opened(words) for words in flagged)
     before, left = Trimmed(flags.first, flagged[0] | flagged[1]), inconsistent | uncertain
     values = None
     if bitplanes.count(left) * len(ensemble.having(organ)) < spare:
         values = np.empty((len(ensemble.having(organ)), bitplanes.count(left)), np.uint8)
-        _keep(parts, rough, before, left, values)
+        _keep(rough, before, Trimmed(flags.first, left), values)
     mask = label.largest(Trimmed(flags.first, majority))
     return _Organ(
         Trimmed.packed(mask), Trimmed.of(inconsistent, flags.first), Trimmed.of(uncertain, flags.first), values
     )
 
 
-def _keep(parts: Sequence[Trimmed], rough: Sequence[Stack], before: Trimmed, left: Words, values: Stack) -> None:
+def _keep(rough: Mapping[int, Stack], before: Trimmed, left: Trimmed, values: Stack) -> None:
     """Put what was gathered slab by slab for the bits of `before` into `values`, for those that are left."""
     at = 0
-    for part, found in zip(parts, rough, strict=True):
-        first = part.first[0] - before.first[0]
-        here = slice(first, first + part.words.shape[1])
-        kept = samples.moved(found, before.words[here], left[here])
+    for start, found in rough.items():
+        were, are = (bits.slices(start, start + SLAB).words for bits in (before, left))
+        kept = samples.moved(found, were, are)
         values[:, at : at + kept.shape[1]] = kept
         at += kept.shape[1]
 
@@ -141,8 +140,8 @@ def _attention(ensemble: Ensemble, organ: str, organs: Mapping[str, _Organ]) -> 
 def _read_again(ensemble: Ensemble, organ: str, flagged: Trimmed) -> Stack:
     """The probabilities (model, voxel) of the flagged voxels."""
     values, at = np.empty((len(ensemble.having(organ)), bitplanes.count(flagged.words)), np.uint8), 0
-    for start, stack in ensemble.slabs(organ, flagged.box[0]):
-        part = samples.gather(stack, flagged, start)
+    for blocks in ensemble.blocks(organ, flagged.blocks(blocks_of(ensemble.geometry.array_shape))):
+        part = samples.gather(blocks, flagged)
         values[:, at : at + part.shape[1]] = part
         at += part.shape[1]
     return values

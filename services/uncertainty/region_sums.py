@@ -13,8 +13,8 @@ from numba import njit
 
 from services.core.components import Runs
 from services.core.ensemble import Stack
+from services.core.lanes import popcount
 from services.uncertainty.bitplanes import Shape, Words
-from services.uncertainty.lanes import popcount
 from services.uncertainty.runs import bits_in, in_run
 
 FINE = 65536

@@ -4,8 +4,8 @@ import numpy as np
 from numba import njit
 
 from services.core.components import Runs, numbered
+from services.core.lanes import lowest, popcount
 from services.uncertainty.bitplanes import Words
-from services.uncertainty.lanes import lowest, popcount
 
 
 def runs_of(words: Words) -> Runs:

@@ -4,22 +4,23 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from services.core.blocks import SLAB
 from services.core.boxes import Boxed
-from services.core.ensemble import Stack
+from services.core.ensemble import Blocks, Stack
+from services.core.lanes import popcount, scatter, squeeze
 from services.uncertainty import bitplanes
 from services.uncertainty.bitplanes import Words
-from services.uncertainty.lanes import popcount, scatter, squeeze
 from services.uncertainty.trimmed import Trimmed
 
 Voxels = npt.NDArray[np.uint8]
 
 
-def gather(stack: Stack, bits: Trimmed, start: int = 0) -> Stack:
-    """The probabilities of a stack (model, k, j, i) that begins at slice `start` of the grid, where bits are set."""
-    k, j, w = bits.first
-    words = bits.words[max(0, start - k) : max(0, start + stack.shape[1] - k)]
-    out = np.empty((len(stack), bitplanes.count(words)), np.uint8)
-    _gather(stack, words, (max(k, start) - start, j, w), out)
+def gather(blocks: Blocks, bits: Trimmed) -> Stack:
+    """The probabilities in a slab where bits are set; 0 in blocks that were not read."""
+    here = bits.slices(blocks.start, blocks.start + SLAB)
+    k, j, w = here.first
+    out = np.zeros((len(blocks.stack), bitplanes.count(here.words)), np.uint8)
+    _gather(blocks.stack, blocks.places, here.words, (k - blocks.start, j, w), out)
     return out
 
 
@@ -40,15 +41,20 @@ def spread(values: Voxels, bits: Trimmed) -> Boxed:
 
 
 @njit(nogil=True, cache=True)
-def _gather(stack, words, first, out):  # type: ignore[no-untyped-def]
+def _gather(stack, places, words, first, out):  # type: ignore[no-untyped-def]
+    _, _, deep, high, _ = stack.shape
     at = 0
     for k in range(words.shape[0]):
         for j in range(words.shape[1]):
+            layer, row = (first[0] + k) // deep, (first[1] + j) // high
             for w in range(words.shape[2]):
                 word = words[k, j, w]
                 if word:
-                    for n in range(len(stack)):
-                        squeeze(stack[n, first[0] + k, first[1] + j], 64 * (first[2] + w), word, out[n], at)
+                    place = places[layer, row, first[2] + w]
+                    if place >= 0:
+                        for n in range(len(stack)):
+                            source = stack[n, place, (first[0] + k) % deep, (first[1] + j) % high]
+                            squeeze(source, 0, word, out[n], at)
                     at += popcount(word)
 
 
@@ -69,17 +75,12 @@ def _move(values, before, after, out):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def _spread(values, words, first, out):  # type: ignore[no-untyped-def]
-    lanes, at, width = np.empty(64, np.uint8), 0, out.shape[2]
+    at = 0
     for k in range(words.shape[0]):
         for j in range(words.shape[1]):
             for w in range(words.shape[2]):
                 word = words[k, j, w]
                 if word:
-                    lanes[:] = 0
-                    scatter(values, at, word, lanes, 0)
+                    # A word may begin before its row, or end behind it, but no bit of it lies there.
+                    scatter(values, at, word, out[k, j], 64 * w - first)
                     at += popcount(word)
-                    # A row may begin, or end, within a word.
-                    low, high = max(64 * w, first), min(64 * w + 64, first + width)
-                    target = out[k, j, low - first : high - first]
-                    for v in range(high - low):
-                        target[v] = lanes[low - 64 * w + v]

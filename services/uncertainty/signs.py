@@ -1,8 +1,8 @@
 """The signs of the parity profile, compiled: where the ensemble sees an organ, where its models differ or are unsure.
 
-Probabilities are uint8 (model, k, j, i). What whole rows of 64 voxels can be told by their sums and ranges is not asked
-of each voxel; the rest is decided by whole numbers, and ties by float64, model after model as NumPy reduces the first
-axis of a stack: the signs equal NumPy's bit for bit (see `thresholds`).
+Probabilities are uint8. What the largest ones tell of a whole block, and sums and ranges of 64 voxels, is not asked of
+each voxel; the rest is decided by whole numbers, and ties by float64, model after model as NumPy reduces the first axis
+of a stack: the signs equal NumPy's bit for bit (see `thresholds`).
 """
 
 from functools import cache
@@ -13,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from services.core.ensemble import Stack
-from services.uncertainty import bitplanes, thresholds
-from services.uncertainty.bitplanes import Words
-from services.uncertainty.lanes import at_least, highest, lowest
+from services.core.blocks import Chosen
+from services.core.ensemble import Blocks, Stack
+from services.core.lanes import at_least, highest, lowest
+from services.uncertainty import thresholds
+from services.uncertainty.trimmed import Trimmed
 
 
 def _stored_entropies() -> npt.NDArray[np.int32]:
@@ -32,14 +33,31 @@ _RISING = np.maximum.accumulate(ENTROPIES)
 """The largest entropy of all probabilities up to s."""
 
 
-def scan(stack: Stack) -> Words:
-    """Majority, inconsistent, uncertain of a stack (model, k, j, i), as bit planes (3, k, j, w).
+def possible(highest: Stack) -> Chosen:
+    """Where any voxel may be flagged or in the majority, by the largest probability of each model (model, ...)."""
+    rule = _rule(len(highest))
+    total, entropy = highest.sum(axis=0, dtype=np.int64), _RISING[highest].sum(axis=0)
+    found: Chosen = (total >= rule.loud) | (entropy >= rule.entropy_lowest)
+    return found
 
-    Equal to mean > 0.5, std > 0.10 and mean entropy > 0.05 in float64.
+
+def scan(blocks: Blocks, width: int, signs: Trimmed) -> None:
+    """Set the bits of three masks, majority, inconsistent and uncertain, in the blocks of a slab.
+
+    Equal to mean > 0.5, std > 0.10 and mean entropy > 0.05 in float64. `signs` reach around the blocks and are 0 in
+    them; `width` is that of the grid.
     """
-    planes: Words = np.zeros((3, *bitplanes.words_of(stack.shape[1:])), np.uint64)
-    _scan(stack, _rule(len(stack)), ENTROPIES, _RISING, planes)
-    return planes
+    k, j, w = signs.first
+    _scan(
+        blocks.stack,
+        blocks.places,
+        (blocks.start - k, -j, -w),
+        width - 64 * w,
+        _rule(len(blocks.stack)),
+        ENTROPIES,
+        _RISING,
+        signs.words,
+    )
 
 
 class _Rule(NamedTuple):
@@ -104,42 +122,48 @@ def _rule(models: int) -> _Rule:
 
 
 @njit(nogil=True, cache=True)
-def _scan(stack, rule, entropies, rising, planes):  # type: ignore[no-untyped-def]
-    """Fill bit planes (3, k, j, w) that are all 0."""
-    models, depth, height, width = stack.shape
-    # One row of each model. Lanes behind its end stay 0.
-    rows = np.zeros((models, 64 * planes.shape[3]), np.uint8)
+def _scan(stack, places, first, width, rule, entropies, rising, planes):  # type: ignore[no-untyped-def]
+    """Fill bit planes (3, k, j, w); `first` is where the slab begins in them, `width` the voxels from there on."""
+    models, _, deep, high, wide = stack.shape
+    # The rows of one slice of a block, one after the other, of each model.
+    rows = np.empty((models, high * wide), np.uint8)
     total = np.empty(rows.shape[1], np.uint16)
     low, spread, doubt = np.empty_like(rows[0]), np.empty_like(rows[0]), np.empty_like(rows[0])
-    for k in range(depth):
-        for j in range(height):
-            if _is_plain(stack, k, j, rule, rising):
-                continue
+    for block in np.ndindex(places.shape):
+        place = places[block]
+        if place < 0:
+            continue
+        k, j, w = first[0] + deep * block[0], first[1] + high * block[1], first[2] + block[2]
+        inside = ~np.uint64(0) >> np.uint64(max(0, wide * (w + 1) - width))
+        for by in range(min(deep, planes.shape[1] - k)):
             for n in range(models):
-                row, source = rows[n], stack[n, k, j]
+                row, source = rows[n], stack[n, place, by].reshape(-1)
                 # A loop, because an assignment takes a hundred times as long for so few bytes.
-                for v in range(width):
+                for v in range(len(row)):
                     row[v] = source[v]
+            if _is_plain(rows, rule, rising):
+                continue
             _fold(rows, np.uint8(rule.unsure), np.uint8(rule.sure), total, low, spread, doubt)
-            for w in range(planes.shape[3]):
-                if at_least(total, 64 * w, np.uint16(rule.something)):
-                    planes[0, k, j, w] = _majority(rows, w, rule, total)
-                    planes[1, k, j, w] = _inconsistent(rows, w, rule, spread)
-                    planes[2, k, j, w] = _uncertain(rows, w, rule, total, doubt, entropies)
+            for at in range(min(high, planes.shape[2] - j)):
+                if at_least(total, wide * at, np.uint16(rule.something)):
+                    planes[0, k + by, j + at, w] = _majority(rows, at, rule, total) & inside
+                    planes[1, k + by, j + at, w] = _inconsistent(rows, at, rule, spread) & inside
+                    planes[2, k + by, j + at, w] = _uncertain(rows, at, rule, total, doubt, entropies) & inside
 
 
-@njit(nogil=True, cache=True)
-def _is_plain(stack, k, j, rule, rising):  # type: ignore[no-untyped-def]
-    """Whether no voxel of a row can be flagged or in the majority, by the largest probability of each model."""
+# What follows is inlined: to call it takes as long as to do it, because a rule is passed number by number.
+@njit(nogil=True, cache=True, forceinline=True)
+def _is_plain(rows, rule, rising):  # type: ignore[no-untyped-def]
+    """Whether no voxel of rows can be flagged or in the majority, by the largest probability of each model."""
     total, entropy = np.int64(0), np.int64(0)
-    for n in range(len(stack)):
-        high = highest(stack[n, k, j])
+    for n in range(len(rows)):
+        high = highest(rows[n])
         total += np.int64(high)
         entropy += rising[high]
     return total < rule.loud and entropy < rule.entropy_lowest
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, forceinline=True)
 def _fold(rows, unsure, sure, total, low, spread, doubt):  # type: ignore[no-untyped-def]
     """Sum and range over the models, and whether one model alone makes the voxel uncertain; `low` is scratch."""
     total[:], low[:], spread[:], doubt[:] = 0, 255, 0, 0
@@ -158,7 +182,7 @@ def _fold(rows, unsure, sure, total, low, spread, doubt):  # type: ignore[no-unt
         spread[v] -= low[v]
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, forceinline=True)
 def _majority(rows, w, rule, total):  # type: ignore[no-untyped-def]
     word = at_least(total, 64 * w, np.uint16(rule.majority))
     if rule.majority_tie >= 0:
@@ -170,7 +194,7 @@ def _majority(rows, w, rule, total):  # type: ignore[no-untyped-def]
     return word
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, forceinline=True)
 def _inconsistent(rows, w, rule, spread):  # type: ignore[no-untyped-def]
     word = at_least(spread, 64 * w, np.uint8(rule.differ))
     left = at_least(spread, 64 * w, np.uint8(rule.may_differ)) & ~word
@@ -189,7 +213,7 @@ def _inconsistent(rows, w, rule, spread):  # type: ignore[no-untyped-def]
     return word
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, forceinline=True)
 def _uncertain(rows, w, rule, total, doubt, entropies):  # type: ignore[no-untyped-def]
     word = at_least(doubt, 64 * w, np.uint8(1))
     left = at_least(total, 64 * w, np.uint16(rule.may_be_unsure)) & ~word

@@ -14,10 +14,10 @@ import numpy.typing as npt
 from numba import njit
 
 from services.core.components import Runs
+from services.core.lanes import lowest
 from services.uncertainty import bitplanes, morphology
 from services.uncertainty.bitplanes import Words
 from services.uncertainty.calibration import TissueConstants, radii
-from services.uncertainty.lanes import lowest
 
 LOWEST_HU, BIN_HU, BINS = -1000, 10, 200
 UNIT = 1024

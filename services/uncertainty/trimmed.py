@@ -1,10 +1,12 @@
 """Bit planes without their empty surroundings, so that what is done with an organ costs what the organ is large."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 
+from services.core.blocks import BLOCK, Chosen
 from services.core.boxes import EMPTY, Boxed
 from services.uncertainty import bitplanes
 from services.uncertainty.bitplanes import Shape, Words
@@ -26,10 +28,20 @@ class Trimmed:
     @staticmethod
     def of(words: Words, first: Shape = (0, 0, 0)) -> "Trimmed":
         """What is left of bits without their empty margins, as a copy; `first` is where they begin in the grid."""
-        any_mask = np.bitwise_or.reduce(words) if words.ndim == 4 else words
-        k, j, i = bitplanes.bounds(any_mask)
+        k, j, i = bitplanes.bounds(words)
         w = slice(i.start // 64, -(-i.stop // 64))
-        return Trimmed((first[0] + k.start, first[1] + j.start, first[2] + w.start), words[..., k, j, w].copy())
+        return Trimmed((first[0] + k.start, first[1] + j.start, first[2] + w.start), words[k, j, w].copy())
+
+    @staticmethod
+    def around(chosen: Chosen, shape: tuple[int, ...], masks: int) -> "Trimmed":
+        """So many masks, all 0, in the smallest box around some blocks (k, j, i) of a grid of `shape` (k, j, i)."""
+        ends = []
+        for axis, (size, length) in enumerate(zip(BLOCK, shape, strict=True)):
+            some = np.flatnonzero(chosen.any(axis=tuple({0, 1, 2} - {axis})))
+            ends.append((size * int(some[0]), min(size * int(some[-1] + 1), length)) if some.size else (0, 0))
+        k, j, i = ends
+        words = np.zeros((masks, k[1] - k[0], j[1] - j[0], -(-(i[1] - i[0]) // 64)), np.uint64)
+        return Trimmed((k[0], j[0], i[0] // 64), words)
 
     @staticmethod
     def packed(mask: Boxed) -> "Trimmed":
@@ -39,15 +51,6 @@ class Trimmed:
         words = np.zeros(bitplanes.words_of((*mask.voxels.shape[:2], mask.voxels.shape[2] + inset[2])), np.uint64)
         bitplanes.pack(mask.voxels, words, inset)
         return Trimmed((k, j, i // 64), words)
-
-    @staticmethod
-    def joined(parts: Sequence["Trimmed"], masks: int) -> "Trimmed":
-        """All bits of some parts of so many masks each."""
-        box = span(parts)
-        words = np.zeros((masks, *_shape(box)), np.uint64)
-        for part in parts:
-            part.add_to(words, box)
-        return Trimmed(first_of(box), words)
 
     @property
     def box(self) -> Box:
@@ -71,6 +74,18 @@ class Trimmed:
         """The bits that both have; None if their boxes alone tell that there are none."""
         inner = _common(self.box, other.box)
         return Trimmed(first_of(inner), self._part(inner) & other._part(inner)) if inner else None
+
+    def slices(self, start: int, stop: int) -> "Trimmed":
+        """A view of what lies from slice `start` to `stop` of the grid."""
+        first, *inner = self.first
+        low, high = max(start - first, 0), max(stop - first, 0)
+        return Trimmed((first + low, inner[0], inner[1]), self.words[..., low:high, :, :])
+
+    def blocks(self, shape: tuple[int, ...]) -> Chosen:
+        """Which of all blocks, `shape` (k, j, i) of them, hold any bit; of one mask."""
+        held = np.zeros(shape, np.bool_)
+        _mark_blocks(self.words, self.first, BLOCK, held)
+        return held
 
     def boxed(self) -> Boxed:
         """The mask in its smallest box of voxels."""
@@ -133,3 +148,13 @@ def _within(inner: Box, outer: Box) -> Box:
 def _common(first: Box, second: Box) -> Box | None:
     k, j, w = (slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(first, second, strict=True))
     return (k, j, w) if k.start < k.stop and j.start < j.stop and w.start < w.stop else None
+
+
+@njit(nogil=True, cache=True)
+def _mark_blocks(words, first, size, held):  # type: ignore[no-untyped-def]
+    depth, height, width = words.shape
+    for k in range(depth):
+        for j in range(height):
+            for w in range(width):
+                if words[k, j, w]:
+                    held[(first[0] + k) // size[0], (first[1] + j) // size[1], first[2] + w] = True

@@ -41,6 +41,8 @@ def _warm_profiles(margin: int) -> None:
     tissue = shipped.tissue.model_copy(update={"least_mm3": 0.0, "least_core_mm3": 1.0})
     everything = shipped.model_copy(update={"least_mm3": 0.0, "least_probability": 0.0, "tissue": tissue})
     list(calibrated.attend(ensemble, organs, ct=ct, constants=everything))
+    # As a check reads masks.
+    ensemble.members[0].channel("liver")
 
 
 def _warm_priors() -> None:

@@ -1,18 +1,23 @@
 """An array file keeps voxels, names and geometry together, says when it is damaged, and is the same every time."""
 
+import json
+
+import blosc2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from services.core import arrayfile
+from services.core.blocks import BLOCK, blocks_of
 from services.core.errors import AtlasError, Reason
 from services.core.geometry import Geometry
 
 AFFINE = (1.5, 0.0, 0.0, -9.0, 0.0, 1.5, 0.0, 4.0, 0.0, 0.0, 1.5, 0.0)
 
 
+@settings(deadline=None)
 @given(
     hnp.arrays(
         st.sampled_from([np.uint8, np.int16]),
@@ -81,6 +86,59 @@ def test_slabs_are_read_the_quick_way_however_the_file_is_blocked(shape: tuple[i
         assert opened.read_slab("some", start, slab) == array[start:stop].any()
         if array[start:stop].any():
             np.testing.assert_array_equal(slab[: stop - start], array[start:stop])
+
+
+def written_before(array: np.ndarray, geometry: Geometry) -> bytes:  # type: ignore[type-arg]
+    """An array file as they were: blocks as Blosc2 chooses them, and nothing said of them."""
+    chunks = (1, min(32, array.shape[1]), *array.shape[2:])
+    params = blosc2.CParams(codec=blosc2.Codec.LZ4, filters=[blosc2.Filter.NOFILTER])
+    frame = blosc2.zeros(array.shape, dtype=array.dtype, chunks=chunks, cparams=params, contiguous=True)
+    for channel, voxels in enumerate(array):
+        for start in range(0, len(voxels), 32):
+            if voxels[start : start + 32].any():
+                frame[channel, start : start + 32] = voxels[start : start + 32]
+    frame.schunk.vlmeta["atlas"] = json.dumps(
+        {"format": 1, "channels": ["none", "some"], "geometry": json.loads(geometry.to_json())}
+    )
+    return bytes(frame.to_cframe())
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16"])
+@pytest.mark.parametrize("shape", [(5, 6, 7), (70, 37, 41), (40, 40, 130)])
+def test_blocks_are_read_alone_from_old_files_too(shape: tuple[int, int, int], dtype: str) -> None:
+    """A file says of every block what its largest byte is; an old one only of slabs that they are 0."""
+    rng = np.random.default_rng(0)
+    array = rng.integers(0, 200, (2, *shape)).astype(dtype) * (rng.random((2, *shape)) < 0.001).astype(dtype)
+    array[0] = 0
+    array[1, :32] *= shape[0] <= 32
+    grid = Geometry.from_matrix(shape[::-1], np.eye(4))
+    new = arrayfile.decode(arrayfile.encode(["none", "some"], array, grid))
+    old = arrayfile.decode(written_before(array, grid))
+    count = blocks_of(shape)
+    whole = np.zeros([n * size for n, size in zip(count, BLOCK, strict=True)], dtype)
+    whole[tuple(slice(0, n) for n in shape)] = array[1]
+    parts = whole.reshape(count[0], BLOCK[0], count[1], BLOCK[1], count[2], BLOCK[2]).transpose(0, 2, 4, 1, 3, 5)
+    np.testing.assert_array_equal(new.highest("some"), parts.max(axis=(3, 4, 5)))
+    slabs = np.repeat(parts.reshape(count[0] // 2, -1).any(axis=1), 2)
+    np.testing.assert_array_equal(old.highest("some"), np.where(slabs[:, None, None], 255, 0 * parts[..., 0, 0, 0]))
+    for file in (new, old):
+        assert not file.highest("none").any()
+        np.testing.assert_array_equal(file.channel("some"), array[1])
+        for start in range(0, shape[0], 32):
+            here = slice(start // BLOCK[0], start // BLOCK[0] + 2)
+            wanted = rng.random(parts[here].shape[:3]) < 0.5
+            into = np.full((wanted.sum(), *BLOCK), 77, dtype)
+            file.read_blocks("some", start, wanted, into)
+            np.testing.assert_array_equal(into, parts[here][wanted])
+
+
+def test_what_is_said_of_the_blocks_must_fit_them() -> None:
+    array, geometry = noise()
+    frame = blosc2.ndarray_from_cframe(arrayfile.encode("ab", array, geometry), copy=True)
+    frame.schunk.vlmeta["highest"] = b"\0" * 3
+    with pytest.raises(AtlasError) as caught:
+        arrayfile.decode(frame.to_cframe()).highest("a")
+    assert caught.value.reason == Reason.ARRAY_FILE_CORRUPT
 
 
 def test_a_damaged_slab_is_told_the_quick_way_too() -> None:

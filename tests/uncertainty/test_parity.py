@@ -41,7 +41,7 @@ def test_random_ensembles(models: int, seed: int) -> None:
     assert_equal_to_plain(cases)
 
 
-@pytest.mark.parametrize("shape", [(33, 7, 70), (64, 5, 5), (5, 40, 6), (4, 30, 30), (1, 50, 50)])
+@pytest.mark.parametrize("shape", [(33, 7, 70), (64, 5, 5), (5, 40, 6), (4, 30, 30), (1, 50, 50), (35, 20, 140)])
 def test_thin_volumes(shape: tuple[int, int, int]) -> None:
     assert_equal_to_plain(blobs(3, ORGANS, models=3, shape=shape))
 

@@ -9,7 +9,9 @@ from scipy.special import entr
 
 from services.core.ensemble import MAX_MODELS
 from services.uncertainty import bitplanes, signs, thresholds
+from services.uncertainty.trimmed import Trimmed
 from tests.uncertainty import plain
+from tests.uncertainty.ensembles import ensemble
 
 INCONSISTENT, UNCERTAIN = 1, 2
 
@@ -21,8 +23,13 @@ def stack(*models: list[int]) -> plain.Array:
 
 def found_in(probabilities: plain.Array) -> tuple[plain.Array, plain.Array]:
     """What a scan says: flags (INCONSISTENT and UNCERTAIN) and majority, each (k, j, i)."""
-    k, j, i = (slice(0, n) for n in probabilities.shape[1:])
-    majority, inconsistent, uncertain = (bitplanes.unpack(plane, (k, j, i)) for plane in signs.scan(probabilities))
+    models, shape = ensemble([{"liver": model} for model in probabilities]), probabilities.shape[1:]
+    possible = signs.possible(models.highest("liver"))
+    everything = Trimmed.around(np.ones_like(possible), shape, masks=3)
+    for blocks in models.blocks("liver", possible):
+        signs.scan(blocks, shape[2], everything)
+    k, j, i = (slice(0, n) for n in shape)
+    majority, inconsistent, uncertain = (bitplanes.unpack(plane, (k, j, i)) for plane in everything.words)
     return inconsistent * INCONSISTENT | uncertain * UNCERTAIN, majority
 
 
@@ -31,7 +38,11 @@ def expected_flags(probabilities: plain.Array) -> plain.Array:
 
 
 def assert_equal_to_numpy(probabilities: plain.Array) -> None:
-    for shaped in (probabilities, np.ascontiguousarray(probabilities.transpose(0, 3, 2, 1))):
+    """Of a stack (model, voxel, 1, 1), laid out in slices of two sizes; made up with zeros, which are compared too."""
+    voxels = probabilities.reshape(len(probabilities), -1)
+    for height, width in ((7, 70), (40, 3)):
+        full = np.pad(voxels, ((0, 0), (0, -voxels.shape[1] % (height * width))))
+        shaped = full.reshape(len(full), -1, height, width)
         flags, majority = found_in(shaped)
         np.testing.assert_array_equal(flags, expected_flags(shaped))
         np.testing.assert_array_equal(majority, np.mean(shaped / 255, axis=0) > 0.5)
@@ -70,7 +81,7 @@ def test_every_pair_of_two_models() -> None:
     pairs = stack(first.ravel().tolist(), second.ravel().tolist())
     assert_equal_to_numpy(pairs)
     ties = np.abs(first - second) == 51
-    decided = np.bincount(found_in(pairs)[0].ravel()[ties.ravel()] & INCONSISTENT, minlength=2)
+    decided = np.bincount(found_in(pairs.reshape(2, 1, 256, 256))[0].ravel()[ties.ravel()] & INCONSISTENT, minlength=2)
     assert (decided > 0).all()  # float64 rounding goes either way
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 from numba.core.registry import CPUDispatcher
 
-from services.core import boxes, components
+from services.core import blocks, boxes, components, lanes
 from services.core.geometry import Geometry
 from services.core.resample import sampling, to_grid
 from services.uncertainty import (
@@ -12,7 +12,6 @@ from services.uncertainty import (
     expected,
     faces,
     heat,
-    lanes,
     morphology,
     region_sums,
     regions,
@@ -20,6 +19,7 @@ from services.uncertainty import (
     samples,
     signs,
     tissue,
+    trimmed,
 )
 from services.uncertainty.profiles import PROFILES
 from services.uncertainty.tissue import Hounsfield
@@ -28,6 +28,7 @@ from tests.uncertainty.ensembles import blobs, ensemble
 
 MODULES = (
     bitplanes,
+    blocks,
     boxes,
     components,
     doubt,
@@ -43,6 +44,7 @@ MODULES = (
     samples,
     signs,
     tissue,
+    trimmed,
 )
 
 
@@ -63,6 +65,8 @@ def test_everything_is_compiled_beforehand() -> None:
     for ct in (None, hounsfield(together.geometry, tilt=0.0), hounsfield(together.geometry, tilt=0.2)):
         for profile in PROFILES.values():
             assert sum(found.score.voxels for found in profile.attend(together, sorted(together.organs), None, ct))
+    # As a check reads masks.
+    together.members[0].channel("liver")
     assert compiled() == before
 
 

@@ -42,8 +42,25 @@ def _at_least(typing, values, first, limit):  # type: ignore[no-untyped-def]
     return types.uint64(values, types.intp, values.dtype), generate
 
 
+def _move(typing, source, first, target, place):  # type: ignore[no-untyped-def]
+    """Put 64 bytes, from place `first` of `source` on, into `target`."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        read = _pointer(context, builder, signature, arguments, 0, 1)
+        write = _pointer(context, builder, signature, arguments, 2, 3)
+        pointer = _BYTES.as_pointer()
+        many = builder.load(builder.bitcast(read, pointer), align=1)
+        builder.store(many, builder.bitcast(write, pointer), align=1)
+        return context.get_dummy_value()
+
+    return types.none(source, types.intp, target, types.intp), generate
+
+
 def _squeeze(typing, source, first, word, target, place):  # type: ignore[no-untyped-def]
-    """Put those of 64 bytes, from place `first` of `source` on, whose bit is set into `target` one after the other."""
+    """Put those of 64 bytes, from place `first` of `source` on, whose bit is set into `target` one after the other.
+
+    The word is not 0.
+    """
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         read = _pointer(context, builder, signature, arguments, 0, 1)
@@ -57,8 +74,18 @@ def _squeeze(typing, source, first, word, target, place):  # type: ignore[no-unt
             _intrinsic(builder, load, "llvm.masked.load.v64i8.p0"),
             [builder.bitcast(read, pointer), _ALIGNMENT, mask, zeros],
         )
-        store = ir.FunctionType(ir.VoidType(), [_BYTES, write.type, _BITS])
-        builder.call(_intrinsic(builder, store, "llvm.masked.compressstore.v64i8"), [values, write, mask])
+        # Two steps: processors that squeeze quickly in a register may take forty times as long straight into memory.
+        compress = ir.FunctionType(_BYTES, [_BYTES, _BITS, _BYTES])
+        squeezed = builder.call(
+            _intrinsic(builder, compress, "llvm.experimental.vector.compress.v64i8"), [values, mask, zeros]
+        )
+        spare = builder.sub(ir.IntType(64)(64), builder.ctpop(arguments[2]))
+        lowest_bits = builder.bitcast(builder.lshr(ir.IntType(64)(-1), spare), _BITS)
+        store = ir.FunctionType(ir.VoidType(), [_BYTES, pointer, _ALIGNMENT.type, _BITS])
+        builder.call(
+            _intrinsic(builder, store, "llvm.masked.store.v64i8.p0"),
+            [squeezed, builder.bitcast(write, pointer), _ALIGNMENT, lowest_bits],
+        )
         return context.get_dummy_value()
 
     return types.none(source, types.intp, types.uint64, target, types.intp), generate
@@ -99,6 +126,7 @@ def _intrinsic(builder: Any, kind: Any, name: str) -> Any:
 popcount: Any = intrinsic(_popcount)
 lowest: Any = intrinsic(_lowest)
 at_least: Any = intrinsic(_at_least)
+move: Any = intrinsic(_move)
 squeeze: Any = intrinsic(_squeeze)
 scatter: Any = intrinsic(_scatter)
 
