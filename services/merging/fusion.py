@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from services.core.arrayfile import SLAB
+from services.core.blocks import SLAB
 from services.core.boxes import EMPTY, Boxed, crop
 from services.core.ensemble import Ensemble, Stack
 from services.core.geometry import Geometry

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from services.core import arrayfile
-from services.core.arrayfile import SLAB
+from services.core.blocks import SLAB
 from services.core.geometry import Geometry
 from services.serving.card import Card
 from services.serving.sliding import CPU, Run, logit_slabs

@@ -10,7 +10,7 @@ import torch.nn.functional as F  # noqa: N812 - what every torch program calls i
 from numpy.typing import NDArray
 from torch import Tensor
 
-from services.core.arrayfile import SLAB
+from services.core.blocks import SLAB
 from services.serving.card import Card
 
 Factors = tuple[float, float, float]
