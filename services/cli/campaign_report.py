@@ -81,7 +81,7 @@ def audit_line(audit: sched.Audit) -> str:
     if not audit.case_count:
         return f"Audit {audit.number}: no volume was left to look at: passed."
     if not audit.done_count:
-        return f"Audit {audit.number}: none of {amount(audit.case_count, 'case')} has been looked at yet."
+        return f"Audit {audit.number}: {amount(audit.case_count, 'case')} to look at, none looked at yet."
     seen = f"Audit {audit.number}: {audit.error_count} of {audit.done_count} cases wrong"
     if not audit.HasField("error_share_bound"):
         return f"{seen}, {audit.case_count - audit.done_count} still to be looked at."

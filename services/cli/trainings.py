@@ -13,6 +13,8 @@ from services.core.errors import AtlasError, Reason
 
 _LOOK_SECONDS = 2.0
 _WAIT_SECONDS = 120.0
+_LOAD_SECONDS = 660.0
+"""Twice what Triton may take: a version is loaded by itself before it is served."""
 _ENDED = (pb.Training.STATE_DONE, pb.Training.STATE_FAILED)
 
 
@@ -69,7 +71,7 @@ def promote(inference: InferenceServiceStub, model: str, version: int) -> inf.Mo
     deadline = time.monotonic() + _WAIT_SECONDS
     while True:
         try:
-            return inference.PromoteModel(request).model
+            return inference.PromoteModel(request, timeout=_LOAD_SECONDS).model
         except AtlasError as error:
             if not error.is_passing or time.monotonic() > deadline:
                 raise

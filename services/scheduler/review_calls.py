@@ -131,7 +131,7 @@ def _decision(request: pb.SubmitReviewRequest) -> Decision:
     if decision == Decision.NONE:
         raise AtlasError(Reason.FIELD_REQUIRED, "What was decided?", field="decision", remedy=_DECIDE)
     if decision == Decision.REVISED and not request.revision:
-        remedy = "Import the revised organs with ImportLabelVersion and name the result."
+        remedy = "Import the revised organs as a label version and name it."
         raise AtlasError(Reason.FIELD_REQUIRED, "Which revision?", field="revision", remedy=remedy)
     if decision == Decision.ACCEPTED and request.revision:
         message = "Labels that are right as they are have no revision."
@@ -140,5 +140,5 @@ def _decision(request: pb.SubmitReviewRequest) -> Decision:
 
 
 def _bad_revision(message: str) -> AtlasError:
-    remedy = "Import it with ImportLabelVersion for this volume, with ORIGIN_REVISION."
+    remedy = "Import it as a label version of this volume whose origin is a revision."
     return AtlasError(Reason.FIELD_INVALID, message, field="revision", remedy=remedy)

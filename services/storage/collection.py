@@ -42,7 +42,8 @@ class Kind(Generic[M]):
 
     def parse(self, row: tables.OfVolume) -> M:
         """The message of a row."""
-        return json_format.Parse(row.record, self.message())
+        # During an upgrade, pods of the other version may have written fields that this one does not know.
+        return json_format.Parse(row.record, self.message(), ignore_unknown_fields=True)
 
 
 class Collection(Generic[M]):

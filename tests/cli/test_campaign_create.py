@@ -12,7 +12,7 @@ from abdomenatlas.storage.v1 import storage_pb2 as storage
 from abdomenatlas.type.v1.merge_pb2 import MergePolicy, ModelReliability, OrganSteps
 from services.cli.commands.campaigns import register
 from services.cli.connection import Connection
-from services.cli.ingest.duplicates import shared
+from services.cli.ingest.duplicates import told_shared
 from services.cli.merge_words import described
 from services.scheduler.campaigns import DEFAULT_SHARE
 
@@ -98,5 +98,5 @@ def test_volumes_of_one_scan_are_warned_of(twins: list[sched.CreateCampaignReque
 def test_of_many_groups_of_one_scan_a_few_are_named() -> None:
     groups = [storage.DuplicateGroup(volumes=[f"volumes/{n}", f"volumes/{n}x"]) for n in range(7)]
     names = [name for group in groups for name in group.volumes]
-    assert shared(names, groups).endswith("3, 3x; 4, 4x; and 2 groups more.")
-    assert shared(names[::2], groups) == ""
+    assert told_shared(names, groups).endswith("3, 3x; 4, 4x; and 2 groups more.")
+    assert told_shared(names[::2], groups) == ""

@@ -103,7 +103,7 @@ def test_an_audit_of_all_that_was_unseen_leaves_nothing_to_bound() -> None:
 
 def test_an_audit_that_nobody_has_begun_counts_nothing_yet() -> None:
     assert audit_line(sched.Audit(number=1, case_count=1, volume_count=9)) == (
-        "Audit 1: none of 1 case has been looked at yet."
+        "Audit 1: 1 case to look at, none looked at yet."
     )
     nothing = sched.Audit(number=2, passed=True, error_share_bound=0)
     assert audit_line(nothing) == "Audit 2: no volume was left to look at: passed."

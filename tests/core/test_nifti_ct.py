@@ -177,7 +177,7 @@ def test_memory_is_known_beforehand(tmp_path: Path, dtype: str, shape: tuple[int
 
 @pytest.mark.parametrize(
     ("values", "shown"),
-    [([0, 1], "0, 1."), ([0, 255], "0, 255."), ([0], "0."), (range(26), "0, 1, 2, 3, 4 and 21 more.")],
+    [([0, 1], "0, 1."), ([0, 255], "0, 255."), ([0], "0."), (range(118), "0, 1, 2, 3, 4 and 113 more.")],
     ids=["mask", "mask of 255", "empty mask", "label map"],
 )
 def test_labels_are_told_from_a_ct(values: Any, shown: str) -> None:

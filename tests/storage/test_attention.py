@@ -18,6 +18,7 @@ from services.core.database import writing
 from services.core.errors import Reason
 from services.storage.catalog import database, tables
 from services.storage.catalog.catalog import Catalog
+from services.storage.kinds import ATTENTION_MAPS
 from tests.storage.test_catalog import NOW, volume
 from tests.storage.test_records import attend, predict, refusal
 from tests.storage.world import World
@@ -169,3 +170,15 @@ def test_maps_from_before_tell_their_findings_too(engine: Engine, catalog: Catal
     assert list(kept.regions) == [region(), region(rank=2, cause=pb.AttentionRegion.CAUSE_PRIOR, findings=[said])]
     go_back(engine, "0006")
     assert json.loads(stored()) == old
+
+
+def test_what_a_pod_of_the_version_before_still_writes_is_read() -> None:
+    """After the migration, while pods of both versions run."""
+    record = json.loads(
+        json_format.MessageToJson(pb.AttentionMap(name="volumes/a/attentionMaps/c", regions=[region()]))
+    )
+    record["regions"][0] |= {"rule": "sides_swapped", "message": "They are swapped."}
+    row = tables.AttentionMap(
+        volume_id="a", id="c", array_sha256="0" * 64, create_time=NOW, record=json.dumps(record), profile="calibrated"
+    )
+    assert list(ATTENTION_MAPS.parse(row).regions) == [region()]

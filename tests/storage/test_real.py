@@ -103,7 +103,7 @@ def test_a_real_mask_is_no_ct(process: Process, real_data: Path) -> None:
     for mask in ("robustness/mask_int8_slope1over255_spleen.nii.gz", "abdomenatlas_masks9/liver.nii.gz"):
         with pytest.raises(AtlasError) as caught:
             create(process, real_data / mask, "mask")
-        assert "This is a mask or a label map, no CT" in caught.value.message
+        assert "This is a mask, a label map or no CT" in caught.value.message
 
 
 def test_a_mask_with_a_slope_of_one_over_255_is_the_mask_it_is(process: Process, real_data: Path) -> None:

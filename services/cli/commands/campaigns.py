@@ -16,7 +16,7 @@ from services.cli.commands.options import STATE, Campaign, Json, State, campaign
 from services.cli.commands.plan_options import TUNING_MINUTES, Epochs, HeldOut, Margin, naming_flags
 from services.cli.connection import Connection
 from services.cli.exits import Exit, exit_code
-from services.cli.ingest.duplicates import shared
+from services.cli.ingest.duplicates import told_shared
 from services.cli.output import as_data, out, print_json, say, table, warn
 from services.cli.paging import every
 from services.cli.watching import follow
@@ -282,9 +282,13 @@ def _chosen(connection: Connection, volumes: list[str], dataset: str, everything
 def _warn_of_duplicates(connection: Connection, volumes: Sequence[str]) -> None:
     if len(volumes) < 2:
         return
-    groups = every(connection.storage.rpc.ListDuplicateGroups, pb.ListDuplicateGroupsRequest(), "groups")
-    if told := shared(volumes, groups):
-        warn(f"{told} A scan may be reviewed twice; `atlas volumes withdraw` leaves one out.")
+    try:
+        groups = every(connection.storage.rpc.ListDuplicateGroups, pb.ListDuplicateGroupsRequest(), "groups")
+    except AtlasError as error:
+        warn(f"Whether a scan is among them twice is not known: {error}")
+        return
+    if told := told_shared(volumes, groups):
+        warn(f"{told} A scan may be reviewed twice: `atlas volumes withdraw` one before creating a campaign.")
 
 
 def _strategy(given: str) -> sched.Campaign.Strategy.ValueType:

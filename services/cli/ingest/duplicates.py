@@ -26,7 +26,7 @@ def described(pair: pb.Duplicate) -> str:
     return text
 
 
-def shared(volumes: Iterable[str], groups: Iterable[pb.DuplicateGroup]) -> str:
+def told_shared(volumes: Iterable[str], groups: Iterable[pb.DuplicateGroup]) -> str:
     """Which of some volumes, by their names, show the same scan, in a sentence; empty if all are different."""
     wanted = set(volumes)
     found = [names for group in groups if len(names := [name for name in group.volumes if name in wanted]) > 1]

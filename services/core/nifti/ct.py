@@ -15,9 +15,9 @@ from services.core.nifti.stream import SLAB_BYTES, Source, Stream, opened
 _INT16 = np.iinfo(np.int16)
 _HIGHEST_LEAST_HU = -200.0
 """A CT whose least value lies above this shows no air: its values are probably not HU."""
-_LARGEST_LABEL, _MOST_LABELS = 255, 32
-"""What holds no more different numbers than this, all whole and from 0 on, holds labels. A CT has hundreds, and in HU
-air is below 0."""
+_LARGEST_LABEL, _MOST_LABELS = 255, 128
+"""What holds no more different values than this, 0 among them and none below it, holds labels; the largest label maps
+have some 120. A CT has hundreds, and in HU air is below 0."""
 _SHOWN_LABELS = 5
 
 
@@ -42,22 +42,22 @@ class Ct:
         return digest.hexdigest()
 
     def require_no_labels(self) -> None:
-        """Raise FIELD_INVALID if this is a mask or a label map, which somebody took for the CT."""
+        """Raise FIELD_INVALID if this is a mask or a label map, which somebody took for the CT, or scaled to 0..1."""
         if self.min_hu < 0 or self.max_hu > _LARGEST_LABEL:
             return
         occurs = np.zeros(_LARGEST_LABEL + 1, np.bool_)
         for plane in self.voxels:
             occurs[plane] = True
         labels = np.flatnonzero(occurs)
-        if len(labels) > _MOST_LABELS:
+        if len(labels) > _MOST_LABELS or not occurs[0]:
             return
         more = f" and {len(labels) - _SHOWN_LABELS} more" if len(labels) > _SHOWN_LABELS else ""
         shown = ", ".join(map(str, labels[:_SHOWN_LABELS]))
         raise AtlasError(
             Reason.FIELD_INVALID,
-            f"This is a mask or a label map, no CT: its voxels hold nothing but {shown}{more}.",
+            f"This is a mask, a label map or no CT in HU: in whole numbers its voxels hold nothing but {shown}{more}.",
             field="file",
-            remedy="Give the CT that it was drawn on; labels come in together with their CT.",
+            remedy="Give the CT that labels were drawn on, in HU; labels come in together with it.",
         )
 
 

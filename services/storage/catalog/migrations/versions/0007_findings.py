@@ -20,7 +20,7 @@ _Region = dict[str, Any]
 
 def upgrade() -> None:
     """Give every region of a rule its finding; its severity and its numbers were never kept."""
-    _rewrite('%"rule"%', _with_finding)
+    _rewrite('%"message"%', _with_finding)
 
 
 def downgrade() -> None:
