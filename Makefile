@@ -29,7 +29,7 @@ up: $(READY) ## run the five services and Triton on this machine until Ctrl-C
 	@$(BIN)/atlas up
 
 test: $(READY) ## run the tests, two files at a time; TESTS=<folder or file> runs some of them, WORKERS=0 one at a time
-	@$(BIN)/pytest -q -n $(WORKERS) --dist loadfile $(TESTS)
+	@$(BIN)/pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 check: lint contract ## everything CI checks besides the tests
 
