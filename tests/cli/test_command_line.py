@@ -49,7 +49,7 @@ def test_without_a_stack_it_says_how_to_start_one(tmp_path: Path) -> None:
 def test_a_service_that_is_away_is_code_3(tmp_path: Path) -> None:
     shown = atlas("campaign", "list", cwd=tmp_path, ATLAS_SCHEDULER="127.0.0.1:1")
     assert shown.returncode == Exit.UNREACHABLE
-    assert shown.stderr.startswith("error: scheduler: scheduler does not answer.")
+    assert shown.stderr.startswith("error: scheduler does not answer.")
 
 
 def test_a_bad_name_is_refused_before_anything_is_asked(tmp_path: Path) -> None:

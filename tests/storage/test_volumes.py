@@ -102,7 +102,7 @@ def test_labels_are_no_ct(world: World) -> None:
         world.volume(files.mask(files.ball(5)))
     assert (caught.value.reason, caught.value.field) == (Reason.FIELD_INVALID, "volumes/case")
     assert caught.value.message.endswith("its voxels hold nothing but 0, 1.")
-    assert "CT that it was drawn on" in caught.value.remedy
+    assert "CT that labels were drawn on" in caught.value.remedy
     assert world.catalog.find_volume("case") is None
 
 
