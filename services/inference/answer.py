@@ -7,7 +7,7 @@ from services.core.geometry import Geometry
 
 
 def open_answer(data: bytes, organs: tuple[str, ...], grid: Geometry, model: str) -> ArrayFile:
-    """The array file in `data`: every chunk decompresses, uint8, one channel per organ in the card's order, on `grid`.
+    """The array file in `data`: whole, uint8, one channel per organ in the card's order, on `grid`.
 
     Raises MODEL_ANSWER_INVALID, which says what is wrong.
     """
@@ -21,9 +21,7 @@ def open_answer(data: bytes, organs: tuple[str, ...], grid: Geometry, model: str
             raise _invalid(model, f"holds {array.dtype.name}, not uint8")
         if array.geometry.digest != grid.digest:
             raise _invalid(model, f"lies on {array.geometry}; the CT was given on {grid}")
-        for organ in organs:
-            for _ in array.slabs(organ):
-                pass
+        array.require_whole()
     except AtlasError as error:
         if error.reason is Reason.MODEL_ANSWER_INVALID:
             raise

@@ -1,5 +1,6 @@
 """How much memory a merge takes at most, known before anything is read."""
 
+from services.core import arrayfile
 from services.core.geometry import Geometry
 
 
@@ -21,6 +22,8 @@ def needed_bytes(ct: Geometry, grid: Geometry | None, *, organs: int, compressed
     slabs = 34 * 33 * grid.shape[0] * grid.shape[1] if grid else 0
     # STAPLE keeps who sees the organ where on the models' grid.
     slabs += 3 * grid.voxel_count if grid else 0
+    # Masks, source map and disagreement are written side by side.
+    slabs += 3 * arrayfile.writer_bytes(ct)
     # While a file is put together from chunks it is there twice.
     return 2 * compressed_bytes + max(at_work, reading) + packed + done + slabs
 

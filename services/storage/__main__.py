@@ -4,6 +4,7 @@ import sys
 from datetime import timedelta
 
 from abdomenatlas.storage.v1.storage_pb2_grpc import add_StorageServiceServicer_to_server
+from services.core import arrayfile
 from services.core.audit.log import AuditLog
 from services.core.errors import AtlasError
 from services.core.memory import MemoryGate
@@ -78,6 +79,7 @@ def _serve(settings: Settings) -> None:
 
     def startup() -> None:
         database.upgrade(engine)
+        arrayfile.warm()
         sweeper.start()
 
     def shutdown() -> None:

@@ -251,7 +251,7 @@ class _Case:
             organs += 6
         if not all(is_plain(header.geometry, self.grid) for header in self.headers):
             organs += 2 + 2 + 1
-        return needed + organs * self.grid.voxel_count
+        return needed + organs * self.grid.voxel_count + arrayfile.writer_bytes(self.grid)
 
 
 def _maps(asked: Asked) -> list[str]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from services.core import arrayfile
-from services.core.blocks import BLOCK, blocks_of
+from services.core.blocks import BLOCK, blocks_of, padded
 from services.core.errors import AtlasError, Reason
 from services.core.geometry import Geometry
 
@@ -103,6 +103,58 @@ def written_before(array: np.ndarray, geometry: Geometry) -> bytes:  # type: ign
     return bytes(frame.to_cframe())
 
 
+def foreign(array: np.ndarray, chunks: tuple[int, ...], blocks: tuple[int, ...] | None = None) -> blosc2.NDArray:  # type: ignore[type-arg]
+    """An array file by another hand, cut in its own way."""
+    frame = blosc2.asarray(array, chunks=chunks, blocks=blocks, contiguous=True)
+    names = [f"c{number}" for number in range(len(array))]
+    _, depth, height, width = array.shape
+    grid = Geometry.from_matrix((width, height, depth), np.eye(4))
+    frame.schunk.vlmeta["atlas"] = json.dumps({"format": 1, "channels": names, "geometry": json.loads(grid.to_json())})
+    return frame
+
+
+@pytest.mark.parametrize(
+    ("channels", "chunks", "blocks"),
+    [
+        (1, (1, 64, 32, 64), None),
+        (2, (2, 16, 32, 64), None),
+        (2, (2, 32, 64, 64), (2, 16, 16, 64)),
+        (2, (2, 32, 64, 64), (1, 16, 16, 64)),
+        (2, (1, 32, 64, 64), (1, 8, 16, 64)),
+    ],
+)
+def test_files_that_are_cut_in_another_way_are_read_right(
+    channels: int, chunks: tuple[int, ...], blocks: tuple[int, ...] | None
+) -> None:
+    array = np.random.default_rng(0).integers(0, 9, (channels, 64, 64, 64)).astype(np.uint8)
+    array[:, :32, :32] = 0
+    opened = arrayfile.decode(foreign(array, chunks, blocks).to_cframe())
+    opened.require_whole()
+    for name, voxels in zip(opened.channels, array, strict=True):
+        np.testing.assert_array_equal(opened.channel(name), voxels)
+
+
+def test_a_file_that_lies_of_its_blocks_or_lacks_some_is_refused() -> None:
+    """Readers skip what a file says is 0: who takes it from elsewhere has it looked through."""
+    array = np.ones((1, 40, 16, 64), np.uint8)
+    frame = foreign(array, (1, *padded(array.shape[1:])), (1, *BLOCK))
+    told = np.zeros((1, *blocks_of(array.shape[1:])), np.uint8)
+    for largest in (0, 1):
+        told[:] = largest
+        frame.schunk.vlmeta["highest"] = told.tobytes()
+        opened = arrayfile.decode(frame.to_cframe())
+        if largest:
+            opened.require_whole()
+            assert not opened.highest("c0")[3:].any(), "behind the grid there is nothing"
+        else:
+            with pytest.raises(AtlasError, match="other voxels than the array file says") as caught:
+                opened.require_whole()
+            assert caught.value.reason == Reason.ARRAY_FILE_CORRUPT
+    frame.schunk.delete_chunk(1)
+    with pytest.raises(AtlasError, match="contradicts its contents"):
+        arrayfile.decode(frame.to_cframe())
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "int16"])
 @pytest.mark.parametrize("shape", [(5, 6, 7), (70, 37, 41), (40, 40, 130)])
 def test_blocks_are_read_alone_from_old_files_too(shape: tuple[int, int, int], dtype: str) -> None:
@@ -120,6 +172,7 @@ def test_blocks_are_read_alone_from_old_files_too(shape: tuple[int, int, int], d
     parts = whole.reshape(count[0], BLOCK[0], count[1], BLOCK[1], count[2], BLOCK[2]).transpose(0, 2, 4, 1, 3, 5)
     np.testing.assert_array_equal(new.highest("some"), parts.max(axis=(3, 4, 5)))
     slabs = np.repeat(parts.reshape(count[0] // 2, -1).any(axis=1), 2)
+    slabs[-(-shape[0] // BLOCK[0]) :] = False
     np.testing.assert_array_equal(old.highest("some"), np.where(slabs[:, None, None], 255, 0 * parts[..., 0, 0, 0]))
     for file in (new, old):
         assert not file.highest("none").any()
