@@ -11,6 +11,10 @@ from services.core.errors import AtlasError, Reason
 
 SUFFIXES = (".nii.gz", ".nii")
 _FOREIGN = re.compile(r"[^A-Za-z0-9_.-]+")
+_LOOKED_INTO = 32
+"""Files of a folder without a case that are opened to tell what it holds."""
+_NAMED = 5
+"""Folders that one message names."""
 
 
 @dataclass(frozen=True)
@@ -237,12 +241,6 @@ def _leads_out() -> AtlasError:
         "This link leads out of the folder that is imported.",
         remedy="Copy what it stands for into the folder, or import that place by its own path.",
     )
-
-
-_LOOKED_INTO = 32
-"""Files of a folder without a case that are opened to tell what it holds."""
-_NAMED = 5
-"""Folders that one message names."""
 
 
 def _no_case(folder: Path) -> AtlasError:
