@@ -14,6 +14,7 @@ from services.cli.commands.campaigns import register
 from services.cli.connection import Connection
 from services.cli.ingest.duplicates import told_shared
 from services.cli.merge_words import described
+from services.core.errors import AtlasError, Reason
 from services.scheduler.campaigns import DEFAULT_SHARE
 
 
@@ -93,6 +94,18 @@ def test_volumes_of_one_scan_are_warned_of(twins: list[sched.CreateCampaignReque
     assert "warning: Some of these volumes show the same scan: a, b." in " ".join(shown.split())
     assert "warning" not in atlas("create", "summer", "--volumes", "a", "--volumes", "c")
     assert [len(request.volumes) for request in twins] == [3, 2]
+
+
+def test_a_campaign_is_created_where_duplicates_are_not_known(
+    twins: list[sched.CreateCampaignRequest],
+) -> None:
+    def away(_: object) -> None:
+        raise AtlasError(Reason.DEPENDENCY_UNAVAILABLE, "storage does not answer.", field="storage")
+
+    cast(Any, Connection.to(cast(Any, None))).storage.rpc.ListDuplicateGroups = away
+    shown = atlas("create", "spring", "--volumes", "a", "--volumes", "b")
+    assert "among them twice is not known: storage does not answer." in " ".join(shown.split())
+    assert len(twins) == 1
 
 
 def test_of_many_groups_of_one_scan_a_few_are_named() -> None:

@@ -282,12 +282,13 @@ def _chosen(connection: Connection, volumes: list[str], dataset: str, everything
 def _warn_of_duplicates(connection: Connection, volumes: Sequence[str]) -> None:
     if len(volumes) < 2:
         return
+    groups = every(connection.storage.rpc.ListDuplicateGroups, pb.ListDuplicateGroupsRequest(), "groups")
     try:
-        groups = every(connection.storage.rpc.ListDuplicateGroups, pb.ListDuplicateGroupsRequest(), "groups")
+        told = told_shared(volumes, groups)
     except AtlasError as error:
         warn(f"Whether a scan is among them twice is not known: {error}")
         return
-    if told := told_shared(volumes, groups):
+    if told:
         warn(f"{told} A scan may be reviewed twice: `atlas volumes withdraw` one before creating a campaign.")
 
 
