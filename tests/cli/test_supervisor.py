@@ -15,7 +15,6 @@ import pytest
 
 from services.cli.stack.child import Child, ServiceProcess, rotate, tail
 from services.cli.stack.leftovers import stop_leftovers
-from services.cli.stack.ports import free_ports
 from services.cli.stack.state import Endpoints, StateFolder
 from services.cli.stack.supervisor import Supervisor, delay_seconds
 from services.core.errors import AtlasError, Reason
@@ -209,11 +208,6 @@ def test_logs_stay_bounded(tmp_path: Path) -> None:
     assert not log.exists()
     assert (tmp_path / "x.log.1").exists()
     assert tail(log) == "(the log is empty)"
-
-
-def test_ports_are_free_and_different() -> None:
-    ports = free_ports(20)
-    assert len(set(ports)) == 20
 
 
 def test_a_service_process_is_a_child(state: StateFolder) -> None:

@@ -10,18 +10,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-_given: set[int] = set()
+from services.cli.stack.ports import free_ports
 
 
 def free_port() -> int:
-    """Return a TCP port on loopback that nothing listened on a moment ago, and another one with every call."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-        if port not in _given:
-            _given.add(port)
-            return port
+    """Return a TCP port on loopback that nobody else is given while this test run lives."""
+    return free_ports(1)[0]
 
 
 def listens(port: int) -> bool:
