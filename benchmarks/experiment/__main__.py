@@ -15,7 +15,7 @@ from benchmarks.experiment.results import markdown, plot, summary
 from benchmarks.experiment.sizes import SIZES
 from services.scheduler.acquisition import ORDERS
 
-SEEDS = 4
+SEEDS = 12
 
 
 def campaign(size: str, folder: Path, whole: bool, seed: int) -> dict[str, list[State]]:

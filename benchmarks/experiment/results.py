@@ -56,6 +56,7 @@ def summary(runs: Runs, volumes: int) -> dict[str, Any]:
             "mean_dsc": _per_round(campaigns, "labels_dsc"),
             "networks_dsc": _per_round(campaigns, "networks_dsc"),
             "reviewed_share": _shares(campaigns, volumes),
+            "minutes_of_review": _per_round(campaigns, "minutes"),
             "gain_over_random": gain(runs, strategy, "labels_dsc", -1).as_data(),
             "networks_gain_over_random": gain(runs, strategy, "networks_dsc", -1).as_data(),
         }
@@ -72,7 +73,6 @@ def markdown(runs: Runs, volumes: int) -> str:
     ]
     for strategy, campaigns in runs.items():
         promoted = np.mean([state.promoted for states in campaigns for state in states[1:]])
-        minutes = np.mean([states[-1].minutes for states in campaigns])
         cells = [
             strategy,
             _rounds(_shares(campaigns, volumes), 0),
@@ -80,7 +80,7 @@ def markdown(runs: Runs, volumes: int) -> str:
             _shown(gain(runs, strategy, "labels_dsc", -1), strategy),
             _rounds(_per_round(campaigns, "networks_dsc"), 1),
             _shown(gain(runs, strategy, "networks_dsc", -1), strategy),
-            f"{minutes:.0f}",
+            " · ".join(f"{minutes:.0f}" for minutes in _per_round(campaigns, "minutes")),
             f"{promoted:.1f} of 3",
         ]
         lines.append(f"| {' | '.join(cells)} |")
@@ -88,21 +88,26 @@ def markdown(runs: Runs, volumes: int) -> str:
 
 
 def plot(runs: Runs, volumes: int, path: Path) -> None:
-    """Mean DSC of labels and of networks against the reviewed share, a line a strategy."""
+    """Mean DSC of the labels by reviewed share and by minutes of review, and of the networks; a line a strategy."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
-    for axis, (measure, title) in zip(
-        axes, (("labels_dsc", "Labels of the campaign"), ("networks_dsc", "Networks on unseen patients")), strict=True
-    ):
+    share, minutes = "reviewed volumes, %", "minutes of review"
+    panels = (
+        ("Labels of the campaign", "labels_dsc", share),
+        ("Labels of the campaign", "labels_dsc", minutes),
+        ("Networks on unseen patients", "networks_dsc", share),
+    )
+    figure, axes = plt.subplots(1, len(panels), figsize=(12, 3.6), layout="constrained")
+    for axis, (title, measure, against) in zip(axes, panels, strict=True):
         for strategy, campaigns in runs.items():
             style = {"color": "black", "linestyle": "--"} if strategy == CONTROL else {}
-            shares = [100 * share for share in _shares(campaigns, volumes)]
-            axis.plot(shares, _per_round(campaigns, measure), marker="o", markersize=4, label=strategy, **style)
-        axis.set(title=title, xlabel="reviewed volumes, %", ylabel="mean DSC")
+            shares = [100 * value for value in _shares(campaigns, volumes)]
+            costs = shares if against == share else _per_round(campaigns, "minutes")
+            axis.plot(costs, _per_round(campaigns, measure), marker="o", markersize=4, label=strategy, **style)
+        axis.set(title=title, xlabel=against, ylabel="mean DSC")
         axis.grid(alpha=0.3)
     axes[0].legend(fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -66,7 +66,7 @@ def test_the_interval_is_students() -> None:
 
 def state(labels: float, reviewed: int = 0) -> State:
     repaired = {f"v{number}": ["liver"] for number in range(reviewed)}
-    return State(labels, labels / 2, 1, 0.0, repaired, {}, {}, {})
+    return State(labels, labels / 2, 1, 6.0 * reviewed, repaired, {}, {}, {})
 
 
 def test_a_gain_is_paired_by_campaign() -> None:
@@ -78,7 +78,9 @@ def test_a_gain_is_paired_by_campaign() -> None:
     found = gain(runs, "priority", "labels_dsc", -1)
     assert (found.mean, found.low, found.high) == pytest.approx((0.1, 0.1, 0.1))
     assert summary(runs, 8)["priority"]["reviewed_share"] == [0.0, 0.25]
+    assert summary(runs, 8)["priority"]["minutes_of_review"] == [0.0, 12.0]
     assert "+10.00 (+10.00 to +10.00)" in markdown(runs, 8)
+    assert "| 0 · 12 |" in markdown(runs, 8)
 
 
 def test_repaired_organs_are_right_and_absent_ones_do_not_count() -> None:
