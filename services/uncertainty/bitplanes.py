@@ -34,7 +34,7 @@ def unpack(words: Words, part: Region) -> Mask:
 
 def bounds(words: Words) -> Region:
     """The smallest region of voxels that holds all bits that are set; of no voxels if there are none."""
-    k0, k1, j0, j1, i0, i1 = _bounds(words)
+    k0, k1, j0, j1, i0, i1 = _bounds(np.ascontiguousarray(words))
     return slice(k0, k1), slice(j0, j1), slice(i0, i1)
 
 
@@ -93,19 +93,24 @@ def _count(words):  # type: ignore[no-untyped-def]
 @njit(nogil=True, cache=True)
 def _bounds(words):  # type: ignore[no-untyped-def]
     depth, height, width = words.shape
-    k0, k1, j0, j1 = depth, 0, height, 0
-    columns = np.zeros(width, np.uint64)
+    k0, k1 = depth, 0
+    # What any slice holds, because a loop over whole slices is turned into vector instructions.
+    held = np.zeros(height * width, np.uint64)
     for k in range(depth):
-        for j in range(height):
-            some = np.uint64(0)
-            for w in range(width):
-                some |= words[k, j, w]
-                columns[w] |= words[k, j, w]
-            if some:
-                k0, k1 = min(k0, k), k + 1
-                j0, j1 = min(j0, j), max(j1, j + 1)
+        plane, some = words[k].reshape(-1), np.uint64(0)
+        for v in range(len(held)):
+            some |= plane[v]
+            held[v] |= plane[v]
+        if some:
+            k0, k1 = min(k0, k), k + 1
     if k1 == 0:
         return 0, 0, 0, 0, 0, 0
+    j0, j1, columns = height, 0, np.zeros(width, np.uint64)
+    for j in range(height):
+        row = held[j * width : (j + 1) * width]
+        if any_bit(row):
+            j0, j1 = min(j0, j), j + 1
+            columns |= row
     first, last = 0, width - 1
     while columns[first] == 0:
         first += 1

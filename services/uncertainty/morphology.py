@@ -19,7 +19,7 @@ def opened(words: Words, radii: Radii = (2, 2, 2)) -> Words:
     With the radius 2 that equals two erosions and then two dilations by the full 3x3x3 element with border 0. A mask
     that is thinner than the box along any axis opens to nothing. Raises ValueError for a radius that is too large.
     """
-    result = np.zeros_like(words)
+    result = np.zeros(words.shape, np.uint64)
     if _has_room(words, radii):
         _open(words, radii, result)
     return result
@@ -27,7 +27,7 @@ def opened(words: Words, radii: Radii = (2, 2, 2)) -> Words:
 
 def eroded(words: Words, radii: Radii) -> Words:
     """A mask less all voxels whose box is not full. Raises ValueError for a radius that is too large."""
-    result = np.zeros_like(words)
+    result = np.zeros(words.shape, np.uint64)
     if _has_room(words, radii):
         _erode(words, radii, result)
     return result
@@ -36,7 +36,7 @@ def eroded(words: Words, radii: Radii) -> Words:
 def dilated(words: Words, width: int, radii: Radii) -> Words:
     """A mask with all voxels, in rows of `width`, whose box holds any. Raises ValueError for a radius too large."""
     _has_room(words, radii)
-    result = np.zeros_like(words)
+    result = np.zeros(words.shape, np.uint64)
     if words.size:
         _dilate(words, width, radii, result)
     return result
@@ -54,17 +54,18 @@ def _open(words, radii, result):  # type: ignore[no-untyped-def]
     left, wide = np.empty_like(words[0]), np.empty_like(words[0])
     # Eroding and dilating leaves nothing that was not there, so nothing can leave the rows at their ends.
     for k in range(radii[0], len(words) - radii[0]):
-        if _erode_plane(words, k, radii, left, wide):
-            _dilate_plane(left, radii[1], radii[2], wide)
-            _add_around(wide, k, radii[0], result)
+        first, stop = _erode_plane(words, k, radii, left, wide)
+        if first < stop:
+            first, stop = _dilate_plane(left, first, stop, radii[1], radii[2], wide)
+            _add_around(wide, first, stop, k, radii[0], result)
 
 
 @njit(nogil=True, cache=True)
 def _erode(words, radii, result):  # type: ignore[no-untyped-def]
     left, scratch = np.empty_like(words[0]), np.empty_like(words[0])
     for k in range(radii[0], len(words) - radii[0]):
-        if _erode_plane(words, k, radii, left, scratch):
-            _add_around(left, k, 0, result)
+        first, stop = _erode_plane(words, k, radii, left, scratch)
+        _add_around(left, first, stop, k, 0, result)
 
 
 @njit(nogil=True, cache=True)
@@ -72,86 +73,101 @@ def _dilate(words, width, radii, result):  # type: ignore[no-untyped-def]
     wide = np.empty_like(words[0])
     rest = ~np.uint64(0) >> np.uint64(-width & 63)
     for k in range(len(words)):
-        if any_bit(words[k].reshape(-1)):
-            _dilate_plane(words[k], radii[1], radii[2], wide)
-            for j in range(len(wide)):
+        first, stop = _rows(words[k], 0, words.shape[1])
+        if first < stop:
+            first, stop = _dilate_plane(words[k], first, stop, radii[1], radii[2], wide)
+            for j in range(first, stop):
                 wide[j, -1] &= rest
-            _add_around(wide, k, radii[0], result)
+            _add_around(wide, first, stop, k, radii[0], result)
 
 
 @njit(nogil=True, cache=True)
-def _add_around(plane, k, radius, result):  # type: ignore[no-untyped-def]
-    """Set the bits of a slice (j, w) in slice k and those around it."""
-    source = plane.reshape(-1)
+def _add_around(plane, first, stop, k, radius, result):  # type: ignore[no-untyped-def]
+    """Set the bits of some rows of a slice (j, w) in slice k and those around it."""
+    source = plane[first:stop].reshape(-1)
     for other in range(max(0, k - radius), min(len(result), k + radius + 1)):
-        target = result[other].reshape(-1)
+        target = result[other, first:stop].reshape(-1)
         for v in range(len(target)):
             target[v] |= source[v]
 
 
+# What works on a slice (j, w) takes and gives the first and end of the rows that hold anything, and leaves others as
+# they were: what is thin is gone after the first axis, and few rows are left.
+@njit(nogil=True, cache=True)
+def _rows(plane, first, stop):  # type: ignore[no-untyped-def]
+    while first < stop and not any_bit(plane[first]):
+        first += 1
+    while first < stop and not any_bit(plane[stop - 1]):
+        stop -= 1
+    return first, stop
+
+
 @njit(nogil=True, cache=True)
 def _erode_plane(words, k, radii, out, scratch):  # type: ignore[no-untyped-def]
-    """Slice k of the eroded mask; whether anything is left."""
-    return (
-        _erode_along_k(words, k, radii[0], out)
-        and _erode_along_j(out, radii[1], scratch)
-        and _erode_along_i(scratch, radii[2], out)
-    )
+    """Slice k of the eroded mask."""
+    if not _erode_along_k(words, k, radii[0], out):
+        return 0, 0
+    first, stop = _rows(out, 0, len(out))
+    first, stop = _erode_along_j(out, first, stop, radii[1], scratch)
+    return _erode_along_i(scratch, first, stop, radii[2], out)
 
 
 @njit(nogil=True, cache=True)
 def _erode_along_k(words, k, radius, out):  # type: ignore[no-untyped-def]
-    """One slice (j, w) of `words` eroded by those around it; whether anything is left, and so for the other axes."""
-    target, source = out.reshape(-1), words[k].reshape(-1)
-    if not any_bit(source):
-        return False
+    """One slice (j, w) of `words` eroded by those around it; whether anything is left."""
+    target, source, some = out.reshape(-1), words[k].reshape(-1), np.uint64(0)
     for v in range(len(target)):
         target[v] = source[v]
+        some |= source[v]
     for by in range(1, radius + 1):
+        if not some:
+            return False
+        some = np.uint64(0)
         before, after = words[k - by].reshape(-1), words[k + by].reshape(-1)
         for v in range(len(target)):
             target[v] &= before[v] & after[v]
-    return any_bit(target)
+            some |= target[v]
+    return some != 0
 
 
 @njit(nogil=True, cache=True)
-def _erode_along_j(plane, radius, out):  # type: ignore[no-untyped-def]
-    height, width = plane.shape
-    out[:radius], out[height - radius :] = 0, 0
-    source, target = plane.reshape(-1), out[radius : height - radius].reshape(-1)
+def _erode_along_j(plane, first, stop, radius, out):  # type: ignore[no-untyped-def]
+    # What is left of a row needs all those around it.
+    first, stop, width = first + radius, stop - radius, plane.shape[1]
+    if first >= stop:
+        return 0, 0
+    target, source = out[first:stop].reshape(-1), plane.reshape(-1)
     for v in range(len(target)):
-        target[v] = source[v]
-    for row in range(1, 2 * radius + 1):
+        target[v] = source[first * width + v]
+    for row in range(first - radius, first + radius + 1):
         other = source[row * width : row * width + len(target)]
         for v in range(len(target)):
             target[v] &= other[v]
-    return any_bit(target)
+    return _rows(out, first, stop)
 
 
 @njit(nogil=True, cache=True)
-def _erode_along_i(plane, radius, out):  # type: ignore[no-untyped-def]
-    height, width = plane.shape
-    some = np.uint64(0)
-    for j in range(height):
+def _erode_along_i(plane, first, stop, radius, out):  # type: ignore[no-untyped-def]
+    for j in range(first, stop):
         row = plane[j]
-        for w in range(width):
+        for w in range(plane.shape[1]):
             word = row[w]
             if word:
                 for by in range(1, radius + 1):
                     word &= _shifted(row, w, by) & _shifted(row, w, -by)
             out[j, w] = word
-            some |= word
-    return some != 0
+    return _rows(out, first, stop)
 
 
 @njit(nogil=True, cache=True)
-def _dilate_plane(plane, radius_j, radius_i, out):  # type: ignore[no-untyped-def]
+def _dilate_plane(plane, first, stop, radius_j, radius_i, out):  # type: ignore[no-untyped-def]
     """One slice (j, w) dilated along i and j."""
     height, width = plane.shape
-    wide, everything = np.empty(width, np.uint64), out.reshape(-1)
+    low, high = max(0, first - radius_j), min(height, stop + radius_j)
+    wide, everything = np.empty(width, np.uint64), out[low:high].reshape(-1)
     for v in range(len(everything)):
         everything[v] = 0
-    for j in range(height):
+    for j in range(first, stop):
         row = plane[j]
         if not any_bit(row):
             continue
@@ -163,6 +179,7 @@ def _dilate_plane(plane, radius_j, radius_i, out):  # type: ignore[no-untyped-de
         for other in range(max(0, j - radius_j), min(height, j + radius_j + 1)):
             for w in range(width):
                 out[other, w] |= wide[w]
+    return low, high
 
 
 @njit(nogil=True, cache=True)

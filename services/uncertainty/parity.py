@@ -82,17 +82,19 @@ def attend(
 def _read(ensemble: Ensemble, organ: str, spare: int) -> _Organ:
     wanted, rough = signs.possible(ensemble.highest(organ)), {}
     flags = Trimmed.around(wanted, ensemble.geometry.array_shape, masks=3)
+    before = Trimmed(flags.first, np.zeros(flags.words.shape[1:], np.uint64))
     for blocks in ensemble.blocks(organ, wanted):
         signs.scan(blocks, ensemble.geometry.shape[0], flags)
+        here, flagged = (bits.slices(blocks.start, blocks.start + SLAB) for bits in (flags, before))
+        np.bitwise_or(here.words[1], here.words[2], out=flagged.words)
         if spare:
-            here = flags.slices(blocks.start, blocks.start + SLAB)
-            rough[blocks.start] = samples.gather(blocks, Trimmed(here.first, here.words[1] | here.words[2]))
-    majority, *flagged = flags.words
-    inconsistent, uncertain = (opened(words) for words in flagged)
-    before, left = Trimmed(flags.first, flagged[0] | flagged[1]), inconsistent | uncertain
-    values = None
-    if bitplanes.count(left) * len(ensemble.having(organ)) < spare:
-        values = np.empty((len(ensemble.having(organ)), bitplanes.count(left)), np.uint8)
+            rough[blocks.start] = samples.gather(blocks, flagged)
+    majority = flags.words[0]
+    inconsistent, uncertain = (opened(words) for words in flags.words[1:])
+    left, values = inconsistent | uncertain, None
+    voxels = bitplanes.count(left)
+    if voxels * len(ensemble.having(organ)) < spare:
+        values = np.empty((len(ensemble.having(organ)), voxels), np.uint8)
         _keep(rough, before, Trimmed(flags.first, left), values)
     mask = label.largest(Trimmed(flags.first, majority))
     return _Organ(
@@ -114,15 +116,16 @@ def _attention(ensemble: Ensemble, organ: str, organs: Mapping[str, _Organ]) -> 
     own = organs[organ]
     box = span([own.mask, own.inconsistent, own.uncertain])
     inconsistent, uncertain = own.inconsistent.over(box), own.uncertain.over(box)
-    overlap = np.zeros_like(inconsistent)
+    overlap = np.zeros(inconsistent.shape, np.uint64)
     for other in OVERLAPPED_BY & organs.keys() - {organ}:
         common = own.mask.common(organs[other].mask)
         if common:
             common.add_to(overlap, box)
     own_signs = Trimmed(first_of(box), inconsistent | uncertain)
-    flagged = Trimmed(own_signs.first, own_signs.words | overlap)
     values = own.values if own.values is not None else _read_again(ensemble, organ, own_signs)
+    flagged = own_signs
     if overlap.any():
+        flagged = Trimmed(own_signs.first, own_signs.words | overlap)
         values = samples.moved(values, own_signs.words, flagged.words)
     stored = heat.stored(values, inconsistent, uncertain, overlap)
     score = OrganScore(

@@ -65,7 +65,9 @@ class Trimmed:
             words[(..., *_within(inner, box))] |= self._part(inner)
 
     def over(self, box: Box) -> Words:
-        """The bits of another box, as a copy."""
+        """The bits of another box: a copy, or these very words if it is this one."""
+        if box == self.box:
+            return self.words
         words = np.zeros((*self.words.shape[:-3], *_shape(box)), np.uint64)
         self.add_to(words, box)
         return words
