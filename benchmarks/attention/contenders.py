@@ -92,7 +92,8 @@ def _read(given: Given) -> Work:
 def _rules(given: Given) -> Work:
     warm()
     ensemble = given.ensemble
-    labels = plain_calibrated.labels_of(_arrays(ensemble))
+    i, j, k = ensemble.geometry.spacing_mm
+    labels = plain_calibrated.labels_of(_arrays(ensemble), (k, j, i))
     boxes = {organ: crop(mask.astype(np.uint8)) for organ, mask in labels.items()}
     return lambda: list(check(Anatomy.of(boxes, ensemble.geometry)))
 
@@ -118,7 +119,7 @@ def _plain_calibrated(given: Given, with_ct: bool) -> Work:
     )
 
     def score() -> Arrays:
-        labels = plain_calibrated.labels_of(models)
+        labels = plain_calibrated.labels_of(models, (k, j, i))
         crowd = plain_calibrated.crowds(models, labels, (k, j, i), fixed)
         # The rules have no plain rendering: both ways call the same.
         findings, heats = _findings(labels, ensemble), {}

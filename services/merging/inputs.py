@@ -12,11 +12,11 @@ from services.core.classmaps import ClassMap
 from services.core.errors import AtlasError, Reason
 from services.core.geometry import Geometry
 from services.core.names import parse
+from services.core.organs import Step
 from services.core.predictions import PredictionSet
 from services.core.rpc.convert import geometry_from_proto
 from services.core.storage import Storage
 from services.merging import versions
-from services.merging.organs import Step
 from services.merging.policy import Fusion, Overwrite, Policy, Readers
 from services.merging.precedence import Choice, Origin, choose
 from services.merging.readers import MAX_READERS

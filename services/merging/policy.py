@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from services.merging.organs import Step, organ
+from services.core.organs import Step, organ
 
 
 class Overwrite(IntEnum):

@@ -260,7 +260,7 @@ def _score(organ: str, heat: Boxed, regions: Sequence[Region], expected: float, 
 
 CALIBRATED = Profile(
     name="calibrated",
-    version=f"4.{catalog.VERSION}.{calibration.digest()}",
+    version=f"5.{catalog.VERSION}.{calibration.digest()}",
     description="Regions where the label is probably wrong, each with a calibrated probability: doubt of the ensemble, "
     "overlap and anatomical rules, in mm; heat and priority compare between cases.",
     attend=attend,

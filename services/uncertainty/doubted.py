@@ -39,7 +39,7 @@ class Doubted:
         for blocks in ensemble.blocks(organ, wanted):
             doubt.scan(blocks, grid.shape[0], weak, strong, planes)
         first, (majority, more, much_more, less, much_less) = planes.first, planes.words
-        mask = label.largest(Trimmed(first, majority))
+        mask = label.usual(organ, Trimmed(first, majority), grid)
         bits = Trimmed.packed(mask)
         inside = bits.over(planes.box)
         for plane in (more, much_more):

@@ -1,13 +1,17 @@
-"""The label that an ensemble gives an organ: the largest connected part of where its mean probability is above half."""
+"""The label that an ensemble gives an organ, out of where its mean probability is above one half."""
 
+from services.core import organs, pieces
 from services.core.boxes import Boxed
 from services.core.components import largest_component
+from services.core.geometry import Geometry
 from services.uncertainty.trimmed import Trimmed
 
 
 def largest(majority: Trimmed) -> Boxed:
-    """The label of an ensemble that is above one half where the bits are set, in its smallest box."""
-    rough = majority.boxed()
-    part = largest_component(rough.voxels)
-    k, j, i = (a + b for a, b in zip(rough.corner, part.corner, strict=True))
-    return Boxed((k, j, i), part.voxels)
+    """The largest connected part of the bits that are set, in its smallest box."""
+    return largest_component(majority.boxed())
+
+
+def usual(organ: str, majority: Trimmed, grid: Geometry) -> Boxed:
+    """The pieces of the bits that are set which merging would keep of this organ, in their smallest box."""
+    return pieces.with_usual(majority.boxed(), organs.organ(organ), grid.voxel_volume_mm3)

@@ -5,11 +5,11 @@ import numpy as np
 from services.core import arrayfile, classmaps
 from services.core.ensemble import Ensemble
 from services.core.geometry import Geometry
+from services.core.organs import Step
 from services.merging.fusion import mean
 from services.merging.layers import Layer, Packed
 from services.merging.making import make
 from services.merging.memory import needed_bytes
-from services.merging.organs import Step
 from services.merging.policy import Overwrite, Policy
 from services.merging.precedence import Choice, Origin
 from services.merging.warm import warm

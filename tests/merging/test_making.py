@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from services.core import arrayfile, classmaps
+from services.core.organs import Step
 from services.merging.layers import NOTHING, Layer, Layers
 from services.merging.making import COMBINED, SOURCES, Made, make
-from services.merging.organs import Step
 from services.merging.policy import Overwrite, Policy
 from services.merging.precedence import Choice, Origin
 from tests.merging.volumes import GRID, SHAPE, TURNS, Masks, packed, turned, turned_grid, turned_layers

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.core.geometry import Geometry
+from services.core.organs import may_share
 from services.merging.layers import Kind, Layer, Layers
-from services.merging.organs import may_share
 from services.merging.overwriting import OVERWRITERS
 from services.merging.policy import Overwrite
 from services.merging.precedence import Origin

@@ -13,9 +13,9 @@ from services.core import classmaps
 from services.core.boxes import Mask
 from services.core.errors import AtlasError, Reason
 from services.core.geometry import Geometry
+from services.core.organs import Step
+from services.core.organs import organ as facts
 from services.core.storage import Storage
-from services.merging.organs import Step
-from services.merging.organs import organ as facts
 from services.merging.policy import Fusion, Overwrite, Readers
 from tests.components.case import Array, Case, new_case
 

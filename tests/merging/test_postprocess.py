@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from abdomenatlas.storage.v1 import storage_pb2
 from abdomenatlas.type.v1 import merge_pb2
 from services.core import classmaps
+from services.core import organs as organs_table
 from services.core.geometry import Geometry
-from services.merging import organs as organs_table
+from services.core.organs import Step
 from services.merging.layers import Kind, Layer, Layers
-from services.merging.organs import Step
 from services.merging.policy import Policy
 from services.merging.postprocess import process
 from services.merging.precedence import Origin

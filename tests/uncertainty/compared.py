@@ -25,7 +25,7 @@ def equal_to_plain(
     i, j, k = together.geometry.spacing_mm
     spacing, shape = (k, j, i), together.geometry.array_shape
     fixed = plain.Constants(**{name: getattr(constants, name) for name in plain.Constants.__dataclass_fields__})
-    labels = plain.labels_of(models)
+    labels = plain.labels_of(models, spacing)
     crowd = plain.crowds(models, labels, spacing, fixed)
     masks = {organ: crop(label.astype(np.uint8)) for organ, label in labels.items()}
     findings = list(check(Anatomy.of(masks, together.geometry)))

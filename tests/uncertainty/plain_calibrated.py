@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from services.core import organs
+
 Array = npt.NDArray[Any]
 Spacing = tuple[float, float, float]
 
@@ -54,18 +56,27 @@ def binary_entropy(p: Array) -> Array:
     return np.where((p <= 0) | (p >= 1), 0.0, -inner * np.log(inner) - (1 - inner) * np.log1p(-inner))
 
 
-def label(stack: Array) -> Array:
-    """The largest component of where the mean probability is above one half; of equal ones the first in (x, y, z)."""
-    mask: Array = 2 * stack.sum(0, np.int64) > 255 * len(stack)
-    labels, count = ndimage.label(mask.transpose(2, 1, 0), CUBE)
-    if count == 0:
-        return mask
-    return cast(Array, (labels == 1 + np.argmax(np.bincount(labels.ravel())[1:])).transpose(2, 1, 0))
+def label(stack: Array, organ: str, spacing: Spacing) -> Array:
+    """Where the mean probability is above one half, the pieces that merging keeps; of equal largest ones the first in
+    (x, y, z) where one may stay."""
+    facts, volume = organs.organ(organ), float(np.prod(spacing))
+    mask: Array = (2 * stack.sum(0, np.int64) > 255 * len(stack)).transpose(2, 1, 0)
+    for step in (organs.Step.ISLANDS, organs.Step.PLAUSIBLE, organs.Step.LARGEST):
+        labels, count = ndimage.label(mask, CUBE)
+        if count and step in facts.steps:
+            mm3 = np.bincount(labels.ravel())[1:] * volume
+            keeps = {
+                organs.Step.ISLANDS: (mm3 >= facts.island_mm3) | (mm3 == mm3.max()),
+                organs.Step.PLAUSIBLE: mm3 >= facts.piece_share * mm3.max(),
+                organs.Step.LARGEST: np.arange(count) == mm3.argmax(),
+            }
+            mask = np.concatenate([[False], keeps[step]])[labels]
+    return mask.transpose(2, 1, 0)
 
 
-def labels_of(models: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
-    organs = sorted({organ for model in models for organ in model})
-    return {organ: label(stack_of(models, organ)) for organ in organs}
+def labels_of(models: Sequence[Mapping[str, Array]], spacing: Spacing) -> dict[str, Array]:
+    every = sorted({organ for model in models for organ in model})
+    return {organ: label(stack_of(models, organ), organ, spacing) for organ in every}
 
 
 def stack_of(models: Sequence[Mapping[str, Array]], organ: str) -> Array:

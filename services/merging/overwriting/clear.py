@@ -1,8 +1,8 @@
 """Organs of a higher origin take their voxels away from neighbours of a lower one."""
 
 from services.core.geometry import Geometry
+from services.core.organs import may_share
 from services.merging.layers import Kind, Layer, Layers, take_away
-from services.merging.organs import may_share
 
 
 def clear(layers: Layers, grid: Geometry) -> Layers:

@@ -1,8 +1,8 @@
 """What is mended in AI masks before they meet the masks of people: pure steps of one signature, all sizes in mm."""
 
 from services.core.geometry import Geometry
+from services.core.organs import Step
 from services.merging.layers import Kind, Layers
-from services.merging.organs import Step
 from services.merging.policy import Policy
 from services.merging.postprocess.steps import STEPS
 from services.merging.precedence import Origin

@@ -7,9 +7,10 @@ import numpy as np
 from services.core.boxes import Boxed
 from services.core.components import labelled_runs
 from services.core.geometry import Geometry
+from services.core.organs import organ
+from services.core.pieces import sizes, with_runs
 from services.merging.layers import Layers, paint
-from services.merging.organs import organ
-from services.merging.postprocess.runs import meets, reaches_border, sizes, with_runs
+from services.merging.postprocess.runs import meets, reaches_border
 
 
 def fill_holes(organs: Sequence[str], layers: Layers, grid: Geometry) -> Iterator[tuple[str, Boxed]]:

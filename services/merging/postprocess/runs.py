@@ -1,4 +1,4 @@
-"""What the steps ask of the runs of a mask (`services.core.components.Runs`), compiled."""
+"""What filling of holes asks of the runs of a mask (`services.core.components.Runs`), compiled."""
 
 import numpy as np
 import numpy.typing as npt
@@ -6,19 +6,6 @@ from numba import njit
 
 from services.core.boxes import Mask
 from services.core.components import Runs
-
-
-def sizes(runs: Runs) -> npt.NDArray[np.int64]:
-    """Voxels of every component."""
-    counts = np.zeros(runs.count, np.int64)
-    _count(runs.begin, runs.end, runs.component, counts)
-    return counts
-
-
-def with_runs(voxels: Mask, runs: Runs, chosen: npt.NDArray[np.bool_]) -> Mask:
-    """`voxels` (k, j, i), changed in place to 1 in the runs of the chosen components."""
-    _fill(voxels, runs.rows, runs.begin, runs.end, runs.component, chosen)
-    return voxels
 
 
 def meets(voxels: Mask, runs: Runs) -> npt.NDArray[np.bool_]:
@@ -33,22 +20,6 @@ def reaches_border(shape: tuple[int, ...], runs: Runs) -> npt.NDArray[np.bool_]:
     found = np.zeros(runs.count, np.bool_)
     _reach(shape, runs.rows, runs.begin, runs.end, runs.component, found)
     return found
-
-
-@njit(nogil=True, cache=True)
-def _count(begin, end, component, counts):  # type: ignore[no-untyped-def]
-    for run in range(len(begin)):
-        counts[component[run]] += end[run] - begin[run]
-
-
-@njit(nogil=True, cache=True)
-def _fill(voxels, rows, begin, end, component, chosen):  # type: ignore[no-untyped-def]
-    depth, height, _ = voxels.shape
-    for k in range(depth):
-        for j in range(height):
-            for run in range(rows[k * height + j], rows[k * height + j + 1]):
-                if chosen[component[run]]:
-                    voxels[k, j, begin[run] : end[run]] = 1
 
 
 @njit(nogil=True, cache=True)

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from services.core.boxes import Boxed
 from services.core.geometry import Geometry
+from services.core.organs import Step
 from services.merging.layers import Layers
-from services.merging.organs import Step
 from services.merging.postprocess.holes import fill_holes
 from services.merging.postprocess.pieces import drop_islands, keep_largest, keep_plausible
 from services.merging.postprocess.sides import sort_sides

@@ -1,4 +1,4 @@
-"""What merging knows of each organ: data in `organs.yaml`, which explains the entries."""
+"""What is known of each organ beforehand: data in `organs.yaml`, which explains the entries."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
