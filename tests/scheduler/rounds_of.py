@@ -40,10 +40,11 @@ class Campaign:
         self.labelled: set[str] = set()
         """Volumes of which people have labelled every organ."""
         self.name = asked.pop("name", "c")
+        policies = asked.pop("policies", {})
         acquisition = replace(Acquisition(), **asked)
         with database.change() as session:
             plan = Plan(self.name, tuple(priorities), ENSEMBLE, "parity", acquisition, "", "f" * 64, "trace", "opal")
-            rounds.create(session, plan, self.now)
+            rounds.create(session, replace(plan, **policies), self.now)
 
     def score(self) -> None:
         """Have the work of the round done."""

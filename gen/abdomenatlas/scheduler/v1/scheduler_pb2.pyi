@@ -201,8 +201,8 @@ class Campaign(_message.Message):
 
     @_builtins.property
     def merge_policy(self) -> _merge_pb2.MergePolicy:
-        """How predictions, revisions and source labels are merged, every default spelled out; not set for a campaign from
-        before it was recorded, which takes the defaults.
+        """How predictions, revisions and source labels are merged in the newest round, every default spelled out; not set for
+        a campaign from before it was recorded, which takes the defaults.
         """
 
     def __init__(
@@ -689,7 +689,9 @@ class StartRoundRequest(_message.Message):
     @_builtins.property
     def models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The ensemble from this round on, named as in CreateCampaignRequest; empty keeps it as it is. It must answer on the
-        campaign's grid and speak of its class map. At most 16.
+        campaign's grid and speak of its class map. At most 16. With FUSION_WEIGHTED, models without an entry in
+        CreateCampaignRequest.merge_policy take their card's DSC; refused are a model whose card tells none, and another
+        version of a model in the place of one that has an entry of its own.
         """
 
     def __init__(
