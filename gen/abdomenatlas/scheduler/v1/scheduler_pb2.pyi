@@ -42,13 +42,15 @@ class Campaign(_message.Message):
         STATE_IN_REVIEW: Campaign._State.ValueType  # 2
         """The round is ranked and reviews are open."""
         STATE_ROUND_DONE: Campaign._State.ValueType  # 3
-        """The reviews of the round, or of an audit that did not pass, are all done (or there were none); StartRound or
-        StartAudit may follow.
+        """The reviews of the round, or of an audit that did not finish the campaign, are all done (or there were none);
+        StartRound or StartAudit may follow.
         """
         STATE_CANCELLED: Campaign._State.ValueType  # 4
         """Closed by CancelCampaign."""
         STATE_FINISHED: Campaign._State.ValueType  # 5
-        """An audit has bounded the share of wrong cases: the aim is reached, and no round follows."""
+        """An audit has bounded the share of wrong cases, or people have looked at every volume: the aim is
+        reached, and no round follows.
+        """
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
         """Where the campaign stands."""
@@ -60,13 +62,15 @@ class Campaign(_message.Message):
     STATE_IN_REVIEW: Campaign.State.ValueType  # 2
     """The round is ranked and reviews are open."""
     STATE_ROUND_DONE: Campaign.State.ValueType  # 3
-    """The reviews of the round, or of an audit that did not pass, are all done (or there were none); StartRound or
-    StartAudit may follow.
+    """The reviews of the round, or of an audit that did not finish the campaign, are all done (or there were none);
+    StartRound or StartAudit may follow.
     """
     STATE_CANCELLED: Campaign.State.ValueType  # 4
     """Closed by CancelCampaign."""
     STATE_FINISHED: Campaign.State.ValueType  # 5
-    """An audit has bounded the share of wrong cases: the aim is reached, and no round follows."""
+    """An audit has bounded the share of wrong cases, or people have looked at every volume: the aim is
+    reached, and no round follows.
+    """
 
     class _Strategy:
         ValueType = _typing.NewType("ValueType", _builtins.int)
