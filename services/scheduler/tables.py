@@ -208,4 +208,4 @@ class Executor(Base):
     id: Mapped[str] = mapped_column(ID, primary_key=True)
     seen_time: Mapped[int]
     asked_time: Mapped[int | None]
-    """When it last refused a campaign for want of a network; see `demand`."""
+    """When it last refused a campaign or a round for want of a network; see `demand`."""
