@@ -197,7 +197,9 @@ class Campaign(_message.Message):
 
     @_builtins.property
     def budget_time(self) -> _duration_pb2.Duration:
-        """Time of reviewers, as it is expected when a round is ranked and as it was measured once reviews are done."""
+        """Time of reviewers, as it is expected when a round is ranked and as it was measured once reviews are done. Cases
+        drawn by lot are sent whatever they are expected to take, so a round may pass what is left by as much.
+        """
 
     @_builtins.property
     def audit_policy(self) -> Global___AuditPolicy:
