@@ -10,7 +10,7 @@ from abdomenatlas.scheduler.v1 import scheduler_pb2 as pb
 from services.core.errors import AtlasError, Reason
 from tests.components.processes import wait_until
 from tests.scheduler.running import Scheduler
-from tests.scheduler.world import MODELS, Server, World
+from tests.scheduler.world import MODELS, Server, World, model
 
 Kind = pb.CampaignEvent
 
@@ -40,6 +40,30 @@ def test_gauges_are_exported(scheduler: Scheduler, world: World) -> None:
     assert 'atlas_scheduler_volumes{state="failed"} 1.0' in text
     assert 'atlas_scheduler_reviews{state="open"} 1.0' in text
     assert 'atlas_scheduler_step_failures_total{reason="ARRAY_FILE_CORRUPT",step="score"} 1.0' in text
+
+
+def test_a_round_that_is_refused_for_want_of_a_network_counts_as_work_until_it_is_taken(
+    scheduler: Scheduler, world: World
+) -> None:
+    """Perhaps there is no GPU pod because there was no work: one has to come, and to go again."""
+    scheduler.create("c1", ["a"], review_share=0.0)
+    scheduler.rest("c1")
+    _await_backlog(scheduler, 0)
+    world.models = [model(name, ready=False) for name in MODELS]
+    request = pb.StartRoundRequest(name="campaigns/c1", models=MODELS)
+    with pytest.raises(AtlasError) as refused:
+        scheduler.rpc.StartRound(request)
+    assert refused.value.reason == Reason.MODEL_NOT_READY
+    _await_backlog(scheduler, 1)
+    world.models = [model(name) for name in MODELS]
+    scheduler.rpc.StartRound(request)
+    scheduler.rest("c1")
+    _await_backlog(scheduler, 0)
+
+
+def _await_backlog(scheduler: Scheduler, volumes: int) -> None:
+    told = f"atlas_scheduler_backlog_volumes {volumes}.0"
+    wait_until(lambda: told in _metrics(scheduler), f"a backlog of {volumes}", 20)
 
 
 def _metrics(scheduler: Scheduler) -> str:
