@@ -18,6 +18,8 @@ taken, every file that cannot be read is named, and the other cases go in.
 - **Versions.** Each map has a version, which rises when the map is mended. A label version tells by which it was read,
   and so does a release. The same files imported again after a map was mended become a new label version, and campaigns
   take that one in place of what the older map made.
+- **Class maps.** Files may be imported by both class maps, by `--class-map abdomenatlas-1.1` for organs that 1.0 does
+  not have: each import becomes a label version, and a campaign takes the one in the class map of its models.
 - **What is listed.** A case that the folder's `dataset.json` lists and that is not there, or that is there and not
   listed, is named and stays out; so does one whose label is listed and missing. A list of images that are not CT alone
   is refused.

@@ -345,6 +345,7 @@ def test_the_commands(storage: str, tmp_path: Path) -> None:
     assert shown.returncode == 0, shown.stderr
     assert json.loads(shown.stdout)[0]["volume"] == "volumes/btcv-0007"
     assert "abdomenatlas-1.0 has no" in shown.stderr
+    assert "models speak of that map" in " ".join(shown.stderr.split())
     listed = atlas("volumes", "list", "--dataset", "btcv", cwd=tmp_path, ATLAS_STORAGE=storage)
     assert "btcv-0007" in listed.stdout
     assert "CC-BY-4.0" in listed.stdout

@@ -146,7 +146,8 @@ def _discover(
         warn(f"{path}: {found.left_out} images were left out: {' '.join(known.notes) or 'they are no CTs of it.'}")
     beyond = [organ for organ in known.organs if organ not in organs.organs]
     if beyond and any(isinstance(entry, Case) for entry in found.entries):
-        warn(f"{path}: {organs.name} has no {', '.join(beyond)}; --class-map abdomenatlas-1.1 has them.")
+        remedy = "--class-map abdomenatlas-1.1 has them, for campaigns whose models speak of that map"
+        warn(f"{path}: {organs.name} has no {', '.join(beyond)}; {remedy}.")
     yield from found.entries
 
 
