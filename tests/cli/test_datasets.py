@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,31 @@ def test_totalsegmentator(storage: str, tmp_path: Path) -> None:
     volume = done[name].volume
     assert volume is not None
     assert volume.hospital == "C"
+
+
+@pytest.mark.parametrize("named", [".", "s0011"])
+def test_a_case_named_by_its_own_folder_is_the_same_as_in_its_dataset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    public.totalsegmentator(tmp_path)
+    (whole,) = find(tmp_path, "totalsegmentator-v2").entries
+    monkeypatch.chdir(tmp_path / "s0011" if named == "." else tmp_path)
+    (alone,) = find(Path(named), "totalsegmentator-v2").entries
+    assert isinstance(whole, Case)
+    assert isinstance(alone, Case)
+    masks = {organ: path.resolve() for organ, path in alone.masks.items()}
+    ignored = tuple(path.resolve() for path in alone.ignored)
+    assert replace(alone, ct=alone.ct.resolve(), masks=masks, ignored=ignored) == whole
+
+
+def test_a_case_of_kits_is_found_by_its_own_folder(tmp_path: Path) -> None:
+    case = public.patient(7)
+    folder = tmp_path / "case_00007"
+    public.put(case, folder / "imaging.nii.gz", folder / "segmentation.nii.gz", public.label_map(case, {"liver": 1}))
+    (entry,) = find(folder, "kits23").entries
+    assert isinstance(entry, Case)
+    assert (entry.volume_id, entry.source_id, entry.dataset_map) == ("kits23-case_00007", "case_00007", "kits23")
+    assert entry.label_map == folder / "segmentation.nii.gz"
 
 
 def test_masks_in_our_own_words_go_with_a_dataset_too(storage: str, tmp_path: Path) -> None:
