@@ -117,6 +117,27 @@ def test_a_table_of_cases(tmp_path: Path) -> None:
     table.write_text("id;hospital\n0007;Basel\n", encoding="utf-8")
     with pytest.raises(AtlasError, match="no column 'case'"):
         discover_dataset(tmp_path / "data", datasets.load("btcv"), MAP, table)
+    table.unlink()
+    with pytest.raises(AtlasError, match="No such file") as caught:
+        discover_dataset(tmp_path / "data", datasets.load("btcv"), MAP, table)
+    assert caught.value.field == str(table)
+
+
+def test_rows_of_a_table_that_are_of_no_case_are_named(storage: str, tmp_path: Path) -> None:
+    """What they tell could not be added later. If no row is of any case, nothing goes in."""
+    public.btcv(tmp_path / "data")
+    table = tmp_path / "cases.csv"
+    given = ("import", "data", "--dataset", "btcv", "--case-table", "cases.csv")
+    table.write_text("case,hospital\nimg0007,Basel\n", encoding="utf-8")
+    refused = atlas(*given, cwd=tmp_path, ATLAS_STORAGE="127.0.0.1:1")
+    assert refused.returncode != 0
+    assert "such as img0007" in refused.stderr
+    assert "such as 0007" in refused.stderr
+    rows = "\n".join(f"{case},Basel" for case in ("0007", *range(8)))
+    table.write_text(f"case,hospital\n{rows}\n", encoding="utf-8")
+    shown = atlas(*given, cwd=tmp_path, ATLAS_STORAGE=storage)
+    assert shown.returncode == 0, shown.stderr
+    assert "of no case that was found: 0, 1, 2, 3, 4 and 3 more." in " ".join(shown.stderr.split())
 
 
 def test_btcv(storage: str, tmp_path: Path) -> None:
