@@ -126,14 +126,17 @@ def test_a_table_of_cases(tmp_path: Path) -> None:
 def test_rows_of_a_table_that_are_of_no_case_are_named(storage: str, tmp_path: Path) -> None:
     """What they tell could not be added later. If no row is of any case, nothing goes in."""
     public.btcv(tmp_path / "data")
+    # A case of its own: with another hospital it would be in the way of other tests' imports.
+    for kind in ("img", "label"):
+        (tmp_path / f"data/{kind}/{kind}0007.nii.gz").rename(tmp_path / f"data/{kind}/{kind}0077.nii.gz")
     table = tmp_path / "cases.csv"
     given = ("import", "data", "--dataset", "btcv", "--case-table", "cases.csv")
-    table.write_text("case,hospital\nimg0007,Basel\n", encoding="utf-8")
+    table.write_text("case,hospital\nimg0077,Basel\n", encoding="utf-8")
     refused = atlas(*given, cwd=tmp_path, ATLAS_STORAGE="127.0.0.1:1")
     assert refused.returncode != 0
-    assert "such as img0007" in refused.stderr
-    assert "such as 0007" in refused.stderr
-    rows = "\n".join(f"{case},Basel" for case in ("0007", *range(8)))
+    assert "such as img0077" in refused.stderr
+    assert "such as 0077" in refused.stderr
+    rows = "\n".join(f"{case},Basel" for case in ("0077", *range(8)))
     table.write_text(f"case,hospital\n{rows}\n", encoding="utf-8")
     shown = atlas(*given, cwd=tmp_path, ATLAS_STORAGE=storage)
     assert shown.returncode == 0, shown.stderr
