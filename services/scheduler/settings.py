@@ -13,6 +13,9 @@ from services.core.rpc.settings import ServiceSettings
 SQLITE_EXECUTOR = "local"
 # Calls hold a connection for milliseconds and share these with housekeeping and the sign of life.
 _SHARED_CONNECTIONS = 12
+WORKFLOW_CONNECTIONS = 8
+"""How many connections of its own the workflow engine may have open at once, beside one that listens: each of its
+threads takes one for milliseconds, before and after a step."""
 
 
 class Settings(ServiceSettings):
@@ -27,7 +30,8 @@ class Settings(ServiceSettings):
 
     database_url: DatabaseUrl = SecretStr("sqlite:///scheduler.db")
     """SQLAlchemy URL: "sqlite:///path" for one process on one machine, or "postgresql://user:password@host/name". On
-    SQLite the workflow engine keeps its tables in "<path>-workflows" beside it, on PostgreSQL in the schema "dbos"."""
+    SQLite the workflow engine keeps its tables in "<path>-workflows" beside it, on PostgreSQL in the schema "dbos".
+    Each process opens at most 21 connections and two for every one of `concurrency`."""
     executor_id: str = Field("", max_length=63, pattern=r"^[A-Za-z0-9_.-]*$")
     """Stable name of this process, the same after a restart, such as a StatefulSet's pod name: work in flight is taken
     up by it. Required on PostgreSQL, where every replica needs its own."""
@@ -120,5 +124,6 @@ class Settings(ServiceSettings):
 
     @property
     def connections(self) -> int:
-        """How many connections to the database may be open at once: one for every volume and decision in hand."""
+        """How many connections may be open at once beside the workflow engine's: one for every volume and decision in
+        hand."""
         return 2 * self.concurrency + _SHARED_CONNECTIONS
