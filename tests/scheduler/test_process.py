@@ -78,6 +78,15 @@ def test_a_second_process_on_sqlite_is_refused(scheduler: Scheduler, workers: Se
     assert second.process.wait(10) == 1
 
 
+def test_a_scheduler_without_its_database_ends_with_the_reason(workers: Server, tmp_path: Path) -> None:
+    alone = Scheduler("postgresql://atlas:secret-word@127.0.0.1:9/atlas", workers.address, tmp_path)
+    with pytest.raises(AssertionError, match="The scheduler's database does not answer"):
+        alone.start()
+    assert alone.process.wait(10) == 1
+    assert "secret-word" not in alone.log.read_text()
+    assert "Traceback" not in alone.log.read_text()
+
+
 def test_it_stops_at_once_in_the_middle_of_work_and_takes_it_up_again(scheduler: Scheduler, world: World) -> None:
     world.predict_seconds = 60
     scheduler.create("c1", ["a", "b"], review_share=0.0)
