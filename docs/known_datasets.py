@@ -7,10 +7,11 @@ HEAD = """# Datasets
 
 `atlas import --dataset amos22 FOLDER` takes a public dataset as it was downloaded: in its own folders, in nnU-Net's raw
 folders (`imagesTr/<case>_0000`, `labelsTr/<case>`), in those of the Medical Segmentation Decathlon, or as case folders
-in the BDMAP layout. Each case keeps its id in the dataset, its licence and, where the dataset tells them, its hospital
-and the phase of the contrast agent; `--case-table` names a CSV file (`case,hospital,licence,phase`) that tells more. A
-case, of whatever folder, goes in whole or not at all: of one with a file that is refused neither CT nor labels are
-taken, every file that cannot be read is named, and the other cases go in.
+in the BDMAP layout; one case of a dataset that has a folder a case may be named by that folder. Each case keeps its id
+in the dataset, its licence and, where the dataset tells them, its hospital and the phase of the contrast agent;
+`--case-table` names a CSV file (`case,hospital,licence,phase`) that tells more. A case, of whatever folder, goes in
+whole or not at all: of one with a file that is refused neither CT nor labels are taken, every file that cannot be read
+is named, and the other cases go in.
 
 - **Ids.** A label map's ids mean what the table below says, also if it is a case folder's `combined_labels.nii.gz` or
   the file that `--label-map` names. An id that is not in it, or a `dataset.json` that gives one another meaning, is
@@ -18,6 +19,8 @@ taken, every file that cannot be read is named, and the other cases go in.
 - **Versions.** Each map has a version, which rises when the map is mended. A label version tells by which it was read,
   and so does a release. The same files imported again after a map was mended become a new label version, and campaigns
   take that one in place of what the older map made.
+- **Class maps.** Files may be imported by both class maps, by `--class-map abdomenatlas-1.1` for organs that 1.0 does
+  not have: each import becomes a label version, and a campaign takes the one in the class map of its models.
 - **What is listed.** A case that the folder's `dataset.json` lists and that is not there, or that is there and not
   listed, is named and stays out; so does one whose label is listed and missing. A list of images that are not CT alone
   is refused.

@@ -23,6 +23,8 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 """TCP port."""
 Replicas = Annotated[int, Field(ge=0, le=100)]
 """How many pods."""
+Count = Annotated[int, Field(ge=1, le=100_000)]
+"""A number of anything else; from a million on Helm would print it as 1e+06."""
 Seconds = Annotated[int, Field(ge=1, le=86400)]
 """A duration in seconds."""
 Texts = dict[str, str]

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from charts.schema.base import KeyOf, Texts, Values
+from charts.schema.base import Count, KeyOf, Texts, Values
 
 
 class ServiceMonitor(Values):
@@ -25,11 +25,11 @@ class Alerts(Values):
     """Whether there is one."""
     labels: Texts = Field(default_factory=dict)
     """Labels by which Prometheus finds it."""
-    reviewAgeHours: Annotated[int, Field(ge=1)] = 72
+    reviewAgeHours: Count = 72
     """How long a review may wait for somebody to claim it."""
     errorRatio: Annotated[float, Field(gt=0, lt=1)] = 0.05
     """Which share of a service's calls may fail."""
-    stalledMinutes: Annotated[int, Field(ge=5)] = 60
+    stalledMinutes: Annotated[Count, Field(ge=5)] = 60
     """How long there may be a backlog of which no volume gets done."""
 
 

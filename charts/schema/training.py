@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from charts.schema.base import Kubernetes, Name, Texts
+from charts.schema.base import Count, Kubernetes, Name, Texts
 from charts.schema.pods import Image, Persistence, Pods, Resources, resources
 from charts.schema.triton import Gpu
 
@@ -48,7 +48,7 @@ class Training(Pods):
     cache: Persistence = Persistence(size="100Gi")
     """The volume for cases, checkpoints and curves, from which a Job that was cut off goes on; for one node at once,
     unless it is an existing claim of another kind."""
-    cacheGiB: Annotated[int, Field(ge=1)] = 80
+    cacheGiB: Count = 80
     """What the cases may take of that volume; those that were not used for longest go."""
     attempts: Annotated[int, Field(ge=1, le=20)] = 4
     """How often a training is begun or gone on with until it has failed."""

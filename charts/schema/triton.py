@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from charts.schema.base import Name, Quantity, Replicas, Seconds, Sha256, Values
+from charts.schema.base import Count, Name, Quantity, Replicas, Seconds, Sha256, Values
 from charts.schema.pods import Image, Pods, Resources, resources
 from services.serving.digest import folder_digest
 
@@ -83,9 +83,9 @@ class Autoscaling(Values):
     """Fewest pods; 0 lets the GPUs go when there is no work ("hpa" keeps at least one)."""
     maxReplicas: Annotated[Replicas, Field(ge=1)] = 4
     """Most pods."""
-    volumesPerPod: Annotated[int, Field(ge=1)] = 20
+    volumesPerPod: Count = 20
     """How many waiting volumes justify one more pod."""
-    cooldownSeconds: Seconds = 600
+    cooldownSeconds: Annotated[Seconds, Field(le=3600)] = 600
     """How long the backlog must be smaller before pods are let go."""
     keda: Keda = Keda()
     """Only for the mode "keda"."""

@@ -98,6 +98,8 @@ def _next_audit(campaign: sched.Campaign, plan: sched.AuditPlan) -> Iterator[str
             f"The next audit takes {plan.case_count} of {amount(plan.volume_count, 'unseen case')}, about "
             f"{_minutes(plan.expected_time):.0f} min, if none of them is wrong."
         )
+    elif campaign.state == sched.Campaign.STATE_ROUND_DONE and campaign.failed_count:
+        yield f"Nothing is left to look at but {amount(campaign.failed_count, 'volume')} that failed in this round."
     elif campaign.state == sched.Campaign.STATE_ROUND_DONE:
         yield "No unseen case is left: the next audit finishes the campaign."
 

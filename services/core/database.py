@@ -1,15 +1,17 @@
 """Databases as services use them: SQLite for one machine, PostgreSQL for many replicas, and the migrations of both."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from alembic import command
 from alembic.config import Config
+from pydantic import AfterValidator, SecretStr
 from sqlalchemy import Connection, Engine, create_engine, event, text
-from sqlalchemy.engine import URL
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 
 from services.core.errors import AtlasError
@@ -18,6 +20,38 @@ _BUSY_SECONDS = 30
 _CONNECT_SECONDS = 5
 _POOL_SECONDS = 30
 _KEPT_CONNECTIONS = 10
+# As SQLAlchemy reads them: the password ends at its first "@".
+_CREDENTIALS = re.compile(r"^[\w+]+://([^:/]*(:[^@]*)?@)?")
+
+
+def parse(url: str) -> URL:
+    """A SQLAlchemy URL of SQLite or PostgreSQL, with the driver that this product uses.
+
+    Raises ValueError with a sentence that shows nothing of `url`, in which a password may stand anywhere.
+    """
+    refused = ValueError(
+        "This is not a SQLAlchemy URL such as sqlite:///path or postgresql://user:password@host/name. "
+        'Percent-encode "@", ":" and "/" in the password.'
+    )
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        raise refused from None
+    backend = parsed.get_backend_name()
+    if backend == "sqlite":
+        return parsed
+    if backend != "postgresql" or "@" in _CREDENTIALS.sub("", url):
+        raise refused
+    return parsed.set(drivername="postgresql+psycopg")
+
+
+def _parsing(url: SecretStr) -> SecretStr:
+    parse(url.get_secret_value())
+    return url
+
+
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_parsing)]
+"""A setting that `parse` takes."""
 
 
 def connect(url: URL, connections: int) -> Engine:

@@ -16,3 +16,12 @@ def current(versions: Sequence[LabelVersion]) -> list[LabelVersion]:
         key = version.author, version.dataset_map
         newest[key] = max(newest.get(key, 0), version.dataset_map_version)
     return [v for v in versions if v.dataset_map_version == newest[v.author, v.dataset_map]]
+
+
+def in_words_of(class_map: str, versions: Sequence[LabelVersion]) -> list[LabelVersion]:
+    """`versions` without those that say in another class map what the same author said in this one too.
+
+    Who imports files again by another class map adds a version. Where there is none in this one, the others stay.
+    """
+    speaks = {(version.author, version.dataset_map) for version in versions if version.class_map == class_map}
+    return [v for v in versions if v.class_map == class_map or (v.author, v.dataset_map) not in speaks]

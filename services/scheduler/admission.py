@@ -3,6 +3,8 @@
 import hashlib
 from collections.abc import Sequence
 
+from google.protobuf import json_format
+
 from abdomenatlas.inference.v1.inference_pb2 import Model
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as pb
 from services.core import names
@@ -67,6 +69,7 @@ def plan(request: pb.CreateCampaignRequest, workers: Workers) -> Plan:
         profile=profile,
         acquisition=acquisition(request),
         merge_policy=merge_policy(request.merge_policy, ensemble),
+        asked_policy=json_format.MessageToDict(request.merge_policy),
         request_id=request.request_id,
         fingerprint=fingerprint(request),
         trace_id=request_id.current(),

@@ -39,7 +39,8 @@ def is_wrong(review: Review, tolerance: float) -> bool:
 def settle(session: Session, campaign: Campaign, now: int) -> bool:
     """Close the audit of a locked campaign in which no review is open; False if there is none.
 
-    The campaign is then finished, or its round is done.
+    The campaign is then finished, or its round is done: also if all was looked at but volumes that failed, for another
+    round may still make labels of them.
     """
     audit = session.scalar(select(Audit).where(Audit.campaign == campaign.id, Audit.bound.is_(None)))
     if audit is None:
@@ -51,7 +52,8 @@ def settle(session: Session, campaign: Campaign, now: int) -> bool:
     # Where every volume was looked at, what was wrong is right now.
     audit.bound = upper_bound(errors, audit.case_count, audit.confidence) if unseen else 0.0
     audit.passed = audit.bound <= campaign.target_error_share
-    campaign.state = State.FINISHED if audit.passed else State.ROUND_DONE
+    is_finished = audit.passed and (unseen > 0 or not campaign.failed_count)
+    campaign.state = State.FINISHED if is_finished else State.ROUND_DONE
     journal.record(session, campaign, Kind.AUDIT_DONE, now, message=_verdict(audit, campaign, unseen))
     return True
 
@@ -60,11 +62,15 @@ def _verdict(audit: Audit, campaign: Campaign, unseen: int) -> str:
     if not audit.case_count:
         return "No volume was left to look at: the campaign is finished."
     found = f"{audit.error_count} of {audit.case_count} cases were wrong."
+    failed = f"{amount(campaign.failed_count, 'volume')} that failed" if campaign.failed_count else ""
+    if failed and not unseen:
+        return f"{found} Nothing is left to look at but {failed}: go on with another round."
     if not unseen:
         return f"{found} Every volume has been looked at: the campaign is finished."
     left = amount(unseen, "volume")
     bound = f"At most {audit.bound:.2%} of the {left} that nobody saw are, with {audit.confidence:.2%} confidence"
     target = f"{campaign.target_error_share:.2%}"
+    no_sample = f" In no sample: {failed}." if failed else ""
     if audit.passed:
-        return f"{found} {bound}, and {target} were allowed: the campaign is finished."
-    return f"{found} {bound}, and {target} are allowed: go on with another round."
+        return f"{found} {bound}, and {target} were allowed: the campaign is finished.{no_sample}"
+    return f"{found} {bound}, and {target} are allowed: go on with another round.{no_sample}"

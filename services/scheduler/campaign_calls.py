@@ -1,6 +1,7 @@
 """What the calls about campaigns do: blocking functions from request to response."""
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from sqlalchemy.exc import IntegrityError
 
@@ -13,10 +14,10 @@ from services.scheduler import admission, decisions, demand, items, journal, mes
 from services.scheduler.campaigns import State
 from services.scheduler.clock import Clock
 from services.scheduler.database import Database
-from services.scheduler.rounds import Plan
 from services.scheduler.workers import Workers
 
 EVENTS_AT_ONCE = 200
+Answer = TypeVar("Answer")
 
 
 def campaign_id(name: str, field: str) -> str:
@@ -41,7 +42,7 @@ class CampaignCalls:
         admission.require_well_formed(request)
         known = self._earlier(request)
         if known is None:
-            plan = self._plan(request)
+            plan = self._networks(lambda: admission.plan(request, self._workers))
             try:
                 with self._database.change() as session:
                     known = messages.campaign(rounds.create(session, plan, self._clock()))
@@ -52,9 +53,10 @@ class CampaignCalls:
             self._wake()
         return pb.CreateCampaignResponse(campaign=known)
 
-    def _plan(self, request: pb.CreateCampaignRequest) -> Plan:
+    def _networks(self, ask: Callable[[], Answer]) -> Answer:
+        """What `ask` learns of the networks; a refusal that may pass counts as work for them."""
         try:
-            return admission.plan(request, self._workers)
+            return ask()
         except AtlasError as error:
             if error.is_passing:
                 # Perhaps there is no GPU pod because there was nothing to do: have one come.
@@ -80,9 +82,10 @@ class CampaignCalls:
     def start_round(self, request: pb.StartRoundRequest) -> pb.StartRoundResponse:
         """StartRound."""
         name, actor = campaign_id(request.name, "name"), identity.actor()
-        ensemble = admission.next_ensemble(request.models, self._workers)
+        ensemble = self._networks(lambda: admission.next_ensemble(request.models, self._workers))
         with self._database.change() as session:
             row = rounds.start_next(session, name, request.round, request.etag, self._clock(), actor, ensemble)
+            demand.met(session)
             response = pb.StartRoundResponse(campaign=messages.campaign(row))
         self._wake()
         return response

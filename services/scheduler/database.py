@@ -51,23 +51,14 @@ class Database:
     def occupy(self, executor: str) -> None:
         """Be the only process on this SQLite database, or the only one of this name on PostgreSQL, until `close`.
 
-        The operating system or the server ends the hold when the process dies. Raises FIELD_INVALID.
+        The operating system or the server ends the hold when the process dies. Raises FIELD_INVALID if another has
+        it, DEPENDENCY_UNAVAILABLE.
         """
         if self.is_sqlite:
             self._held = _lock_file(Path(f"{self.url.database}.lock"))
             return
-        connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-        # If this whole machine dies, the server shall notice in half a minute and not in two hours.
-        for setting, value in (("idle", 10), ("interval", 5), ("count", 4)):
-            connection.exec_driver_sql(f"SET tcp_keepalives_{setting} = {value}")
-        key = int.from_bytes(hashlib.sha256(executor.encode()).digest()[:4], "big", signed=True)
-        taken = connection.execute(
-            text("SELECT pg_try_advisory_lock(:group, :key)"), {"group": _EXECUTOR_LOCK, "key": key}
-        ).scalar_one()
-        if not taken:
-            connection.close()
-            raise _occupied(f"Another scheduler runs as executor {executor!r}.", "Give every replica its own id.")
-        self._held = connection
+        with answering(_unavailable):
+            self._held = self._lock_name(executor)
 
     @contextmanager
     def housekeeping(self) -> Iterator[bool]:
@@ -85,6 +76,20 @@ class Database:
             self._held.close()
             self._held = None
         self._engine.dispose()
+
+    def _lock_name(self, executor: str) -> Connection:
+        connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        # If this whole machine dies, the server shall notice in half a minute and not in two hours.
+        for setting, value in (("idle", 10), ("interval", 5), ("count", 4)):
+            connection.exec_driver_sql(f"SET tcp_keepalives_{setting} = {value}")
+        key = int.from_bytes(hashlib.sha256(executor.encode()).digest()[:4], "big", signed=True)
+        taken = connection.execute(
+            text("SELECT pg_try_advisory_lock(:group, :key)"), {"group": _EXECUTOR_LOCK, "key": key}
+        ).scalar_one()
+        if not taken:
+            connection.close()
+            raise _occupied(f"Another scheduler runs as executor {executor!r}.", "Give every replica its own id.")
+        return connection
 
 
 def _lock_file(path: Path) -> IO[str]:

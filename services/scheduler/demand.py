@@ -14,8 +14,8 @@ _ASKED = 30 * MINUTE
 def backlog(session: Session, now: int) -> int:
     """Volumes of all campaigns that wait or are being worked on.
 
-    It is 1 at least for half an hour after a campaign was refused for want of a network: without a pod no campaign can
-    begin, and without a campaign no pod would come.
+    It is 1 at least for half an hour after a campaign or a round was refused for want of a network: without a pod
+    neither can begin, and without them no pod would come.
     """
     volumes = session.scalar(select(func.count()).select_from(Item).where(Item.state.in_(UNDONE))) or 0
     asked = session.scalar(select(func.max(Executor.asked_time)))
@@ -23,10 +23,10 @@ def backlog(session: Session, now: int) -> int:
 
 
 def ask(session: Session, executor: str, now: int) -> None:
-    """A campaign was refused by this process for want of a network."""
+    """A campaign or a round was refused by this process for want of a network."""
     session.execute(update(Executor).where(Executor.id == executor).values(asked_time=now))
 
 
 def met(session: Session) -> None:
-    """A campaign was taken: what was refused before needs no pod of its own any more."""
+    """A campaign or a round has begun: what was refused before needs no pod of its own any more."""
     session.execute(update(Executor).where(Executor.asked_time.is_not(None)).values(asked_time=None))

@@ -25,8 +25,38 @@ def merge_policy(asked: MergePolicy, ensemble: Ensemble) -> dict[str, Any]:
     return json_format.MessageToDict(policy)
 
 
+def next_policy(asked: dict[str, Any], merged: dict[str, Any], ensemble: Ensemble) -> dict[str, Any]:
+    """The policy of a campaign's next round, whose ensemble is another one; all policies are protobuf JSON.
+
+    `asked` is what its creator asked for, `merged` the last round's policy. A DSC of a model of which no version takes
+    part is left out. Raises MODEL_NOT_FOUND for one of a version that another one has replaced, and FIELD_REQUIRED if
+    a card does not tell what is missing.
+    """
+    policy = json_format.ParseDict(asked or merged, MergePolicy())
+    given, members = list(policy.reliabilities), _members(ensemble)
+    del policy.reliabilities[:]
+    for entry in given:
+        # Without `asked`, an entry of a version may be that of its card.
+        if (_family(entry.model) if asked else entry.model) in members:
+            policy.reliabilities.append(entry)
+    try:
+        return merge_policy(policy, ensemble)
+    except AtlasError as error:
+        remedy = "Name versions that the campaign's merge policy weighs, or create a new campaign."
+        raise AtlasError(error.reason, error.message, field="models", remedy=remedy) from error
+
+
+def _members(ensemble: Ensemble) -> set[str]:
+    """The names of its models, with their versions and without."""
+    return {part for name in ensemble.models for part in (name, _family(name))}
+
+
+def _family(model: str) -> str:
+    return model.partition("/versions/")[0]
+
+
 def _require_members(policy: MergePolicy, ensemble: Ensemble) -> None:
-    members = {part for name in ensemble.models for part in (name, name.partition("/versions/")[0])}
+    members = _members(ensemble)
     for entry in policy.reliabilities:
         if entry.model not in members:
             raise AtlasError(
@@ -39,7 +69,7 @@ def _require_members(policy: MergePolicy, ensemble: Ensemble) -> None:
 
 def _of_card(card: Card, given: set[tuple[str, str]]) -> list[ModelReliability]:
     """Entries for the organs of a model that have none."""
-    names = (card.name, card.name.partition("/versions/")[0])
+    names = (card.name, _family(card.name))
     if any((name, "") in given for name in names):
         return []
     organs = [organ for organ in card.organs if not any((name, organ) in given for name in names)]

@@ -104,7 +104,7 @@ class Pipeline:
             revisions = decisions.revisions(session, work.volume)
         with request_id.bound(plan["trace"]):
             volume = self._workers.volume(plan["volume"])
-            sources = self._workers.source_labels(plan["volume"])
+            sources = self._workers.source_labels(plan["volume"], class_map)
             revised = [self._workers.label_version(name) for name in revisions]
         versions = sources + revised
         _require_class_map(versions, class_map)
@@ -163,17 +163,19 @@ class Pipeline:
     def _plan_decision(self, submission: Submission) -> dict[str, Any]:
         with self._database.read() as session:
             review = desk.find(session, submission.key)
+            campaign = journal.find(session, submission.key.campaign)
             plan: dict[str, Any] = {
                 "volume": f"volumes/{review.volume}",
                 "trace": review.trace_id,
                 "predictions": review.predictions,
                 "before": review.label_version,
                 "revision": review.revision,
-                "merge_policy": journal.find(session, submission.key.campaign).merge_policy,
+                "merge_policy": campaign.merge_policy,
             }
+            class_map = campaign.class_map
             revisions = decisions.revisions(session, review.volume)
         with request_id.bound(plan["trace"]):
-            sources = self._workers.source_labels(plan["volume"])
+            sources = self._workers.source_labels(plan["volume"], class_map)
         return plan | {"label_versions": [version.name for version in sources] + revisions}
 
     def _measured(self, run: Run, plan: dict[str, Any], merged: dict[str, Any]) -> float | None:
@@ -248,5 +250,5 @@ def _require_class_map(versions: Iterable[LabelVersion], class_map: str) -> None
                 Reason.CLASS_MAP_MISMATCH,
                 f"{version.name} speaks of {version.class_map}, the campaign of {class_map}.",
                 field="volume",
-                remedy="Leave the volume out, or work on it with models of its labels' class map.",
+                remedy=f"Import its labels by {class_map} too, use models of theirs, or leave the volume out.",
             )

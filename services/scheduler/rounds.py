@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as pb
 from services.core.errors import AtlasError, Reason
 from services.core.texts import amount
-from services.scheduler import campaigns, desk, ensembles, journal, pool
+from services.scheduler import campaigns, desk, ensembles, fusing, journal, pool
 from services.scheduler.campaigns import UNDONE, ItemState, Kind, State
 from services.scheduler.ensembles import Ensemble
 from services.scheduler.tables import Campaign, Item
@@ -49,6 +49,8 @@ class Plan:
     actor: str = ""
     merge_policy: dict[str, Any] = field(default_factory=dict)
     """Protobuf JSON; empty means the defaults."""
+    asked_policy: dict[str, Any] = field(default_factory=dict)
+    """See `tables.Campaign`."""
 
 
 def earlier(session: Session, campaign: str, request_id: str, fingerprint: str) -> Campaign | None:
@@ -90,6 +92,7 @@ def create(session: Session, plan: Plan, now: int) -> Campaign:
         profile=plan.profile,
         **asdict(plan.acquisition),
         merge_policy=plan.merge_policy,
+        asked_policy=plan.asked_policy,
         audit_count=0,
         volume_count=len(plan.volumes),
         ready_count=0,
@@ -140,7 +143,8 @@ def start_next(
 
     `number` is the round's, or 0 for whichever is next. A round that was started before is not started again.
     `ensemble`, if given, works from now on; it must be on the campaign's grid. Raises CAMPAIGN_STATE, also when every
-    volume has been reviewed, FIELD_INVALID, ETAG_MISMATCH, CLASS_MAP_MISMATCH and GRID_MISMATCH.
+    volume has been reviewed, FIELD_INVALID, ETAG_MISMATCH, CLASS_MAP_MISMATCH and GRID_MISMATCH, and what
+    `fusing.next_policy` does.
     """
     campaign = journal.lock(session, name)
     if number and campaigns.is_started(number, campaign.round):
@@ -159,6 +163,7 @@ def start_next(
         )
     if ensemble:
         ensembles.require_same(ensemble, campaign.class_map, campaign.spacing_mm)
+        campaign.merge_policy = fusing.next_policy(campaign.asked_policy, campaign.merge_policy, ensemble)
         campaign.models, campaign.organs = list(ensemble.models), list(ensemble.organs)
     campaign.round += 1
     campaign.state = State.RUNNING

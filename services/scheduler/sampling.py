@@ -20,7 +20,7 @@ def start_audit(
     """Draw the next audit's sample and open its reviews. Without a volume left unseen the campaign is finished at once.
 
     `number` is the audit's, or 0 for whichever is next. An audit that was started before is not started again.
-    Raises CAMPAIGN_STATE, FIELD_INVALID and ETAG_MISMATCH.
+    Raises CAMPAIGN_STATE, also when only volumes that failed are left, FIELD_INVALID and ETAG_MISMATCH.
     """
     campaign = journal.lock(session, name)
     if number and campaigns.is_audited(number, campaign.audit_count):
@@ -28,6 +28,13 @@ def start_audit(
     campaigns.require_etag(etag, str(campaign.version))
     campaigns.require_startable(State(campaign.state), f"campaigns/{campaign.id}")
     ready = pool.unseen(session, campaign.id)
+    if campaign.failed_count and not ready:
+        raise AtlasError(
+            Reason.CAMPAIGN_STATE,
+            f"Nothing is left to look at but {amount(campaign.failed_count, 'volume')} that failed.",
+            field="name",
+            remedy="Find out why they failed, and start another round.",
+        )
     needed, confidence = audits.needed(campaign)
     cases = min(_require_enough(case_count, needed, len(ready)), len(ready))
     campaign.audit_count += 1

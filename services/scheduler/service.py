@@ -51,7 +51,10 @@ class Service:
         self.audit = AuditServicer(log)
 
     def prepare(self) -> None:
-        """Take the database and bring it up to date. Raises FIELD_INVALID if another process has it."""
+        """Take the database and bring it up to date.
+
+        Raises FIELD_INVALID if another process has it, DEPENDENCY_UNAVAILABLE if it does not answer.
+        """
         self._database.occupy(self._settings.executor)
         self._database.migrate()
 

@@ -58,6 +58,8 @@ class Campaign(Base):
     tolerance: Mapped[float]
     merge_policy: Mapped[dict[str, Any]]
     """`type.v1.MergePolicy` as protobuf JSON; empty means its defaults."""
+    asked_policy: Mapped[dict[str, Any]]
+    """The same without what the cards of the newest round's models told; empty if that is not known."""
     audit_count: Mapped[int]
     volume_count: Mapped[int]
     ready_count: Mapped[int]
@@ -206,4 +208,4 @@ class Executor(Base):
     id: Mapped[str] = mapped_column(ID, primary_key=True)
     seen_time: Mapped[int]
     asked_time: Mapped[int | None]
-    """When it last refused a campaign for want of a network; see `demand`."""
+    """When it last refused a campaign or a round for want of a network; see `demand`."""

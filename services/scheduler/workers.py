@@ -16,7 +16,7 @@ from abdomenatlas.storage.v1.storage_pb2_grpc import StorageServiceStub
 from abdomenatlas.uncertainty.v1 import uncertainty_pb2
 from abdomenatlas.uncertainty.v1.uncertainty_pb2_grpc import UncertaintyServiceStub
 from services.core.errors import AtlasError, Reason
-from services.core.labelversions import current
+from services.core.labelversions import current, in_words_of
 from services.core.rpc.client import connect
 from services.scheduler.retry import Interrupted
 from services.scheduler.settings import Settings
@@ -120,15 +120,18 @@ class Workers:
         # Without a DSC both masks are empty.
         return sum((o.first_ml + o.second_ml) * 1000 * (1 - o.dsc) for o in found.organs if o.HasField("dsc"))
 
-    def source_labels(self, volume: str) -> list[storage_pb2.LabelVersion]:
-        """What the volume's source labelled, oldest first, by the newest version of its class map."""
+    def source_labels(self, volume: str, class_map: str) -> list[storage_pb2.LabelVersion]:
+        """What the volume's source labelled, oldest first, by the newest version of its dataset's map.
+
+        In the words of `class_map` where the source has any; else in its own, and no merge takes them with others.
+        """
         versions: list[storage_pb2.LabelVersion] = []
         request = storage_pb2.ListLabelVersionsRequest(parent=volume, page_size=PAGE, origin=storage_pb2.ORIGIN_SOURCE)
         while True:
             response = self._storage.ListLabelVersions(request)
             versions.extend(response.label_versions)
             if not response.next_page_token:
-                return current(versions)
+                return in_words_of(class_map, current(versions))
             request.page_token = response.next_page_token
 
     def label_version(self, name: str) -> storage_pb2.LabelVersion:

@@ -19,7 +19,7 @@ from services.scheduler.decisions import Submission
 from services.scheduler.desk import Key
 from services.scheduler.items import Work
 from services.scheduler.pipeline import Pipeline
-from services.scheduler.settings import Settings
+from services.scheduler.settings import WORKFLOW_CONNECTIONS, Settings
 
 # What a running workflow may be replayed by. Change it when the order or the names of the pipeline's steps change, and
 # let the work in flight under the old one end first.
@@ -162,6 +162,7 @@ def _config(settings: Settings) -> DBOSConfig:
     return DBOSConfig(
         name="abdomenatlas-scheduler",
         system_database_url=url,
+        sys_db_pool_size=WORKFLOW_CONNECTIONS,
         executor_id=settings.executor,
         application_version=VERSION,
         serializer=DBOSPortableJSONSerializer(),

@@ -24,7 +24,7 @@ from services.storage.blobs import Blobs, parse_name
 from services.storage.catalog.catalog import Catalog
 from services.storage.cleaning import Cleaning
 from services.storage.label_parts import give_out
-from services.storage.label_plan import Asked, Plan, Target, check, plan, title
+from services.storage.label_plan import Asked, Plan, Target, check, kind, plan, title
 from services.storage.records import Records
 
 Mask = npt.NDArray[np.uint8]
@@ -146,7 +146,7 @@ class LabelImport:
                 with self._opened(piece.file) as file:
                     read = nifti.read_mask(file)
                     mask = cast(Mask, self._aligned(read.voxels, read.header, piece.file, case, version))
-                version.notes.extend(f"{title(piece.file)}: {note}" for note in read.notes)
+                version.notes.extend(f"{kind(piece.file)}: {note}" for note in read.notes)
             if union is None:
                 union = mask
             else:
@@ -160,21 +160,22 @@ class LabelImport:
         with self._opened(asked.label_map) as file:
             read = nifti.read_labels(file)
             voxels = self._aligned(read.voxels, read.header, asked.label_map, case, version)
-        version.notes.extend(f"{title(asked.label_map)}: {note}" for note in read.notes)
+        version.notes.extend(f"{kind(asked.label_map)}: {note}" for note in read.notes)
         return voxels
 
     def _aligned(
         self, voxels: Voxels, header: Header, entry: pb.LabelFile, case: "_Case", version: pb.LabelVersion
     ) -> Voxels:
         """Labels on the CT's grid; what their header did about it is noted."""
-        name, geometry = title(entry), header.geometry
+        geometry = header.geometry
         if header.other_geometry and not is_plain(geometry, case.grid) and is_plain(header.other_geometry, case.grid):
             # Whoever lost the sform kept the qform: no chance makes it the CT's own grid.
             geometry = header.other_geometry
-            version.notes.append(f"{name}: the qform, which is the CT's own grid, was taken, and not the sform.")
-        aligned = align(voxels, geometry, case.grid, lambda: self._ct(case.volume), name=name, ct_name=case.volume.name)
+            version.notes.append(f"{kind(entry)}: the qform, which is the CT's own grid, was taken, and not the sform.")
+        name, ct_name = title(entry), case.volume.name
+        aligned = align(voxels, geometry, case.grid, lambda: self._ct(case.volume), name=name, ct_name=ct_name)
         if aligned.note:
-            version.notes.append(f"{name}: {aligned.note}")
+            version.notes.append(f"{kind(entry)}: {aligned.note}")
         return aligned.voxels
 
     def _ct(self, volume: pb.Volume) -> npt.NDArray[np.int16]:

@@ -186,8 +186,13 @@ def _require_looked_for(present: set[str], looked: set[str]) -> None:
 
 
 def title(entry: pb.LabelFile) -> str:
-    """How messages name a file."""
+    """How refusals name a file, to who sent it."""
     return entry.display_name or entry.object
+
+
+def kind(entry: pb.LabelFile) -> str:
+    """How notes name a file: by what it shows. They are released, and names of files may be those of patients."""
+    return f"{entry.organ}.nii.gz" if entry.organ else "label map"
 
 
 def twice(organ: str) -> AtlasError:

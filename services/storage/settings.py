@@ -6,6 +6,7 @@ from typing import Self
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from services.core.database import DatabaseUrl
 from services.core.memory import total_bytes
 from services.core.rpc.settings import ServiceSettings
 
@@ -36,7 +37,7 @@ class Settings(ServiceSettings):
     s3_secret_key: SecretStr = SecretStr("")
     """Secret key."""
 
-    database_url: SecretStr = SecretStr("sqlite:///atlas-data/catalog.db")
+    database_url: DatabaseUrl = SecretStr("sqlite:///atlas-data/catalog.db")
     """SQLAlchemy URL of the catalog: sqlite, for one storage process, or postgresql+psycopg, for any number. Each
     opens at most 19 connections and two for every one of `concurrent_streams` and `concurrent_ingests`; ten stay."""
 

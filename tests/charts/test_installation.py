@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -49,6 +50,26 @@ def test_an_installation_is_upgraded_in_place(cluster: Cluster, path: Path, tmp_
         images = {c.image for c in each.spec.template.spec.containers}
         assert not any(image.endswith(EARLIER) for image in images), name
     assert after["triton"].spec.replicas == 3
+
+
+def test_a_job_that_migrates_finds_the_way_to_the_database_open(cluster: Cluster, tmp_path: Path) -> None:
+    """Where the version before had none, or PostgreSQL was somewhere else."""
+    values, here = without_add_ons(profile("production")), Installation.in_namespace(cluster, "moved", tmp_path)
+    copy = chart(tmp_path)
+    done = here.helm("install", copy, merged(values, {"migrations": {"enabled": False}}))
+    assert done.returncode == 0, done.stderr
+    assert not _policies_of_migrations(here)
+    for cidr in ("10.20.0.10/32", "10.20.0.99/32"):
+        moved = {"networkPolicy": {"postgresql": {"to": [{"ipBlock": {"cidr": cidr}}]}}}
+        done = here.helm("upgrade", copy, merged(values, moved))
+        assert done.returncode == 0, done.stderr
+        (policy,) = _policies_of_migrations(here)
+        assert cidr in str(policy.spec.egress)
+        # The server counts all changes together, and what the Job did outlives it as events.
+        begun = "involvedObject.kind=Job,reason=SuccessfulCreate"
+        core: Any = client.CoreV1Api(cluster.admin)
+        events = core.list_namespaced_event(here.namespace, field_selector=begun).items
+        assert int(policy.metadata.resource_version) < max(int(event.metadata.resource_version) for event in events)
 
 
 def test_pods_restart_when_a_secret_that_they_read_at_the_start_changed(cluster: Cluster, tmp_path: Path) -> None:
@@ -100,6 +121,12 @@ def test_secrets_that_hold_nothing_are_refused(cluster: Cluster, tmp_path: Path)
     client.CoreV1Api(cluster.admin).delete_namespaced_secret("atlas-metrics", here.namespace)
     done = here.helm("install", copy, values)
     assert done.returncode == 0, done.stderr
+
+
+def _policies_of_migrations(here: Installation) -> list[Any]:
+    labels = "app.kubernetes.io/component=migrations"
+    networking: Any = client.NetworkingV1Api(here.cluster.admin)
+    return list(networking.list_namespaced_network_policy(here.namespace, label_selector=labels).items)
 
 
 def _checksum(workload: object) -> str | None:

@@ -166,11 +166,20 @@ def test_every_value_has_a_sentence() -> None:
         ({"triton": {"gpu": {"resourceName": "gpu"}}}, "resourceName"),
         ({"storage": {"resources": {"limits": {"memory": "4 GB"}}}}, "memory"),
         ({"s3": {"endpoint": "https://s3.example"}}, "endpoint"),
+        ({"triton": {"autoscaling": {"volumesPerPod": 1000000}}}, "volumesPerPod"),
+        ({"triton": {"autoscaling": {"cooldownSeconds": 3601}}}, "cooldownSeconds"),
     ],
 )
 def test_what_is_misspelt_or_out_of_bounds_is_refused_by_name(values: Values, named: str) -> None:
     with pytest.raises(helm_python.HelmError, match=named):
         manifests(merged(profile("production"), values))
+
+
+def test_no_number_of_the_chart_s_own_is_so_large_that_helm_prints_it_with_an_exponent() -> None:
+    nodes = {path: _node(path) for path in PATHS}
+    whole = {path: node["maximum"] for path, node in nodes.items() if node.get("type") == "integer"}
+    assert len(whole) > 30
+    assert max(whole.values()) < 10**6
 
 
 def test_a_large_number_reaches_the_service_as_it_was_written() -> None:

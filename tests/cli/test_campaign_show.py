@@ -110,11 +110,15 @@ def test_an_audit_that_nobody_has_begun_counts_nothing_yet() -> None:
 
 
 def test_an_audit_of_nothing_is_not_asked_for() -> None:
-    """While volumes are worked on nobody knows; afterwards it would finish the campaign."""
+    """While volumes are worked on nobody knows; afterwards it would finish the campaign, unless volumes failed."""
     report, running = sched.CampaignReport(next_audit=sched.AuditPlan()), sched.Campaign.STATE_RUNNING
     assert not [line for line in report_lines(sched.Campaign(state=running), report) if "next audit" in line]
     assert list(report_lines(CAMPAIGN_MESSAGE, report))[-1] == (
         "No unseen case is left: the next audit finishes the campaign."
+    )
+    failed = sched.Campaign(state=sched.Campaign.STATE_ROUND_DONE, failed_count=5)
+    assert list(report_lines(failed, report))[-1] == (
+        "Nothing is left to look at but 5 volumes that failed in this round."
     )
 
 

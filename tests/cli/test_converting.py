@@ -168,3 +168,20 @@ def test_a_folder_that_nnunet_would_not_find_or_that_is_taken(
         write_nnunet(laid_out(release), ("spleen",), tmp_path / name)
     assert caught.value.reason == reason
     assert sorted(path.name for path in tmp_path.iterdir()) == [NAME, "release"]
+
+
+@pytest.mark.parametrize("organs", [[], ["--organs", "liver"]])
+def test_why_no_case_can_be_read_is_told(tmp_path: Path, organs: list[str]) -> None:
+    to = ["--to", str(tmp_path / NAME), *organs]
+    shown = CliRunner().invoke(app, ["convert", str(tmp_path / "nothere"), *to])
+    assert shown.exit_code == 1
+    assert "There is no such file or folder." in shown.stderr
+    assert "--organs" not in shown.stderr
+
+
+def test_a_file_is_no_folder_of_cases(release: Path, tmp_path: Path) -> None:
+    file = release / FIRST / "ct.nii.gz"
+    shown = CliRunner().invoke(app, ["convert", str(file), "--to", str(tmp_path / NAME)])
+    assert isinstance(shown.exception, AtlasError)
+    assert (shown.exception.field, shown.exception.reason) == (str(file), Reason.FIELD_INVALID)
+    assert "Name a folder" in shown.exception.remedy

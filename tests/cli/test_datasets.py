@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,30 @@ def test_a_table_of_cases(tmp_path: Path) -> None:
     table.write_text("id;hospital\n0007;Basel\n", encoding="utf-8")
     with pytest.raises(AtlasError, match="no column 'case'"):
         discover_dataset(tmp_path / "data", datasets.load("btcv"), MAP, table)
+    table.unlink()
+    with pytest.raises(AtlasError, match="No such file") as caught:
+        discover_dataset(tmp_path / "data", datasets.load("btcv"), MAP, table)
+    assert caught.value.field == str(table)
+
+
+def test_rows_of_a_table_that_are_of_no_case_are_named(storage: str, tmp_path: Path) -> None:
+    """What they tell could not be added later. If no row is of any case, nothing goes in."""
+    public.btcv(tmp_path / "data")
+    # A case of its own: with another hospital it would be in the way of other tests' imports.
+    for kind in ("img", "label"):
+        (tmp_path / f"data/{kind}/{kind}0007.nii.gz").rename(tmp_path / f"data/{kind}/{kind}0077.nii.gz")
+    table = tmp_path / "cases.csv"
+    given = ("import", "data", "--dataset", "btcv", "--case-table", "cases.csv")
+    table.write_text("case,hospital\nimg0077,Basel\n", encoding="utf-8")
+    refused = atlas(*given, cwd=tmp_path, ATLAS_STORAGE="127.0.0.1:1")
+    assert refused.returncode != 0
+    assert "such as img0077" in refused.stderr
+    assert "such as 0077" in refused.stderr
+    rows = "\n".join(f"{case},Basel" for case in ("0077", *range(8)))
+    table.write_text(f"case,hospital\n{rows}\n", encoding="utf-8")
+    shown = atlas(*given, cwd=tmp_path, ATLAS_STORAGE=storage)
+    assert shown.returncode == 0, shown.stderr
+    assert "of no case that was found: 0, 1, 2, 3, 4 and 3 more." in " ".join(shown.stderr.split())
 
 
 def test_btcv(storage: str, tmp_path: Path) -> None:
@@ -147,6 +172,31 @@ def test_totalsegmentator(storage: str, tmp_path: Path) -> None:
     volume = done[name].volume
     assert volume is not None
     assert volume.hospital == "C"
+
+
+@pytest.mark.parametrize("named", [".", "s0011"])
+def test_a_case_named_by_its_own_folder_is_the_same_as_in_its_dataset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    public.totalsegmentator(tmp_path)
+    (whole,) = find(tmp_path, "totalsegmentator-v2").entries
+    monkeypatch.chdir(tmp_path / "s0011" if named == "." else tmp_path)
+    (alone,) = find(Path(named), "totalsegmentator-v2").entries
+    assert isinstance(whole, Case)
+    assert isinstance(alone, Case)
+    masks = {organ: path.resolve() for organ, path in alone.masks.items()}
+    ignored = tuple(path.resolve() for path in alone.ignored)
+    assert replace(alone, ct=alone.ct.resolve(), masks=masks, ignored=ignored) == whole
+
+
+def test_a_case_of_kits_is_found_by_its_own_folder(tmp_path: Path) -> None:
+    case = public.patient(7)
+    folder = tmp_path / "case_00007"
+    public.put(case, folder / "imaging.nii.gz", folder / "segmentation.nii.gz", public.label_map(case, {"liver": 1}))
+    (entry,) = find(folder, "kits23").entries
+    assert isinstance(entry, Case)
+    assert (entry.volume_id, entry.source_id, entry.dataset_map) == ("kits23-case_00007", "case_00007", "kits23")
+    assert entry.label_map == folder / "segmentation.nii.gz"
 
 
 def test_masks_in_our_own_words_go_with_a_dataset_too(storage: str, tmp_path: Path) -> None:
@@ -345,6 +395,7 @@ def test_the_commands(storage: str, tmp_path: Path) -> None:
     assert shown.returncode == 0, shown.stderr
     assert json.loads(shown.stdout)[0]["volume"] == "volumes/btcv-0007"
     assert "abdomenatlas-1.0 has no" in shown.stderr
+    assert "models speak of that map" in " ".join(shown.stderr.split())
     listed = atlas("volumes", "list", "--dataset", "btcv", cwd=tmp_path, ATLAS_STORAGE=storage)
     assert "btcv-0007" in listed.stdout
     assert "CC-BY-4.0" in listed.stdout

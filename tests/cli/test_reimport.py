@@ -128,6 +128,53 @@ def test_of_a_version_that_was_partly_overruled_the_rest_comes_back(
     )
 
 
+@pytest.mark.parametrize("reassigned", [False, True])
+def test_what_a_source_took_from_a_revision_stays_taken(
+    archive: Archive, tmp_path: Path, fresh: Storage, reassigned: bool
+) -> None:
+    """Under `clear`, and under `reassign`, where an AI organ gains too: the release holds no other mask of it."""
+    item = next(item for item in archive.items if item.volume == "volumes/case-b")
+    labels = archive.records[item.label_version]
+    masks, changes = archive.array(labels.masks), pb.LabelChange
+    (revision,) = (organ.label_version for organ in labels.organs if organ.organ == "spleen")
+    taken = np.arange(masks.geometry.shape[0]) < 22
+    rest = masks.channel("spleen") & ~taken
+    layers = [(organ.origin, {organ.organ: masks.channel(organ.organ)}, organ.label_version) for organ in labels.organs]
+    layers += [(pb.ORIGIN_REVISION, {"spleen": rest}, revision)]
+    if reassigned:
+        layers += [(pb.ORIGIN_AI, {"aorta": masks.channel("aorta") | masks.channel("spleen") & taken}, "")]
+    item.label_version = archive.merged(item.volume, masks.geometry, layers)
+    for organ in archive.records[item.label_version].organs:
+        if organ.organ == "spleen" or (organ.organ == "aorta" and reassigned):
+            organ.changes.add(kind=changes.KIND_CLEARED if organ.organ == "spleen" else changes.KIND_REASSIGNED)
+    write_release(archive.connection.storage, read_contents(archive.connection, CAMPAIGN), tmp_path / "release")
+    _rename(tmp_path / "release", "case-b", f"case-taken-{reassigned:d}")
+    (entry,) = bring(fresh, tmp_path / "release" / REVISED)
+    assert isinstance(entry, Imported)
+    assert entry.labels, entry.refusals
+    (now,) = (organ for organ in entry.labels.organs if organ.organ == "spleen")
+    kept = versions(fresh, f"volumes/case-taken-{reassigned:d}")[now.label_version]
+    assert (kept.origin, kept.author) == (pb.ORIGIN_REVISION, "Dr. Example")
+    assert kept.name.rsplit("/", 1)[1] != revision.rsplit("/", 1)[1]
+    np.testing.assert_array_equal(fresh.array(kept.masks).channel("spleen"), rest)
+
+
+def test_labels_that_are_here_bring_nothing_with_them(archive: Archive, release: Path, fresh: Storage) -> None:
+    """As in the archive that released them: what was given of theirs is there whole, and not a second time in part."""
+    _rename(release, "case-b", "case-here")
+    bring(fresh, release / REVISED)
+    before = set(versions(fresh, "volumes/case-here"))
+    path = release / REVISED / "provenance.json"
+    told, digest = json.loads(path.read_text()), sha256(path)
+    told["records"][0]["organs"].append({"organ": "stomach", "origin": "ORIGIN_SOURCE"})
+    path.write_text(json.dumps(told))
+    (release / CHECKSUMS).write_text((release / CHECKSUMS).read_text().replace(digest, sha256(path)))
+    (entry,) = bring(fresh, release / REVISED)
+    assert isinstance(entry, Imported)
+    assert entry.labels
+    assert set(versions(fresh, "volumes/case-here")) == before
+
+
 def _rename(release: Path, old: str, new: str) -> None:
     """Let a case of a release be of another volume."""
     path = release / REVISED / "provenance.json"

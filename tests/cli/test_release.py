@@ -120,6 +120,26 @@ def test_provenance_tells_each_organ_apart(archive: Archive, tmp_path: Path) -> 
     assert told["reviews"][0]["decision"] == "revised"
 
 
+def test_notes_are_released_without_names_of_files(archive: Archive, tmp_path: Path) -> None:
+    """Archives hold notes that begin with the folders of their file, and those may be named after patients."""
+    labels = archive.records[next(i.label_version for i in archive.items if i.volume == "volumes/case-b")]
+    (source,) = (organ.label_version for organ in labels.organs if organ.organ == "liver")
+    archive.records[source].notes.extend(
+        [
+            "Doe: Jane/case 1/segmentations/liver.nii.gz: The mask's foreground is 255; it was taken for 1.",
+            "labelsTr/Doe_Jane.nii: The header's grid is the CT's but for rounding.",
+            "kidney: two components of 1/2 of the size.",
+        ]
+    )
+    write(archive, tmp_path / "release")
+    told = read_provenance(tmp_path / "release/BDMAP_00000002/provenance.json").given[0]
+    assert list(told.notes) == [
+        "liver.nii.gz: The mask's foreground is 255; it was taken for 1.",
+        "label map: The header's grid is the CT's but for rounding.",
+        "kidney: two components of 1/2 of the size.",
+    ]
+
+
 def test_provenance_tells_by_which_class_map_a_source_was_read(archive: Archive, tmp_path: Path) -> None:
     """With its version, beside the organ and in the record that an import goes by."""
     (given,) = (r for r in archive.records.values() if isinstance(r, pb.LabelVersion) and r.author == "<b>set</b>")

@@ -1,11 +1,15 @@
 """Which label versions of a volume still speak."""
 
 from abdomenatlas.storage.v1.storage_pb2 import LabelVersion
-from services.core.labelversions import current
+from services.core.labelversions import current, in_words_of
 
 
-def version(name: str, author: str = "", dataset_map: str = "", map_version: int = 0) -> LabelVersion:
-    return LabelVersion(name=name, author=author, dataset_map=dataset_map, dataset_map_version=map_version)
+def version(
+    name: str, author: str = "", dataset_map: str = "", map_version: int = 0, class_map: str = "nine"
+) -> LabelVersion:
+    return LabelVersion(
+        name=name, author=author, dataset_map=dataset_map, dataset_map_version=map_version, class_map=class_map
+    )
 
 
 def names(*versions: LabelVersion) -> list[str]:
@@ -22,3 +26,11 @@ def test_all_others_stay() -> None:
     """Another author, another map, and files that spoke no dataset's map."""
     others = (version("a", "lits", "lits", 1), version("b", "clinic", "lits", 2), version("c", "lits", "msd-liver", 2))
     assert names(*others, version("d", "lits"), version("e", "lits")) == ["a", "b", "c", "d", "e"]
+
+
+def test_of_two_class_maps_that_an_author_used_the_one_asked_for_speaks() -> None:
+    """Another author or dataset who used another class map alone is not silenced: a merge has to refuse it."""
+    nine, more = version("a", "amos", "amos22"), version("b", "amos", "amos22", class_map="more")
+    others = (version("c", "clinic", "amos22", class_map="more"), version("d", "amos", class_map="more"))
+    assert [found.name for found in in_words_of("nine", [nine, more, *others])] == ["a", "c", "d"]
+    assert [found.name for found in in_words_of("more", [nine, more, *others])] == ["b", "c", "d"]

@@ -39,17 +39,23 @@ class Campaign:
         self.facts: dict[str, dict[str, Any]] = {}
         self.labelled: set[str] = set()
         """Volumes of which people have labelled every organ."""
+        self.failing: set[str] = set()
+        """Volumes whose work fails."""
         self.name = asked.pop("name", "c")
+        policies = asked.pop("policies", {})
         acquisition = replace(Acquisition(), **asked)
         with database.change() as session:
             plan = Plan(self.name, tuple(priorities), ENSEMBLE, "parity", acquisition, "", "f" * 64, "trace", "opal")
-            rounds.create(session, plan, self.now)
+            rounds.create(session, replace(plan, **policies), self.now)
 
     def score(self) -> None:
         """Have the work of the round done."""
         with self.database.change() as session:
             for work in items.to_queue(session, 100_000):
-                items.ready(session, work, self._outcome(work.volume), self.now)
+                if work.volume in self.failing:
+                    items.failed(session, work, "DEPENDENCY_UNAVAILABLE: Triton is away.", self.now)
+                else:
+                    items.ready(session, work, self._outcome(work.volume), self.now)
 
     def open(self) -> list[Review]:
         """Open reviews in the order of the queue."""

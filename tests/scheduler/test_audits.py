@@ -137,6 +137,55 @@ def test_without_a_volume_left_unseen_an_audit_ends_at_once(database: Database) 
     assert campaign.state() == State.FINISHED
 
 
+def failing(database: Database, count: int, failed: int) -> Campaign:
+    """As `done`, but the work of the first `failed` volumes has failed."""
+    campaign = Campaign(database, volumes(count), review_share=0.0, target_error_share=0.2)
+    campaign.failing = set(volumes(failed))
+    campaign.score()
+    return campaign
+
+
+def test_an_audit_of_nothing_but_failed_volumes_is_refused_and_they_may_be_tried_again(database: Database) -> None:
+    campaign = failing(database, count=3, failed=3)
+    with pytest.raises(AtlasError, match="Nothing is left to look at but 3 volumes that failed") as refused:
+        audit(campaign)
+    assert (refused.value.reason, refused.value.field) == (Reason.CAMPAIGN_STATE, "name")
+    campaign.failing = set()
+    campaign.next_round()
+    audit(campaign)
+    assert len(campaign.open()) == 3
+
+
+def test_who_has_looked_at_everything_but_failed_volumes_is_not_finished(database: Database) -> None:
+    campaign = failing(database, count=4, failed=1)
+    audit(campaign)
+    for review in campaign.open():
+        campaign.review(review)
+    assert campaign.messages(Kind.AUDIT_DONE) == [
+        "0 of 3 cases were wrong. Nothing is left to look at but 1 volume that failed: go on with another round."
+    ]
+    (found,) = report(campaign).audits
+    assert (found.error_share_bound, found.passed) == (0.0, True)
+    assert campaign.state() == State.ROUND_DONE
+    campaign.failing = set()
+    campaign.next_round()
+    audit(campaign)
+    (review,) = campaign.open()
+    campaign.review(review)
+    assert campaign.state() == State.FINISHED
+
+
+def test_a_bound_on_what_is_labelled_tells_how_many_failed(database: Database) -> None:
+    """No sample could tell of them: volumes that fail in every round must not keep the others from being finished."""
+    campaign = failing(database, count=45, failed=5)
+    audit(campaign)
+    for review in campaign.open():
+        campaign.review(review)
+    assert campaign.state() == State.FINISHED
+    (told,) = campaign.messages(Kind.AUDIT_DONE)
+    assert told.endswith("and 20.00% were allowed: the campaign is finished. In no sample: 5 volumes that failed.")
+
+
 def test_labels_that_are_wholly_missing_are_audited_too(database: Database) -> None:
     campaign = done(database, count=3)
     campaign.facts = {}

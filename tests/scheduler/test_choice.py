@@ -1,6 +1,8 @@
 """Which volumes a round sends to people."""
 
 import math
+import random
+import statistics
 from dataclasses import replace
 
 import pytest
@@ -130,6 +132,40 @@ def test_what_costs_more_than_is_left_is_passed_over() -> None:
     assert [one.candidate.volume for one in chosen] == ["b", "c"]
 
 
+def test_minutes_for_short_cases_only_leave_a_control_arm_as_it_is_drawn() -> None:
+    """The strategy likes short cases, of which the 30 minutes hold some; the lot draws long ones too."""
+    lengths = random.Random(7).choices(range(5, 41), k=60)
+    candidates = [
+        Candidate(f"{n:03}", expected_error_mm3=100.0, organs_mm3={"liver": 1.0}, minutes=m)
+        for n, m in enumerate(lengths)
+    ]
+    drawn = []
+    for n in range(400):
+        chosen = choose(candidates, ORDERS["error_per_minute"], Setting(f"c/{n}"), Budget(60, 30), 0.1).queue
+        (control,) = [one.candidate for one in chosen if one.arm == Arm.CONTROL]
+        assert len(chosen) > 1
+        drawn.append(control.minutes)
+    assert max(drawn) > 30
+    error = statistics.stdev(lengths) / math.sqrt(len(drawn))
+    assert abs(statistics.mean(drawn) - statistics.mean(lengths)) < 4 * error
+
+
+def test_a_control_case_beyond_the_minutes_stands_beside_the_most_wanted_case_that_fits() -> None:
+    candidates = [
+        Candidate(f"{n:03}", priority=p, minutes=m, organs_mm3={"liver": 1.0} if m == 60 else {})
+        for n, (p, m) in enumerate([(9, 40), (8, 20), (7, 5), (1, 60)])
+    ]
+    chosen = choose(candidates, PRIORITY, SETTING, Budget(4, 30), 0.1).queue
+    assert {(one.candidate.volume, one.arm) for one in chosen} == {("001", Arm.STRATEGY), ("003", Arm.CONTROL)}
+
+
+def test_two_wanted_volumes_keep_a_control_arm_wherever_the_lot_falls() -> None:
+    """Two of four may be drawn; where they are the two that are wanted, one of them is."""
+    for n in range(40):
+        chosen = choose(pool(2, 1, 0, 0), PRIORITY, Setting(f"c/{n}"), Budget(4), 0.5).queue
+        assert {one.arm for one in chosen} == {Arm.STRATEGY, Arm.CONTROL}
+
+
 @pytest.mark.parametrize(
     ("cases", "order"),
     [
@@ -164,6 +200,8 @@ def test_a_round_stays_within_its_budget_and_asks_for_every_volume_once(
     assert len(set(volumes)) == len(volumes) <= cases
     picked = [one.candidate for one in chosen if one.arm == Arm.STRATEGY]
     assert sum(c.minutes for c in picked) <= minutes
+    alone = choose([replace(c, organs_mm3={}) for c in candidates], PRIORITY, SETTING, Budget(cases, minutes), share)
+    assert (len(picked) < len(chosen)) or len(alone.queue) < 2
     assert all(c.priority > 0 for c in picked)
     assert bool(picked) == bool(chosen)
     left = [c for c in candidates if c.volume not in volumes]

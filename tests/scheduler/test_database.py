@@ -60,6 +60,9 @@ def test_a_database_that_does_not_answer_is_a_passing_error() -> None:
     with pytest.raises(AtlasError) as refused, database.read() as session:
         rounds.page(session, None, 1)
     assert refused.value.is_passing
+    with pytest.raises(AtlasError) as refused:
+        database.occupy("one")
+    assert refused.value.is_passing
 
 
 def test_a_database_whose_connections_are_all_taken_is_a_passing_error(

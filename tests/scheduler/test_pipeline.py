@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import make_url
 
+from abdomenatlas.storage.v1.storage_pb2 import ORIGIN_SOURCE
 from services.scheduler import clock, rounds
 from services.scheduler.campaigns import ItemState
 from services.scheduler.database import Database
@@ -66,3 +67,14 @@ def test_labels_of_another_class_map_fail_a_volume_before_a_prediction_is_paid_f
     assert error.startswith(f"plan: CLASS_MAP_MISMATCH: volume: {label.name} speaks of other-1")
     assert not any(world.calls["predict", "b", model] for model in MODELS)
     assert work_on("a") == (ItemState.READY, "")
+
+
+def test_of_labels_by_two_class_maps_the_campaign_takes_its_own(
+    world: World, work_on: Callable[[str], tuple[int, str]]
+) -> None:
+    (own,) = world.labels
+    other = world.add_label("b", ORIGIN_SOURCE, ["liver", "colon"], "source")
+    world.labels[other].class_map = "other-1"
+    assert work_on("b") == (ItemState.READY, "")
+    (merged,) = [made for name, made in world.made.items() if name.startswith("volumes/b/labels/")]
+    assert merged[1] == (own,)

@@ -10,7 +10,7 @@ from abdomenatlas.scheduler.v1 import scheduler_pb2 as pb
 from services.core.errors import AtlasError, Reason
 from tests.components.processes import wait_until
 from tests.scheduler.running import Scheduler
-from tests.scheduler.world import MODELS, Server, World
+from tests.scheduler.world import MODELS, Server, World, model
 
 Kind = pb.CampaignEvent
 
@@ -42,6 +42,30 @@ def test_gauges_are_exported(scheduler: Scheduler, world: World) -> None:
     assert 'atlas_scheduler_step_failures_total{reason="ARRAY_FILE_CORRUPT",step="score"} 1.0' in text
 
 
+def test_a_round_that_is_refused_for_want_of_a_network_counts_as_work_until_it_is_taken(
+    scheduler: Scheduler, world: World
+) -> None:
+    """Perhaps there is no GPU pod because there was no work: one has to come, and to go again."""
+    scheduler.create("c1", ["a"], review_share=0.0)
+    scheduler.rest("c1")
+    _await_backlog(scheduler, 0)
+    world.models = [model(name, ready=False) for name in MODELS]
+    request = pb.StartRoundRequest(name="campaigns/c1", models=MODELS)
+    with pytest.raises(AtlasError) as refused:
+        scheduler.rpc.StartRound(request)
+    assert refused.value.reason == Reason.MODEL_NOT_READY
+    _await_backlog(scheduler, 1)
+    world.models = [model(name) for name in MODELS]
+    scheduler.rpc.StartRound(request)
+    scheduler.rest("c1")
+    _await_backlog(scheduler, 0)
+
+
+def _await_backlog(scheduler: Scheduler, volumes: int) -> None:
+    told = f"atlas_scheduler_backlog_volumes {volumes}.0"
+    wait_until(lambda: told in _metrics(scheduler), f"a backlog of {volumes}", 20)
+
+
 def _metrics(scheduler: Scheduler) -> str:
     with urllib.request.urlopen(f"http://127.0.0.1:{scheduler.metrics_port}/metrics") as response:
         return str(response.read().decode())
@@ -52,6 +76,15 @@ def test_a_second_process_on_sqlite_is_refused(scheduler: Scheduler, workers: Se
     with pytest.raises(AssertionError, match="Another scheduler runs on this SQLite database"):
         second.start()
     assert second.process.wait(10) == 1
+
+
+def test_a_scheduler_without_its_database_ends_with_the_reason(workers: Server, tmp_path: Path) -> None:
+    alone = Scheduler("postgresql://atlas:secret-word@127.0.0.1:9/atlas", workers.address, tmp_path)
+    with pytest.raises(AssertionError, match="The scheduler's database does not answer"):
+        alone.start()
+    assert alone.process.wait(10) == 1
+    assert "secret-word" not in alone.log.read_text()
+    assert "Traceback" not in alone.log.read_text()
 
 
 def test_it_stops_at_once_in_the_middle_of_work_and_takes_it_up_again(scheduler: Scheduler, world: World) -> None:

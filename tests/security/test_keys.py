@@ -17,7 +17,7 @@ from tests.security.pki import Authority
 
 
 class Provider:
-    """An identity provider's https server; what it answers, and how often it was asked."""
+    """An identity provider's https server; what it answers (with status 0 no HTTP), and how often it was asked."""
 
     def __init__(self, authority: Authority, body: bytes) -> None:
         self.status, self.body, self.asked = 200, body, 0
@@ -26,6 +26,9 @@ class Provider:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 provider.asked += 1
+                if not provider.status:
+                    self.wfile.write(provider.body)
+                    return
                 self.send_response(provider.status)
                 if provider.status == 302:
                     self.send_header("Location", "/elsewhere")
@@ -130,7 +133,17 @@ def test_known_keys_serve_while_the_issuer_is_away(provider: Provider, authority
 
 @pytest.mark.parametrize(
     ("status", "body"),
-    [(500, b""), (302, b""), (200, b"<html>"), (200, b"[]"), (200, b'{"keys": 7}'), (200, b" " * (MAX_BYTES + 1))],
+    [
+        (0, b"hello\r\n\r\n"),
+        (0, b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 1000),
+        (500, b""),
+        (302, b""),
+        (200, b"<html>"),
+        (200, b"[]"),
+        (200, b"[" * MAX_BYTES),
+        (200, b'{"keys": 7}'),
+        (200, b" " * (MAX_BYTES + 1)),
+    ],
 )
 def test_what_is_no_set_of_keys_opens_nothing(
     provider: Provider, authority: Authority, status: int, body: bytes
@@ -138,6 +151,12 @@ def test_what_is_no_set_of_keys_opens_nothing(
     provider.status, provider.body = status, body
     assert asyncio.run(reason(Keys(provider.url, authority.ca), "first")) == Reason.DEPENDENCY_UNAVAILABLE
     assert provider.asked == 1
+
+
+def test_a_key_that_cannot_be_read_hides_no_other(provider: Provider, authority: Authority) -> None:
+    entries = json.loads(provider.body)["keys"]
+    provider.body = json.dumps({"keys": [{"kty": "RSA", "alg": ["RS256"]}, *entries]}).encode()
+    assert asyncio.run(reason(Keys(provider.url, authority.ca), "first")) is None
 
 
 def test_an_issuer_with_a_certificate_of_another_authority_is_not_believed(provider: Provider, tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from services.core.rpc.settings import ServiceSettings
+from services.scheduler.settings import Settings as SchedulerSettings
 from services.storage.settings import Settings
 from tests.security.pki import Authority
 
@@ -75,3 +77,48 @@ def test_what_is_wrong_is_said_by_variable_and_never_by_value(tmp_path: Path) ->
         assert words in done.stderr
         assert "Traceback" not in done.stderr
         assert "secret-word" not in done.stderr
+
+
+@pytest.mark.parametrize("service", [Settings, SchedulerSettings])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://atlas:S3cr@t:Word9@db.example/atlas",
+        "postgresql://atlas:S3cr@tWord9@db.example/atlas",
+        "postgresql://atlas:S3cr@t/Word9@db.example/atlas",
+        "postgresql://atlas:S3cr@t?Word9@db.example/atlas",
+        "Word9://atlas@db.example/atlas",
+        "atlas:Word9@db.example/atlas",
+    ],
+)
+def test_a_password_that_makes_no_url_is_not_shown(
+    service: type[ServiceSettings], url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variable = f"{service.model_config['env_prefix']}DATABASE_URL"
+    monkeypatch.setenv(variable, url)
+    with pytest.raises(SystemExit) as ended:
+        service.load()
+    said = str(ended.value)
+    assert said.startswith(f"{variable}: ")
+    assert 'Percent-encode "@"' in said
+    assert "Word9" not in said
+    assert ended.value.__suppress_context__
+
+
+@pytest.mark.parametrize("service", [Settings, SchedulerSettings])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://atlas:S3cr%40t%3AWord9@db.example/atlas",
+        "postgresql+psycopg://atlas@db.example/atlas",
+        "postgresql://atlas:S3cr:t/W@[::1]:5433/atlas?sslmode=require",
+        "postgresql://atlas@server:S3cr@db.example/at%40las",
+        "sqlite:////home/me@example/atlas.db",
+    ],
+)
+def test_a_url_that_says_one_thing_is_taken(
+    service: type[ServiceSettings], url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"{service.model_config['env_prefix']}DATABASE_URL", url)
+    monkeypatch.setenv(f"{service.model_config['env_prefix']}EXECUTOR_ID", "one")
+    assert url not in repr(service.load())

@@ -212,6 +212,20 @@ def test_what_was_odd_is_noted_with_the_files_name(world: World) -> None:
     assert version.notes[0].startswith("liver.nii.gz: ")
 
 
+def test_notes_hold_no_name_of_a_file_which_may_be_a_patients(world: World) -> None:
+    """A refusal goes to who sent the file, and names it as they do; notes are released."""
+    folder, near = "Doe_Jane_1970-01-01", moved(x=0.001)
+    odd = (
+        ("liver", files.mask(LIVER * np.uint8(255), near), f"{folder}/segmentations/liver.nii.gz"),
+        ("", nifti.encode(SPLEEN, near), f"labelsTr/{folder}.nii.gz"),
+    )
+    told = [note for file in odd for note in world.import_files(file).notes]
+    assert [note.split(":")[0] for note in told] == ["liver.nii.gz", "liver.nii.gz", "label map"]
+    assert not any("Doe" in note for note in told)
+    error = refusal(world.import_files, ("liver", b"nothing", f"{folder}/liver.nii.gz"))
+    assert error.field == f"{folder}/liver.nii.gz"
+
+
 @pytest.mark.parametrize(
     ("change", "reason", "field"),
     [

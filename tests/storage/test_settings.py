@@ -9,13 +9,17 @@ from services.storage.settings import Settings
 
 
 def test_secrets_come_from_files_and_are_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("database_url", "s3_access_key", "s3_secret_key"):
-        (tmp_path / name).write_text(f"secret-{name}\n")
+    for name, secret in (
+        ("database_url", "sqlite:///secret-database_url"),
+        ("s3_access_key", "secret-s3_access_key"),
+        ("s3_secret_key", "secret-s3_secret_key"),
+    ):
+        (tmp_path / name).write_text(f"{secret}\n")
         monkeypatch.setenv(f"ATLAS_STORAGE_{name.upper()}_FILE", str(tmp_path / name))
     monkeypatch.setenv("ATLAS_STORAGE_OBJECTS", "s3://bucket")
     monkeypatch.setenv("ATLAS_STORAGE_S3_ENDPOINT", "s3.example:9000")
     settings = Settings()
-    assert settings.database_url.get_secret_value() == "secret-database_url"
+    assert settings.database_url.get_secret_value() == "sqlite:///secret-database_url"
     assert settings.s3_secret_key.get_secret_value() == "secret-s3_secret_key"
     assert "secret-s3" not in repr(settings)
 

@@ -41,15 +41,20 @@ def run(
     """
     class_map, found = read_cases(folder)
     cases = [case for case in found if isinstance(case, LaidOut)]
+    refused = [case for case in found if isinstance(case, Refusal)]
+    for refusal in refused:
+        show_error(refusal.error, str(refusal.path))
+    if refused and not any(case.masks for case in cases):
+        raise typer.Exit(Exit.REFUSED)
     chosen = tuple(filter(None, (organ.strip() for organ in organs.split(","))))
     class_map.require(chosen, field="--organs")
     wanted = tuple(dict.fromkeys(chosen)) or shared_organs(cases, class_map.organs)
     with counted("Converting") as progress:
         task = progress.add_task("", total=len(cases))
         done = write_nnunet(cases, wanted, to, lambda case: progress.update(task, advance=1, description=case.name))
-    refused = [*(case for case in found if isinstance(case, Refusal)), *done.refused]
-    for refusal in refused:
+    for refusal in done.refused:
         show_error(refusal.error, str(refusal.path))
+    refused += done.refused
     for name, lacking in done.left_out.items():
         warn(f"{name} is left out: {', '.join(lacking)} unknown in it.")
     if json:

@@ -12,6 +12,7 @@ from rich.progress import Progress
 from services.cli.commands.options import STATE, Json, State
 from services.cli.connection import Connection
 from services.cli.exits import Exit
+from services.cli.ingest.case_table import unmatched
 from services.cli.ingest.dataset_folder import discover_dataset, of_dataset
 from services.cli.ingest.discover import Case, Refusal, discover, stem
 from services.cli.ingest.duplicates import described
@@ -23,6 +24,9 @@ from services.core import classmaps, datasets
 from services.core.errors import AtlasError, Reason
 from services.core.names import require_id
 from services.core.storage import OnProgress
+
+_NAMED = 5
+"""Rows that one message names."""
 
 
 def register(app: typer.Typer) -> None:
@@ -93,6 +97,8 @@ def run(
             found += released_cases(path)
         else:
             found += _discover(path, organs, dataset, case_table)
+    if case_table:
+        _warn_of_unmatched(case_table, found)
     found = _with_options(found, label_map, volume_id, dataset)
     connection = Connection.to(state)
     source = Source(dataset, licence, class_map, looked)
@@ -146,8 +152,17 @@ def _discover(
         warn(f"{path}: {found.left_out} images were left out: {' '.join(known.notes) or 'they are no CTs of it.'}")
     beyond = [organ for organ in known.organs if organ not in organs.organs]
     if beyond and any(isinstance(entry, Case) for entry in found.entries):
-        warn(f"{path}: {organs.name} has no {', '.join(beyond)}; --class-map abdomenatlas-1.1 has them.")
+        remedy = "--class-map abdomenatlas-1.1 has them, for campaigns whose models speak of that map"
+        warn(f"{path}: {organs.name} has no {', '.join(beyond)}; {remedy}.")
     yield from found.entries
+
+
+def _warn_of_unmatched(case_table: Path, found: list[Case | Refusal]) -> None:
+    """Warn of rows that tell nothing of any case. Raises FIELD_INVALID if no row does."""
+    left = unmatched(case_table, {entry.source_id for entry in found if isinstance(entry, Case)})
+    if left:
+        more = f" and {len(left) - _NAMED} more" if len(left) > _NAMED else ""
+        warn(f"{case_table}: of no case that was found: {', '.join(left[:_NAMED])}{more}.")
 
 
 def import_all(connection: Connection, found: list[Case | Refusal], source: Source) -> Iterator[Imported | Refusal]:

@@ -12,6 +12,7 @@ from services.cli.release.present import CLASS_MAP, class_map_in
 from services.cli.release.split import TEST
 from services.core import classmaps
 from services.core.classmaps import ClassMap
+from services.core.errors import AtlasError, Reason
 
 _ORIGINS = ("source", "revision", "ai")
 
@@ -33,6 +34,9 @@ def read_cases(folder: Path) -> tuple[ClassMap, list[LaidOut | Refusal]]:
     The class map is the one that the folder names, or else the one that fits its masks best. A case is for training
     unless `metadata.csv` says otherwise. Raises CLASS_MAP_MISMATCH or FIELD_INVALID.
     """
+    if folder.is_file():
+        message, remedy = "This is a file.", "Name a folder of cases; unpack a tar file first."
+        raise AtlasError(Reason.FIELD_INVALID, message, field=str(folder), remedy=remedy)
     path = folder / CLASS_MAP
     class_map = class_map_in(path.read_bytes()) if path.is_file() else classmaps.fitting(_mask_names(folder))
     testing = _testing(folder / METADATA)

@@ -1,5 +1,6 @@
 """What a CSV file tells of a dataset's cases: hospital, licence and phase."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,10 +33,28 @@ def read_table(root: Path, dataset: Dataset, own: Path | None) -> dict[str, Case
     return {}
 
 
+def unmatched(own: Path, cases: Collection[str]) -> list[str]:
+    """The ids in the user's table that are none of `cases`. Raises FIELD_INVALID if all are, for then it is the ids'
+    spelling: what was told of a case cannot be added once it is in storage."""
+    told = _read(own, _OWN)
+    left = [case for case in told if case not in cases]
+    if left and cases and len(left) == len(told):
+        raise AtlasError(
+            Reason.FIELD_INVALID,
+            f"No case that was found has an id of this table, such as {left[0]}.",
+            field=str(own),
+            remedy=f"Write ids as the dataset has them, such as {min(cases)}.",
+        )
+    return left
+
+
 def _read(path: Path, table: Table) -> dict[str, CaseFacts]:
-    if path.stat().st_size > _MAX_BYTES:
-        raise _bad(path, "it is larger than a table of cases can be")
-    rows = csvtable.read(path, table.separator)
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise _bad(path, "it is larger than a table of cases can be")
+        rows = csvtable.read(path, table.separator)
+    except OSError as error:
+        raise _bad(path, f"{error.strerror or type(error).__name__}") from error
     if not rows:
         raise _bad(path, "it has no rows")
     if table.case not in rows[0]:

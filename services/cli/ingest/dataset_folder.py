@@ -14,6 +14,7 @@ from services.cli.ingest.discover import (
     Refusal,
     discover,
     file_error,
+    folder_name,
     stem,
     stored_twice,
     unreadable,
@@ -35,6 +36,8 @@ DECATHLON: Layouts = (
     Layout("imagesTs/{case}"),
 )
 """The folders of the Medical Segmentation Decathlon."""
+
+_CASE = "{case}/"
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class Found:
 def discover_dataset(root: Path, dataset: Dataset, class_map: ClassMap, table: Path | None = None) -> Found:
     """The cases of `dataset` below `root`, in its own layout, in nnU-Net's, in the Decathlon's, or as case folders.
 
+    `root` may be one case of a dataset that has a folder a case; what the dataset's own table tells lies beside it.
     A case whose label is missing, a label without a case, an id that comes twice, and a case that the folder's
     dataset.json lists and that is not there, or the other way round, are refused; the rest is found. Raises
     CLASS_MAP_MISMATCH if the dataset.json contradicts the dataset, and FIELD_INVALID for a bad table.
@@ -66,8 +70,9 @@ def discover_dataset(root: Path, dataset: Dataset, class_map: ClassMap, table: P
         root = _unpacked(root, dataset)
         told = read(root)
         require_agreement(told, dataset)
-        facts = read_table(root, dataset, table)
         layouts = None if dataset.name in releases() else _layouts(root, dataset)
+        one_case = layouts is not None and layouts == _of_one_case(root, dataset)
+        facts = read_table(root.absolute().parent if one_case else root, dataset, table)
         if layouts is None:
             return Found(tuple(_case_folders(root, dataset, class_map, facts)))
         return _found(root, dataset, class_map, layouts, facts, DatasetList(root, told.listed))
@@ -108,11 +113,13 @@ def of_dataset(case: Case, dataset: Dataset, facts: CaseFacts | None = None) -> 
 def _layouts(root: Path, dataset: Dataset) -> Layouts | None:
     """The layout in which most cases are complete; the dataset's own before others; None if none fits at all.
 
+    Where the folder is one case of the dataset, patterns begin inside it and name no case.
+
     Where there are images alone, and all of them end in nnU-Net's number of a channel, nnU-Net's folders fit as well as
     others: the number is no part of their ids then.
     """
     best, most = None, 0.0
-    for layouts in (dataset.layouts, NNUNET, DECATHLON):
+    for layouts in (dataset.layouts, NNUNET, DECATHLON, _of_one_case(root, dataset)):
         complete = 0.0
         for layout in layouts:
             images, labels = _matches(root, layout.images), _labelled(root, layout)
@@ -121,6 +128,14 @@ def _layouts(root: Path, dataset: Dataset) -> Layouts | None:
         if complete > most or (layouts is NNUNET and complete == most > 0):
             best, most = layouts, complete
     return best
+
+
+def _of_one_case(root: Path, dataset: Dataset) -> Layouts:
+    """The dataset's layouts seen from the folder of a case; none if a label map of ours lies in it."""
+    if _glob(root, "combined_labels"):
+        return ()
+    inside = [layout for layout in dataset.layouts if layout.images.startswith(_CASE)]
+    return tuple(Layout(each.images.removeprefix(_CASE), each.labels.removeprefix(_CASE)) for each in inside)
 
 
 def _found(
@@ -220,8 +235,8 @@ def _labelled(root: Path, layout: Layout) -> dict[str, dict[str, list[Path]]]:
     pattern = _regex(layout.labels)
     for path in _glob(root, layout.labels):
         if match := pattern.fullmatch(_stem(path, root)):
-            groups = match.groupdict()
-            found.setdefault(groups["case"], {}).setdefault(groups.get("structure", ""), []).append(path)
+            structure = match.groupdict().get("structure", "")
+            found.setdefault(_case_of(match, root), {}).setdefault(structure, []).append(path)
     return found
 
 
@@ -231,7 +246,7 @@ def _matches(root: Path, images: str) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     for path in _glob(root, images):
         if match := pattern.fullmatch(_stem(path, root)):
-            found.setdefault(match["case"], []).append(path)
+            found.setdefault(_case_of(match, root), []).append(path)
     return found
 
 
@@ -239,7 +254,12 @@ def _case_in(path: Path, layouts: Layouts, root: Path) -> str | None:
     """The case that a file belongs to."""
     patterns = [pattern for layout in layouts for pattern in (layout.images, layout.labels) if pattern]
     matches = (_regex(pattern).fullmatch(_stem(path, root)) for pattern in patterns)
-    return next((match["case"] for match in matches if match), None)
+    return next((_case_of(match, root) for match in matches if match), None)
+
+
+def _case_of(match: "re.Match[str]", root: Path) -> str:
+    """The case that a path names; the folder is it where the pattern names none."""
+    return match.groupdict().get("case") or folder_name(root)
 
 
 def _glob(root: Path, pattern: str) -> Sequence[Path]:

@@ -91,6 +91,11 @@ def volume_id(name: str) -> str:
     return cleaned.lstrip("-_.")[:63].rstrip("-.") or "volume"
 
 
+def folder_name(folder: Path) -> str:
+    """A folder's own name, also where it is named by dots."""
+    return folder.resolve().name if folder.name in ("", "..") else folder.name
+
+
 def stem(path: Path) -> str:
     """A NIfTI file's name without its suffix: the organ, where it is a mask."""
     return next((path.name.removesuffix(s) for s in SUFFIXES if path.name.endswith(s)), path.name)
@@ -165,8 +170,7 @@ def _case(folder: Path, root: Path, class_map: ClassMap) -> Case | Refusal:
         label_map = None
     elif label_map and len(maps) > 1:
         refused.append(Refusal(maps[1], stored_twice(label_map)))
-    name = folder.resolve().name if folder.name in ("", "..") else folder.name
-    return Case(volume_id(name), ct, masks, label_map, tuple(ignored), tuple(refused))
+    return Case(volume_id(folder_name(folder)), ct, masks, label_map, tuple(ignored), tuple(refused))
 
 
 def _ct_of(folder: Path) -> Path | None:

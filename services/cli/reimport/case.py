@@ -33,8 +33,8 @@ def import_released(storage: Storage, case: ReleasedCase, watch: Watch) -> Impor
 
     Volume and label versions keep their names, and each mask its origin. What the release does not hold is left out:
     predictions, of which only the models are named; readers whose masks were brought together, with the maps of where
-    they disagree and the numbers of such voxels; and reviews. A case with a file that was altered, or that clashes with
-    what is in storage, is refused before anything of it is committed.
+    they disagree and the numbers of such voxels; what neighbours took from a revision; and reviews. A case with a file
+    that was altered, or that clashes with what is in storage, is refused before anything of it is committed.
     Where a process is killed in between, importing again completes it. Raises DEPENDENCY_UNAVAILABLE if storage is
     gone.
     """
@@ -134,8 +134,11 @@ class _Labels:
     def prepared(self, told: Told) -> list[pb.LabelVersion]:
         """The versions as they will be, what was given first and the labels last; their arrays are in storage.
 
-        Raises what is wrong with any of them.
+        Of labels that storage has nothing else is looked at: what was given was there before them. Raises what is wrong
+        with any of them.
         """
+        if stored := self._stored(told.labels):
+            return [stored]
         given = {version.name: self._given(version, told.labels) for version in told.given}
         names = {name: version.name for name, version in given.items()}
         labels = pb.LabelVersion()
@@ -162,21 +165,36 @@ class _Labels:
         return version
 
     def _given(self, version: pb.LabelVersion, labels: pb.LabelVersion) -> pb.LabelVersion:
-        """A source or revision version: of its masks the release holds those that went into the labels."""
-        held = {organ.organ for organ in labels.organs if organ.label_version == version.name}
-        organs = [organ for organ in version.organs if organ.organ in held]
+        """A source or revision version: of its masks the release holds those that went into the labels, as they did.
+
+        Without an organ, or with one from which a neighbour took voxels, it is another version, with an id of its own.
+        """
+        held = {organ.organ: organ for organ in labels.organs if organ.label_version == version.name}
         kept = pb.LabelVersion()
         kept.CopyFrom(version)
-        if len(organs) < len(version.organs):
-            kept.ClearField("organs")
-            kept.organs.extend(organs)
-            kept.name = f"{self._volume}/labels/{content_id('released', version.name, *sorted(held))}"
+        kept.ClearField("organs")
+        kept.organs.extend(organ for organ in version.organs if organ.organ in held)
+        changed = False
+        for organ in kept.organs:
+            released = held[organ.organ]
+            if released.changes and organ.voxels != released.voxels:
+                organ.voxels, organ.volume_mm3 = released.voxels, released.volume_mm3
+                changed = True
+        if changed or len(kept.organs) < len(version.organs):
+            made_of = [version.name, *sorted(held), *([labels.name] if changed else [])]
+            kept.name = f"{self._volume}/labels/{content_id('released', *made_of)}"
         return kept
 
-    def _prepare(self, version: pb.LabelVersion, maps: Sequence[str] = ()) -> pb.LabelVersion:
+    def _stored(self, version: pb.LabelVersion) -> pb.LabelVersion | None:
+        """The version of that name in storage, if there is one. Raises RESOURCE_CONFLICT if it is another one."""
         rpc, name = self._storage.rpc, version.name
-        if stored := found(lambda: rpc.GetLabelVersion(pb.GetLabelVersionRequest(name=name)).label_version):
+        stored = found(lambda: rpc.GetLabelVersion(pb.GetLabelVersionRequest(name=name)).label_version)
+        if stored:
             _require_told(stored, version)
+        return stored
+
+    def _prepare(self, version: pb.LabelVersion, maps: Sequence[str] = ()) -> pb.LabelVersion:
+        if stored := self._stored(version):
             return stored
         organs = {organ.organ: organ for organ in version.organs}
 

@@ -4,6 +4,7 @@ Nothing here tells the time, so that the same labels give the same files.
 """
 
 import json
+import re
 from typing import Any, cast
 
 from google.protobuf.json_format import MessageToDict
@@ -17,6 +18,8 @@ from services.cli.release.models import models
 from services.core.names import content_id
 
 ORIGINS = {pb.ORIGIN_SOURCE: "source", pb.ORIGIN_REVISION: "revision", pb.ORIGIN_AI: "ai"}
+
+_FILE = re.compile(r"(?:.*?/)?(?P<stem>[^/]+?)\.nii(?:\.gz)?: ", re.DOTALL)
 
 
 def case_provenance(case: ReleaseCase, contents: Contents) -> dict[str, Any]:
@@ -114,11 +117,22 @@ def _version_record(version: pb.LabelVersion, case: ReleaseCase) -> dict[str, An
     for field, _ in version.ListFields():
         if field.name == "create_time" or field.message_type is ArrayRef.DESCRIPTOR:
             kept.ClearField(cast(Any, field.name))
+    kept.notes[:] = [_without_file_name(note, version) for note in version.notes]
     for organ in kept.organs if version.name == case.labels.name else ():
         models_of = case.models(organ)
         organ.ClearField("models")
         organ.models.extend(models_of)
     return MessageToDict(kept, preserving_proto_field_name=True)
+
+
+def _without_file_name(note: str, version: pb.LabelVersion) -> str:
+    """A note without the path of the file that it is of, which notes once began with: it may name a patient."""
+    found = _FILE.match(note)
+    if not found:
+        return note
+    known = {organ.organ for organ in version.organs} | {name for organ in version.organs for name in organ.structures}
+    what = f"{found['stem']}.nii.gz" if found["stem"] in known else "label map"
+    return f"{what}: {note[found.end() :]}"
 
 
 def _source(source: pb.LabelSource, case: ReleaseCase) -> dict[str, Any]:

@@ -120,6 +120,10 @@ class _Case:
             if path.name not in _EXPECTED:
                 message, remedy = "Not a file of a case.", "Take it out, or name it as the layout does."
                 yield self._fault(path.name, Kind.FILE_UNEXPECTED, message, remedy, False)
+        for path in sorted((self._folder / MASKS).glob("*")):
+            if not path.name.endswith(_SUFFIX):
+                message, remedy = "No mask: it was not read.", f"Take it out, or store it as <organ>{_SUFFIX}."
+                yield self._fault(path, Kind.FILE_UNEXPECTED, message, remedy, False)
         for name, there in ((CT, (self._folder / CT).is_file()), (f"{MASKS}/*{_SUFFIX}", bool(self._masks))):
             if not there:
                 yield self._fault(name, Kind.FILE_MISSING, "There is no such file.", "Add it, or leave the case out.")

@@ -6,6 +6,7 @@ import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.request import HTTPRedirectHandler, HTTPSHandler, OpenerDirector, Request, build_opener
@@ -97,12 +98,12 @@ class Keys:
             try:
                 self._keys = parse(await asyncio.to_thread(self._read))
                 self._loaded = self._clock()
-            except (OSError, ValueError) as error:
+            except (OSError, HTTPException, ValueError, RecursionError) as error:
                 log.warning("the issuer's keys cannot be read", why=type(error).__name__, known=len(self._keys))
 
 
 def parse(data: bytes) -> dict[str, Key]:
-    """Key id to key, of those that verify signatures. Raises ValueError if this is no JWKS."""
+    """Key id to key, of those that verify signatures. Raises ValueError or RecursionError if this is no JWKS."""
     found = json.loads(data)
     if not isinstance(found, dict) or not isinstance(found.get("keys"), list):
         raise ValueError("not a JWKS")
@@ -116,7 +117,7 @@ def _key(entry: dict[str, Any]) -> Key | None:
     try:
         # Without the private part, should somebody have published it.
         public = PyJWK({name: value for name, value in entry.items() if name != "d"}).key
-    except PyJWTError:
+    except (PyJWTError, TypeError):
         return None
     algorithms: tuple[str, ...] = ()
     if isinstance(public, RSAPublicKey) and public.key_size >= LEAST_RSA_BITS:

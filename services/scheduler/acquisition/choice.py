@@ -16,7 +16,7 @@ _MISSES = 100
 
 @dataclass(frozen=True)
 class Budget:
-    """What a round may spend; both bounds hold."""
+    """What a round may spend. Cases of the control arm are not chosen by their minutes and may pass that bound."""
 
     cases: int
     minutes: float = math.inf
@@ -56,19 +56,22 @@ def choose(
     n cases ceil(control_share n) are control, at least 1 and at most n - 1: a single case is the strategy's. A strategy
     that wants fewer than it may have gets a control arm in proportion, and one that wants none gets none: then there is
     nothing to compare, and an audit is what is left to do.
+
+    A control case is sent whatever it takes, for those that fit would be a sample of short ones. Where they leave no
+    minutes, the strategy still has the most wanted case that it would take alone.
     """
     wanted = _take(strategy(candidates, setting), budget)
     size = _control_cases(candidates, len(wanted), budget, control_share)
     control = list(islice(at_random(candidates, setting), size))
-    picked = wanted
-    if control:
+    picked: list[Candidate] = []
+    while control and not picked:
         drawn = {c.volume for c in control}
-        rest = [c for c in candidates if c.volume not in drawn]
-        picked = _take(strategy(rest, setting), _less(budget, control))
-    if not picked:
-        # The lot has fallen on the one volume that the strategy wants.
-        control, picked = [], wanted
-    return Choice(_mixed(picked, control, setting.seed), _ranked(candidates, wanted))
+        rest = strategy([c for c in candidates if c.volume not in drawn], setting)
+        picked = _take(rest, _less(budget, control)) or [c for c in wanted if c.volume not in drawn][:1]
+        if not picked:
+            # The lot has fallen on all that the strategy wants.
+            control.pop()
+    return Choice(_mixed(picked or wanted, control, setting.seed), _ranked(candidates, wanted))
 
 
 def _ranked(candidates: Sequence[Candidate], wanted: Sequence[Candidate]) -> list[Candidate]:
@@ -84,9 +87,10 @@ def _control_cases(candidates: Sequence[Candidate], wanted: int, budget: Budget,
     exact = Fraction(repr(share))
     cases = min(wanted + math.ceil(exact / (1 - exact) * wanted), budget.cases)
     if math.isfinite(budget.minutes):
-        # By the mean, not one by one: passing over what costs much would make the sample one of cheap cases.
-        cases = min(cases, int(budget.minutes / (sum(c.minutes for c in candidates) / len(candidates))))
-    return max(0, min(cases - 1, cases_of(share, cases)))
+        # By the mean, for what the lot draws; but a strategy that likes short cases may have two where it holds one.
+        mean = sum(c.minutes for c in candidates) / len(candidates)
+        cases = min(cases, max(int(budget.minutes / mean), min(wanted, 2)))
+    return min(cases - 1, cases_of(share, cases))
 
 
 def _less(budget: Budget, control: Sequence[Candidate]) -> Budget:

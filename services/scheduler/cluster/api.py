@@ -111,7 +111,7 @@ class Api:
             return [self._plain(job) for job in found.items]
 
     def delete_job(self, name: str, uid: str | None = None) -> None:
-        """Delete a Job, then its pods. Raises RESOURCE_CONFLICT if it is not the one with this uid."""
+        """Delete a Job, then its pods. Raises ETAG_MISMATCH if it is not the one with this uid."""
         only = client.V1DeleteOptions(
             propagation_policy="Background", preconditions=client.V1Preconditions(uid=uid) if uid else None
         )

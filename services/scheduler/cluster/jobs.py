@@ -43,23 +43,20 @@ class Jobs:
         """
         owner = self._api.config_map(self._template)
         job = manifest(owner, plan, arguments, actor)
-        try:
-            return training(self._api.create_job(job), [])
-        except AtlasError as error:
-            if error.reason != Reason.RESOURCE_CONFLICT:
-                raise
-        known = self._api.job(job["metadata"]["name"])
+        name = job["metadata"]["name"]
+        if made := self._made(job):
+            return made
+        known = self._api.job(name)
         found = self._seen(known)
         if found.state not in ENDED:
             return found
         try:
-            self._api.delete_job(job["metadata"]["name"], known["metadata"]["uid"])
-            return training(self._api.create_job(job), [])
+            self._api.delete_job(name, known["metadata"]["uid"])
         except AtlasError as error:
-            # Somebody else started it again just now.
-            if error.reason not in (Reason.RESOURCE_CONFLICT, Reason.RESOURCE_NOT_FOUND):
+            # Somebody else deleted it just now, and perhaps made the next one.
+            if error.reason not in (Reason.ETAG_MISMATCH, Reason.RESOURCE_NOT_FOUND):
                 raise
-        return self._seen(self._api.job(job["metadata"]["name"]))
+        return self._made(job) or self._seen(self._api.job(name))
 
     def get(self, training_id: str) -> Training:
         """A training. Raises RESOURCE_NOT_FOUND, as it does some time after its end."""
@@ -79,6 +76,15 @@ class Jobs:
     def wait(self, training_id: str, seconds: int) -> None:
         """Return when something may have changed, or after `seconds`."""
         self._api.wait_for_pods(_pod_labels(self._api.job(self._job_name(training_id))), seconds)
+
+    def _made(self, job: Manifest) -> Training | None:
+        """The training of a new Job; None if there is one of its name."""
+        try:
+            return training(self._api.create_job(job), [])
+        except AtlasError as error:
+            if error.reason != Reason.RESOURCE_CONFLICT:
+                raise
+            return None
 
     def _seen(self, job: Manifest) -> Training:
         return training(job, self._api.pods(_pod_labels(job)))

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from sqlalchemy import Engine
-from sqlalchemy.engine import make_url
 
 from services.core import database
 from services.core.errors import AtlasError, Reason
@@ -13,7 +12,7 @@ _MIGRATION_LOCK = 0x61746C6173  # "atlas"
 
 def connect(url: str, *, threads: int = 20) -> Engine:
     """An engine over at most `threads` connections; see `services.core.database.connect`."""
-    return database.connect(make_url(url), threads)
+    return database.connect(database.parse(url), threads)
 
 
 def upgrade(engine: Engine) -> None:

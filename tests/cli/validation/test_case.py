@@ -177,6 +177,16 @@ def test_masks_of_a_real_release_without_their_ct(tmp_path: Path) -> None:
     ]
 
 
+def test_what_lies_among_the_masks_and_is_none_is_told(release: Path) -> None:
+    """An uncompressed mask too: `atlas import` would take it, and it was not validated."""
+    folder = others(release) / "BDMAP_00000002/segmentations"
+    (folder / "stomach.nii").write_bytes(gzip.decompress((folder / "liver.nii.gz").read_bytes()))
+    (folder / "notes.txt").write_text("by hand")
+    (folder / "old").mkdir()
+    strange = [(fault.file, fault.grave) for fault in found(release) if fault.kind == "FILE_UNEXPECTED"]
+    assert strange == [(f"BDMAP_00000002/segmentations/{name}", False) for name in ("notes.txt", "old", "stomach.nii")]
+
+
 def test_maps_of_disagreement_are_read_and_held_against_the_cts_grid(archive: Archive, tmp_path: Path) -> None:
     item = next(i for i in archive.items if i.volume == "volumes/case-b")
     archive.disagree(item.label_version, "spleen", np.full((20, 36, 40), 2, np.uint8))

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from typer.testing import CliRunner
 
@@ -77,15 +78,38 @@ def test_a_scan_on_both_sides_of_the_split_is_a_fault(tmp_path: Path) -> None:
     scans = {"a": (case.ct, case.geometry), "b": (case.ct[10:], cropped), "c": (case.ct[::-1], flipped)}
     other = public.patient(11)
     for name, (voxels, geometry) in {**scans, "d": (other.ct, other.geometry)}.items():
-        (tmp_path / name).mkdir()
-        write_ct(tmp_path / name / "ct.nii.gz", np.ascontiguousarray(voxels), geometry)
+        put_ct(tmp_path / name, voxels, geometry)
     kinds = {"FILE_MISSING", "FILE_UNEXPECTED"}
     alone = {(fault.file, fault.kind, fault.grave) for fault in found(tmp_path) if fault.kind not in kinds}
     assert alone == {("b/ct.nii.gz", "SCAN_REPEATED", False), ("c/ct.nii.gz", "SCAN_REPEATED", False)}
     (tmp_path / "metadata.csv").write_text("case,split\na,train\nb,test\nc,train\nd,test\n")
+    leaks = [fault for fault in found(tmp_path) if fault.kind == "SPLIT_LEAKS"]
+    assert [(leak.file, leak.grave) for leak in leaks] == [("b/ct.nii.gz", True), ("c/ct.nii.gz", True)]
+    assert "as a. One is for test, the other for train." in leaks[0].message
+    assert "as b. One is for train, the other for test." in leaks[1].message
+
+
+def put_ct(case: Path, voxels: npt.NDArray[np.int16], geometry: Geometry) -> None:
+    case.mkdir()
+    write_ct(case / "ct.nii.gz", np.ascontiguousarray(voxels), geometry)
+
+
+@pytest.mark.parametrize("names", ["abc", "acb", "bac", "bca", "cab", "cba"])
+@pytest.mark.parametrize("is_cropped", [True, False])
+def test_a_leak_is_found_whatever_the_names(tmp_path: Path, is_cropped: bool, names: str) -> None:
+    """Though the whole scan, for training, is first found in a part of it for training, or in a copy on no side."""
+    case = public.patient(10)
+    depth, rows, columns = case.ct.shape
+    half = Geometry.from_matrix((columns, rows, depth // 2), case.geometry.matrix)
+    halves = [(case.ct[: depth // 2], half), (case.ct[-(depth // 2) :], half)]
+    scans = [*(halves if is_cropped else [(case.ct, case.geometry)] * 2), (case.ct, case.geometry)]
+    for name, scan in zip(names, scans, strict=True):
+        put_ct(tmp_path / name, *scan)
+    sides = ("train" if is_cropped else "", "test", "train")
+    rows_told = [f"{name},{side}" for name, side in zip(names, sides, strict=True)]
+    (tmp_path / "metadata.csv").write_text("\n".join(["case,split", *rows_told]) + "\n")
     (leak,) = [fault for fault in found(tmp_path) if fault.kind == "SPLIT_LEAKS"]
-    assert (leak.file, leak.grave) == ("b/ct.nii.gz", True)
-    assert "as a. One is for test, the other for train." in leak.message
+    assert {leak.file[0], leak.message.split(" as ")[1][0]} == {names[1], names[2]}
 
 
 def test_a_mask_that_one_of_many_cases_lacks_is_told(release: Path) -> None:

@@ -63,6 +63,29 @@ def test_a_revision_is_merged_and_the_round_ends(scheduler: Scheduler, world: Wo
     assert scheduler.reviews(name)[1].result == second.label_version
 
 
+def test_a_decision_takes_the_source_in_the_class_map_of_its_campaign(
+    scheduler: Scheduler, world: World, name: str
+) -> None:
+    world.sources["twice"] = ("liver",)
+    own = world.add_label("twice", storage_pb2.ORIGIN_SOURCE, ["liver"], "source")
+    scheduler.create(name, ["twice"], review_share=1.0)
+    seen = len(scheduler.rest(name))
+    (review,) = scheduler.reviews(name)
+    other = world.add_label("twice", storage_pb2.ORIGIN_SOURCE, ["liver", "colon"], "source")
+    world.labels[other].class_map = "other-1"
+    revision = world.add_label("twice", storage_pb2.ORIGIN_REVISION, ["spleen"], "ann")
+    scheduler.rpc.SubmitReview(
+        pb.SubmitReviewRequest(
+            name=review.name,
+            fencing_token=claim(scheduler, review),
+            decision=pb.Review.DECISION_REVISED,
+            revision=revision,
+        )
+    )
+    scheduler.rest(name, seen)
+    assert world.made[scheduler.reviews(name)[0].result][1] == (own, revision)
+
+
 @pytest.mark.parametrize("measurable", [True, False])
 def test_what_a_revision_changed_is_measured_and_a_decision_stands_without_it(
     scheduler: Scheduler, world: World, name: str, measurable: bool

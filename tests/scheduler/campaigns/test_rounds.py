@@ -4,10 +4,11 @@ import pytest
 
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as pb
 from abdomenatlas.storage.v1 import storage_pb2
+from abdomenatlas.type.v1.merge_pb2 import MergePolicy
 from services.core.errors import AtlasError, Reason
 from services.core.rpc import request_id
 from tests.scheduler.running import Scheduler, claim
-from tests.scheduler.world import MODELS, World, model
+from tests.scheduler.world import MODELS, ORGANS, World, model
 
 Kind = pb.CampaignEvent
 
@@ -147,6 +148,25 @@ def test_the_next_round_may_take_newer_models(scheduler: Scheduler, world: World
     scheduler.rest(name)
     assert world.calls["predict", "b", "models/unet/versions/2"] == 1
     assert world.calls["predict", "a", "models/unet/versions/2"] == 0, "it was reviewed"
+
+
+def test_the_merges_of_the_next_round_weigh_its_own_models(scheduler: Scheduler, world: World, name: str) -> None:
+    world.models[1].dsc.update(dict.fromkeys(ORGANS, 0.8))
+    policy = MergePolicy(fusion=MergePolicy.FUSION_WEIGHTED)
+    policy.reliabilities.add(model="models/unet", organ="liver", dsc=0.9)
+    scheduler.create(name, ["a"], models=["models/unet"], review_share=0.0, merge_policy=policy)
+    scheduler.rest(name)
+    world.models.append(model("models/unet/versions/2"))
+    request = pb.StartRoundRequest(name=f"campaigns/{name}", models=["models/unet/versions/2"])
+    with pytest.raises(AtlasError, match="does not tell how good it is at: spleen, pancreas") as refused:
+        scheduler.rpc.StartRound(request)
+    assert (refused.value.reason, refused.value.field) == (Reason.FIELD_REQUIRED, "models")
+    world.models[-1].dsc.update(dict.fromkeys(ORGANS, 0.7))
+    scheduler.rpc.StartRound(request)
+    scheduler.rest(name)
+    told = {(entry.model, entry.organ): entry.dsc for entry in world.policies[-1].reliabilities}
+    newest = "models/unet/versions/2"
+    assert told == {("models/unet", "liver"): 0.9, (newest, "spleen"): 0.7, (newest, "pancreas"): 0.7}
 
 
 def test_a_campaign_draws_lots_learns_what_cases_are_and_stops_when_an_audit_says_so(

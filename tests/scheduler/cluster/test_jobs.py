@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +135,33 @@ def test_a_failed_training_says_why_and_goes_on_when_it_is_started_again(site: S
     assert now.metadata
     assert failed.metadata.uid != now.metadata.uid
     assert jobs.start(PLAN, arguments, "ann").state == State.WAITING
+
+
+class Overtaken(Api):
+    """The API, where somebody else does something between every reading and deleting of a Job."""
+
+    meanwhile: Callable[[], object]
+
+    def delete_job(self, name: str, uid: str | None = None) -> None:
+        self.meanwhile()
+        super().delete_job(name, uid)
+
+
+@pytest.mark.parametrize("rival", ["has started it", "has not yet"])
+def test_of_two_who_start_an_ended_training_again_at_once_both_get_it(
+    site: Site, jobs: Jobs, account: Path, rival: str
+) -> None:
+    """The other one has deleted the ended Job, and either made the next or is about to."""
+    arguments = ["tune", "/repository/unet"]
+    started = jobs.start(PLAN, arguments, "ann")
+    tell(site, started.id, "Failed", **ended("DISK_FULL", 1))
+    wait_until(lambda: jobs.get(started.id).state == State.FAILED, "the Job's end", SECONDS)
+    api = Overtaken(account)
+    has_started = rival == "has started it"
+    api.meanwhile = lambda: jobs.start(PLAN, arguments, "bob") if has_started else jobs.cancel(started.id)
+    again = Jobs(api, TRAINING).start(PLAN, arguments, "ann")
+    api.close()
+    assert (again.id, again.state, again.actor) == (started.id, State.WAITING, "bob" if has_started else "ann")
 
 
 def _is_gone(jobs: Jobs, training_id: str) -> bool:

@@ -42,13 +42,15 @@ class Campaign(_message.Message):
         STATE_IN_REVIEW: Campaign._State.ValueType  # 2
         """The round is ranked and reviews are open."""
         STATE_ROUND_DONE: Campaign._State.ValueType  # 3
-        """The reviews of the round, or of an audit that did not pass, are all done (or there were none); StartRound or
-        StartAudit may follow.
+        """The reviews of the round, or of an audit that did not finish the campaign, are all done (or there were none);
+        StartRound or StartAudit may follow.
         """
         STATE_CANCELLED: Campaign._State.ValueType  # 4
         """Closed by CancelCampaign."""
         STATE_FINISHED: Campaign._State.ValueType  # 5
-        """An audit has bounded the share of wrong cases: the aim is reached, and no round follows."""
+        """An audit has bounded the share of wrong cases, or people have looked at every volume: the aim is
+        reached, and no round follows.
+        """
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
         """Where the campaign stands."""
@@ -60,13 +62,15 @@ class Campaign(_message.Message):
     STATE_IN_REVIEW: Campaign.State.ValueType  # 2
     """The round is ranked and reviews are open."""
     STATE_ROUND_DONE: Campaign.State.ValueType  # 3
-    """The reviews of the round, or of an audit that did not pass, are all done (or there were none); StartRound or
-    StartAudit may follow.
+    """The reviews of the round, or of an audit that did not finish the campaign, are all done (or there were none);
+    StartRound or StartAudit may follow.
     """
     STATE_CANCELLED: Campaign.State.ValueType  # 4
     """Closed by CancelCampaign."""
     STATE_FINISHED: Campaign.State.ValueType  # 5
-    """An audit has bounded the share of wrong cases: the aim is reached, and no round follows."""
+    """An audit has bounded the share of wrong cases, or people have looked at every volume: the aim is
+    reached, and no round follows.
+    """
 
     class _Strategy:
         ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -193,7 +197,9 @@ class Campaign(_message.Message):
 
     @_builtins.property
     def budget_time(self) -> _duration_pb2.Duration:
-        """Time of reviewers, as it is expected when a round is ranked and as it was measured once reviews are done."""
+        """Time of reviewers, as it is expected when a round is ranked and as it was measured once reviews are done. Cases
+        drawn by lot are sent whatever they are expected to take, so a round may pass what is left by as much.
+        """
 
     @_builtins.property
     def audit_policy(self) -> Global___AuditPolicy:
@@ -201,8 +207,8 @@ class Campaign(_message.Message):
 
     @_builtins.property
     def merge_policy(self) -> _merge_pb2.MergePolicy:
-        """How predictions, revisions and source labels are merged, every default spelled out; not set for a campaign from
-        before it was recorded, which takes the defaults.
+        """How predictions, revisions and source labels are merged in the newest round, every default spelled out; not set for
+        a campaign from before it was recorded, which takes the defaults.
         """
 
     def __init__(
@@ -689,7 +695,9 @@ class StartRoundRequest(_message.Message):
     @_builtins.property
     def models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The ensemble from this round on, named as in CreateCampaignRequest; empty keeps it as it is. It must answer on the
-        campaign's grid and speak of its class map. At most 16.
+        campaign's grid and speak of its class map. At most 16. With FUSION_WEIGHTED, models without an entry in
+        CreateCampaignRequest.merge_policy take their card's DSC; refused are a model whose card tells none, and another
+        version of a model in the place of one that has an entry of its own.
         """
 
     def __init__(

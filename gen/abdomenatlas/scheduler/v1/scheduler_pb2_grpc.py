@@ -188,6 +188,8 @@ class SchedulerServiceServicer:
     def StartAudit(self, request, context):
         """Asks people to look at a random sample of the volumes that nobody has reviewed. When they have, the exact bound on
         the share of wrong cases decides: the campaign is finished, or another round may follow. Allowed between rounds.
+        Volumes that failed in the newest round are in no sample: where nothing else is left to look at, the campaign is not
+        finished but waits for another round, and an audit is refused.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -55,6 +55,8 @@ class SchedulerServiceStub:
     StartAudit: _grpc.UnaryUnaryMultiCallable[_scheduler_pb2.StartAuditRequest, _scheduler_pb2.StartAuditResponse]
     """Asks people to look at a random sample of the volumes that nobody has reviewed. When they have, the exact bound on
     the share of wrong cases decides: the campaign is finished, or another round may follow. Allowed between rounds.
+    Volumes that failed in the newest round are in no sample: where nothing else is left to look at, the campaign is not
+    finished but waits for another round, and an audit is refused.
     """
     GetCampaignReport: _grpc.UnaryUnaryMultiCallable[_scheduler_pb2.GetCampaignReportRequest, _scheduler_pb2.GetCampaignReportResponse]
     """Tells what the reviews have brought: both arms, the gain of the strategy over the control arm, the audits, what was
@@ -117,6 +119,8 @@ class SchedulerServiceAsyncStub(SchedulerServiceStub):
     StartAudit: _aio.UnaryUnaryMultiCallable[_scheduler_pb2.StartAuditRequest, _scheduler_pb2.StartAuditResponse]  # type: ignore[assignment]
     """Asks people to look at a random sample of the volumes that nobody has reviewed. When they have, the exact bound on
     the share of wrong cases decides: the campaign is finished, or another round may follow. Allowed between rounds.
+    Volumes that failed in the newest round are in no sample: where nothing else is left to look at, the campaign is not
+    finished but waits for another round, and an audit is refused.
     """
     GetCampaignReport: _aio.UnaryUnaryMultiCallable[_scheduler_pb2.GetCampaignReportRequest, _scheduler_pb2.GetCampaignReportResponse]  # type: ignore[assignment]
     """Tells what the reviews have brought: both arms, the gain of the strategy over the control arm, the audits, what was
@@ -212,6 +216,8 @@ class SchedulerServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_scheduler_pb2.StartAuditResponse, _abc.Awaitable[_scheduler_pb2.StartAuditResponse]]:
         """Asks people to look at a random sample of the volumes that nobody has reviewed. When they have, the exact bound on
         the share of wrong cases decides: the campaign is finished, or another round may follow. Allowed between rounds.
+        Volumes that failed in the newest round are in no sample: where nothing else is left to look at, the campaign is not
+        finished but waits for another round, and an audit is refused.
         """
 
     @_abc_1.abstractmethod

@@ -1967,7 +1967,9 @@ class LabelFile(_message.Message):
     it is a label map with ids.
     """
     display_name: _builtins.str
-    """The file's name as the user knows it; only for messages. At most 255 characters."""
+    """The file's name as the user knows it, for errors alone: nothing keeps it, and notes name a file by its organ. At
+    most 255 characters.
+    """
     def __init__(
         self,
         *,
