@@ -10,6 +10,7 @@ import numpy as np
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as sched
 from abdomenatlas.storage.v1 import storage_pb2 as pb
 from services.cli.connection import Connection
+from services.cli.ct_file import CT, fetch_ct
 from services.cli.ingest.discover import SUFFIXES, stem, twice
 from services.cli.masks import uint8_channel, write_disagreement
 from services.core.arrayfile import ArrayFile
@@ -81,11 +82,9 @@ def fill(connection: Connection, review: sched.Review, folder: Path, on_file: On
     segmentations, attention = folder / "segmentations", folder / "attention"
     for needed in (segmentations, attention):
         needed.mkdir(parents=True, exist_ok=True)
-    on_file("ct.nii.gz")
+    on_file(CT)
     volume = storage.rpc.GetVolume(pb.GetVolumeRequest(name=review.volume)).volume
-    ct = folder / "ct.nii.gz"
-    storage.get_file(volume.ct, ct)
-    header = read_header(ct)
+    header = read_header(fetch_ct(storage, volume, folder))
     labels = storage.rpc.GetLabelVersion(pb.GetLabelVersionRequest(name=review.label_version)).label_version
     masks = storage.array(labels.masks)
     for organ in masks.channels:

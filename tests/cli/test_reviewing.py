@@ -1,5 +1,6 @@
 """A claim folder holds what a reviewer needs, and only what changed goes back."""
 
+import gzip
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ from services.cli.reviewing import NOTE, Note, changed_masks, download, drawn_on
 from services.core import classmaps
 from services.core.errors import AtlasError, Reason
 from services.core.geometry import Geometry
-from services.core.nifti import encode, read_header, read_labels, read_mask, write_mask
+from services.core.nifti import encode, read_ct, read_header, read_labels, read_mask, write_mask
 from services.core.storage import Storage
 from tests.cli.archive import Archive
 
@@ -37,6 +38,18 @@ def test_it_opens_at_the_right_place(claim: Path, archive: Archive, oblique: Geo
     heat = nibabel.nifti1.Nifti1Image.from_filename(claim / "attention.nii.gz")
     assert np.allclose(heat.affine, oblique.matrix)
     assert np.asarray(heat.dataobj).max() == 200
+
+
+def test_a_ct_that_was_imported_uncompressed_opens_by_its_name(archive: Archive, tmp_path: Path) -> None:
+    review = archive.reviews[0]
+    volume: pb.Volume = archive.records[review.volume]
+    plain = gzip.decompress(archive.objects[volume.ct.name])
+    volume.ct.CopyFrom(archive.put(plain))
+    fill(archive.connection, review, tmp_path)
+    assert gzip.decompress((tmp_path / "ct.nii.gz").read_bytes()) == plain
+    opened = nibabel.nifti1.Nifti1Image.from_filename(tmp_path / "ct.nii.gz")
+    assert np.array_equal(np.asarray(opened.dataobj).T, read_ct(plain).voxels)
+    assert not list(tmp_path.glob("ct.nii")), "nothing else is left of it"
 
 
 def test_a_claim_shows_where_readers_disagree(archive: Archive, tmp_path: Path) -> None:
