@@ -13,6 +13,7 @@ from services.cli.connection import Connection
 from services.cli.ct_file import CT, fetch_ct
 from services.cli.ingest.discover import SUFFIXES, stem, twice
 from services.cli.masks import uint8_channel, write_disagreement
+from services.core.alignment import reordered
 from services.core.arrayfile import ArrayFile
 from services.core.classmaps import ClassMap
 from services.core.errors import AtlasError, Reason
@@ -136,7 +137,10 @@ def _files(folder: Path, class_map: ClassMap) -> list[Path]:
 
 
 def changed_masks(connection: Connection, label_version: str, masks: dict[str, Path]) -> dict[str, Path]:
-    """Those of `masks` that differ from the labels that were claimed, in a voxel or in their place, or that are new."""
+    """Those of `masks` that differ from the labels that were claimed, in a voxel or in their place, or that are new.
+
+    One that holds the same voxels of the patient in another order does not differ.
+    """
     request = pb.GetLabelVersionRequest(name=label_version)
     labels = connection.storage.rpc.GetLabelVersion(request).label_version
     claimed = connection.storage.array(labels.masks)
@@ -151,8 +155,9 @@ def _differs(claimed: ArrayFile, organ: str, path: Path) -> bool:
     except AtlasError:
         # Storage will say what is wrong with it.
         return True
-    moved = not mask.geometry.is_close(claimed.geometry)
-    return moved or not np.array_equal(mask.voxels, uint8_channel(claimed, organ))
+    # A viewer may save in another order of axes: only what then differs in the patient was changed.
+    voxels = reordered(mask.voxels, mask.geometry, claimed.geometry)
+    return voxels is None or not np.array_equal(voxels, uint8_channel(claimed, organ))
 
 
 def drawn_on(masks: Iterable[Path]) -> str:

@@ -4,7 +4,7 @@ import gzip
 import json
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import nibabel
 import numpy as np
@@ -21,6 +21,7 @@ from services.core.storage import Storage
 from tests.cli.archive import Archive
 
 ORGANS = classmaps.load()
+nib: Any = nibabel  # its types are partial
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def test_it_opens_at_the_right_place(claim: Path, archive: Archive, oblique: Geo
     assert names == ["aorta.nii.gz", "gall_bladder.nii.gz", "liver.nii.gz", "spleen.nii.gz"]
     for name in names:
         assert read_mask(claim / "segmentations" / name).geometry.digest == ct.geometry.digest
-    heat = nibabel.nifti1.Nifti1Image.from_filename(claim / "attention.nii.gz")
+    heat = nib.load(claim / "attention.nii.gz")
     assert np.allclose(heat.affine, oblique.matrix)
     assert np.asarray(heat.dataobj).max() == 200
 
@@ -47,7 +48,7 @@ def test_a_ct_that_was_imported_uncompressed_opens_by_its_name(archive: Archive,
     volume.ct.CopyFrom(archive.put(plain))
     fill(archive.connection, review, tmp_path)
     assert gzip.decompress((tmp_path / "ct.nii.gz").read_bytes()) == plain
-    opened = nibabel.nifti1.Nifti1Image.from_filename(tmp_path / "ct.nii.gz")
+    opened = nib.load(tmp_path / "ct.nii.gz")
     assert np.array_equal(np.asarray(opened.dataobj).T, read_ct(plain).voxels)
     assert not list(tmp_path.glob("ct.nii")), "nothing else is left of it"
 
@@ -86,6 +87,40 @@ def test_a_mask_in_another_place_is_changed(claim: Path, archive: Archive) -> No
     write_mask(path, mask.voxels, Geometry.from_matrix(mask.geometry.shape, matrix))
     changed = changed_masks(archive.connection, archive.reviews[0].label_version, mask_files([claim], ORGANS))
     assert sorted(changed) == ["aorta"]
+
+
+def save_canonical(path: Path, *, but_for: tuple[int, int, int] | None = None) -> None:
+    """Save a mask again in RAS order, as tools do, with one voxel (i, j, k) of the CT's order changed."""
+    image = nib.load(path)
+    voxels = np.array(image.dataobj)
+    if but_for:
+        voxels[but_for] ^= 1
+    turned = nib.as_closest_canonical(nib.Nifti1Image(voxels, image.affine))
+    assert not np.allclose(turned.affine, image.affine)
+    turned.to_filename(path)
+
+
+def test_masks_saved_in_another_orientation_are_not_changed(claim: Path, archive: Archive) -> None:
+    """The same voxels of the patient, in another order: as a revision they would make an audit's case a wrong one."""
+    version, folder = archive.reviews[0].label_version, claim / "segmentations"
+    for path in folder.iterdir():
+        save_canonical(path)
+    assert changed_masks(archive.connection, version, mask_files([claim], ORGANS)) == {}
+    fill(archive.connection, archive.reviews[0], claim)
+    save_canonical(folder / "spleen.nii.gz", but_for=(0, 0, 0))
+    assert sorted(changed_masks(archive.connection, version, mask_files([claim], ORGANS))) == ["spleen"]
+
+
+def test_a_mask_that_is_mirrored_in_the_patient_is_changed(claim: Path, archive: Archive) -> None:
+    """Its array is the one that was claimed, its header another: whoever writes that may mean either."""
+    path = claim / "segmentations" / "liver.nii.gz"
+    mask = read_mask(path)
+    matrix = mask.geometry.matrix
+    matrix[:3, 3] += matrix[:3, 0] * (mask.geometry.shape[0] - 1)
+    matrix[:3, 0] *= -1
+    write_mask(path, mask.voxels, Geometry.from_matrix(mask.geometry.shape, matrix))
+    changed = changed_masks(archive.connection, archive.reviews[0].label_version, mask_files([claim], ORGANS))
+    assert sorted(changed) == ["liver"]
 
 
 def test_the_note_tells_which_ct_was_downloaded(archive: Archive, tmp_path: Path) -> None:
