@@ -23,11 +23,32 @@ from tests.cli.archive import Archive
 ORGANS = classmaps.load()
 nib: Any = nibabel  # its types are partial
 
+UNTAKEN = (
+    "segmentations/liver.nrrd",
+    "segmentations/Segmentation.seg.nrrd",
+    "segmentations/liver.mha",
+    "segmentations/LIVER.NII.GZ",
+    "segmentations/lever.nii.gz",
+    "segmentations/edited/",
+    "segmentations/stomach.nii.gz/",
+    "Segmentation.nii.gz",
+    "liver_edited.nii.gz",
+    "combined_labels.nii.gz",
+    "edited/",
+)
+LEFT_BEHIND = (".DS_Store", "._liver.nii.gz", "liver.nii.gz~", "Thumbs.db")
+
 
 @pytest.fixture
 def claim(archive: Archive, tmp_path: Path) -> Path:
     fill(archive.connection, archive.reviews[0], tmp_path)
     return tmp_path
+
+
+def downloaded(archive: Archive, folder: Path) -> None:
+    """A claim folder, with its note."""
+    review = archive.reviews[0]
+    download(archive.connection, Note(review.name, 7, "ana", review.volume, review.label_version), review, folder)
 
 
 def test_it_opens_at_the_right_place(claim: Path, archive: Archive, oblique: Geometry) -> None:
@@ -124,9 +145,8 @@ def test_a_mask_that_is_mirrored_in_the_patient_is_changed(claim: Path, archive:
 
 
 def test_the_note_tells_which_ct_was_downloaded(archive: Archive, tmp_path: Path) -> None:
-    review = archive.reviews[0]
-    download(archive.connection, Note(review.name, 7, "ana", review.volume, review.label_version), review, tmp_path)
-    assert Note.read(tmp_path).voxel_digest == archive.records[review.volume].voxel_digest
+    downloaded(archive, tmp_path)
+    assert Note.read(tmp_path).voxel_digest == archive.records[archive.reviews[0].volume].voxel_digest
     assert drawn_on([tmp_path / "segmentations/liver.nii.gz", tmp_path / "liver.nii.gz"])
     assert drawn_on([tmp_path.parent / "liver.nii.gz"]) == "", "masks that lie in no claim"
 
@@ -173,6 +193,37 @@ def test_a_mask_beside_the_ct_is_not_passed_by(claim: Path) -> None:
     (claim / "liver.nii.gz").touch()
     with pytest.raises(AtlasError, match=r"liver is there twice"):
         mask_files([claim], ORGANS)
+
+
+@pytest.mark.parametrize("saved", UNTAKEN)
+def test_what_cannot_be_taken_from_a_claim_is_refused_by_its_name(archive: Archive, tmp_path: Path, saved: str) -> None:
+    downloaded(archive, tmp_path)
+    (tmp_path / saved).mkdir() if saved.endswith("/") else (tmp_path / saved).touch()
+    with pytest.raises(AtlasError) as caught:
+        mask_files([tmp_path], ORGANS)
+    assert (caught.value.reason, caught.value.field) == (Reason.FIELD_INVALID, str(tmp_path / saved))
+    assert Path(saved).name in caught.value.message
+    assert "segmentations/<organ>.nii.gz" in caught.value.remedy
+
+
+def test_what_systems_and_editors_leave_in_a_claim_is_passed_by(archive: Archive, tmp_path: Path) -> None:
+    downloaded(archive, tmp_path)
+    for folder in (tmp_path, tmp_path / "segmentations"):
+        for name in LEFT_BEHIND:
+            (folder / name).touch()
+    assert sorted(mask_files([tmp_path], ORGANS)) == ["aorta", "gall_bladder", "liver", "spleen"]
+
+
+def test_a_mask_beside_the_ct_of_a_claim_is_taken(archive: Archive, tmp_path: Path) -> None:
+    downloaded(archive, tmp_path)
+    for path in (tmp_path / "segmentations").iterdir():
+        path.unlink()
+    with pytest.raises(AtlasError) as caught:
+        mask_files([tmp_path], ORGANS)
+    assert caught.value.reason == Reason.FOLDER_EMPTY
+    (tmp_path / "segmentations").rmdir()
+    (tmp_path / "stomach.nii").touch()
+    assert mask_files([tmp_path], ORGANS) == {"stomach": tmp_path / "stomach.nii"}
 
 
 def test_an_unreadable_mask_is_left_to_storage(claim: Path, archive: Archive) -> None:
