@@ -10,14 +10,22 @@ import numpy as np
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as sched
 from abdomenatlas.storage.v1 import storage_pb2 as pb
 from services.cli.connection import Connection
+from services.cli.ct_file import CT, fetch_ct
 from services.cli.ingest.discover import SUFFIXES, stem, twice
-from services.cli.masks import uint8_channel, write_disagreement
+from services.cli.masks import DISAGREEMENT, uint8_channel, write_disagreement
+from services.core.alignment import reordered
 from services.core.arrayfile import ArrayFile
 from services.core.classmaps import ClassMap
 from services.core.errors import AtlasError, Reason
 from services.core.nifti import read_header, read_mask, write_mask
 
 NOTE = "review.json"
+_SEGMENTATIONS, _ATTENTION, _HOTTEST = "segmentations", "attention", "attention.nii.gz"
+_WRITTEN = {NOTE, CT, _SEGMENTATIONS, DISAGREEMENT, _ATTENTION, _HOTTEST}
+"""What a claim puts into its folder."""
+_LEFTOVERS = ("Thumbs.db", "desktop.ini")
+_NAMED = 5
+"""Files that one message names."""
 OnFile = Callable[[str], None]
 
 
@@ -78,36 +86,35 @@ def fill(connection: Connection, review: sched.Review, folder: Path, on_file: On
     All open in ITK-SNAP or 3D Slicer at the right place: the labels on the CT's grid, the heat by its own affine.
     """
     storage = connection.storage
-    segmentations, attention = folder / "segmentations", folder / "attention"
+    segmentations, attention = folder / _SEGMENTATIONS, folder / _ATTENTION
     for needed in (segmentations, attention):
         needed.mkdir(parents=True, exist_ok=True)
-    on_file("ct.nii.gz")
+    on_file(CT)
     volume = storage.rpc.GetVolume(pb.GetVolumeRequest(name=review.volume)).volume
-    ct = folder / "ct.nii.gz"
-    storage.get_file(volume.ct, ct)
-    header = read_header(ct)
+    header = read_header(fetch_ct(storage, volume, folder))
     labels = storage.rpc.GetLabelVersion(pb.GetLabelVersionRequest(name=review.label_version)).label_version
     masks = storage.array(labels.masks)
     for organ in masks.channels:
-        on_file(f"segmentations/{organ}.nii.gz")
+        on_file(f"{_SEGMENTATIONS}/{organ}.nii.gz")
         write_mask(segmentations / f"{organ}.nii.gz", uint8_channel(masks, organ), masks.geometry, like=header)
     write_disagreement(storage, labels, folder, header, on_file)
     record = storage.rpc.GetAttentionMap(pb.GetAttentionMapRequest(name=review.attention_map)).attention_map
     heat = storage.array(record.heat)
     hottest = np.zeros(heat.geometry.array_shape, np.uint8)
     for organ in heat.channels:
-        on_file(f"attention/{organ}.nii.gz")
+        on_file(f"{_ATTENTION}/{organ}.nii.gz")
         channel = uint8_channel(heat, organ)
         np.maximum(hottest, channel, out=hottest)
         write_mask(attention / f"{organ}.nii.gz", channel, heat.geometry)
-    write_mask(folder / "attention.nii.gz", hottest, heat.geometry)
+    write_mask(folder / _HOTTEST, hottest, heat.geometry)
 
 
 def mask_files(paths: list[Path], class_map: ClassMap) -> dict[str, Path]:
     """Organ masks by organ out of files and folders (a claim folder, or one with `<organ>.nii.gz` files).
 
     Raises ORGAN_UNKNOWN for a file whose name is no organ, FIELD_INVALID for an organ's second file, as a viewer leaves
-    when it saves liver.nii beside liver.nii.gz, and FOLDER_EMPTY if there is none at all.
+    when it saves liver.nii beside liver.nii.gz, and for whatever else is in a claim folder and was not put there by the
+    claim, and FOLDER_EMPTY if there is none at all.
     """
     files = [file for path in paths for file in (_files(path, class_map) if path.is_dir() else [path])]
     masks: dict[str, Path] = {}
@@ -128,16 +135,43 @@ def mask_files(paths: list[Path], class_map: ClassMap) -> dict[str, Path]:
 
 
 def _files(folder: Path, class_map: ClassMap) -> list[Path]:
-    found = sorted(p for p in folder.iterdir() if p.name.endswith(SUFFIXES) and not p.name.startswith("."))
-    inner = folder / "segmentations"
-    if not inner.is_dir():
-        return found
-    # A viewer may save a mask beside the CT: it must not be passed by.
-    return [*_files(inner, class_map), *(p for p in found if stem(p) in class_map.organs)]
+    seen = sorted(path for path in folder.iterdir() if not _is_leftover(path))
+    found = [path for path in seen if path.name.endswith(SUFFIXES)]
+    masks = [path for path in found if stem(path) in class_map.organs]
+    is_claim = (folder / NOTE).is_file()
+    if is_claim or (folder.absolute().parent / NOTE).is_file():
+        written = _WRITTEN if is_claim else set()
+        taken = {path for path in masks if path.is_file()}
+        if untaken := [path for path in seen if path not in taken and path.name not in written]:
+            raise _cannot_take(untaken)
+    inner = folder / _SEGMENTATIONS
+    if inner.is_dir():
+        # A viewer may save a mask beside the CT: it must not be passed by.
+        return [*_files(inner, class_map), *masks]
+    return masks if is_claim else found
+
+
+def _is_leftover(path: Path) -> bool:
+    """Whether systems and editors leave files of that name behind."""
+    return path.name.startswith(".") or path.name.endswith("~") or path.name in _LEFTOVERS
+
+
+def _cannot_take(paths: list[Path]) -> AtlasError:
+    """The refusal of what lies in a claim folder, and may be work that a viewer saved."""
+    more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
+    return AtlasError(
+        Reason.FIELD_INVALID,
+        f"Not a mask that can be taken: {', '.join(path.name for path in paths[:_NAMED])}{more}.",
+        field=str(paths[0]),
+        remedy=f"If it is one, save it as {_SEGMENTATIONS}/<organ>.nii.gz; else take it out of the folder.",
+    )
 
 
 def changed_masks(connection: Connection, label_version: str, masks: dict[str, Path]) -> dict[str, Path]:
-    """Those of `masks` that differ from the labels that were claimed, in a voxel or in their place, or that are new."""
+    """Those of `masks` that differ from the labels that were claimed, in a voxel or in their place, or that are new.
+
+    One that holds the same voxels of the patient in another order does not differ.
+    """
     request = pb.GetLabelVersionRequest(name=label_version)
     labels = connection.storage.rpc.GetLabelVersion(request).label_version
     claimed = connection.storage.array(labels.masks)
@@ -152,8 +186,9 @@ def _differs(claimed: ArrayFile, organ: str, path: Path) -> bool:
     except AtlasError:
         # Storage will say what is wrong with it.
         return True
-    moved = not mask.geometry.is_close(claimed.geometry)
-    return moved or not np.array_equal(mask.voxels, uint8_channel(claimed, organ))
+    # A viewer may save in another order of axes: only what then differs in the patient was changed.
+    voxels = reordered(mask.voxels, mask.geometry, claimed.geometry)
+    return voxels is None or not np.array_equal(voxels, uint8_channel(claimed, organ))
 
 
 def drawn_on(masks: Iterable[Path]) -> str:

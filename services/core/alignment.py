@@ -56,6 +56,15 @@ def is_plain(file: Geometry, ct: Geometry) -> bool:
     return file.is_close(ct)
 
 
+def reordered(voxels: Voxels, file: Geometry, ct: Geometry) -> Voxels | None:
+    """Labels (k, j, i) in the CT's order of voxels, as their header `file` says; None if its grid has other voxels."""
+    if is_plain(file, ct):
+        return voxels
+    index = _index(file, ct)
+    turn = _turn(index)
+    return _by_header(voxels, index, turn, ct).voxels if turn is not None and _fills(index, file, ct) else None
+
+
 def align(voxels: Voxels, file: Geometry, ct: Geometry, ct_voxels: CtVoxels, *, name: str, ct_name: str) -> Aligned:
     """Lay labels (k, j, i) with the header `file` on the grid of the CT.
 
@@ -64,11 +73,10 @@ def align(voxels: Voxels, file: Geometry, ct: Geometry, ct_voxels: CtVoxels, *, 
     if is_plain(file, ct):
         same = file.digest == ct.digest
         return Aligned(voxels, "" if same else "the affine differs from the CT's by rounding; the CT's was taken.")
-    index = np.linalg.inv(ct.matrix) @ file.matrix
-    turn = np.rint(index[:3, :3])
-    is_turn = bool(np.abs(index[:3, :3] - turn).max() < _SAME and np.array_equal(np.abs(turn).sum(axis=0), np.ones(3)))
+    index = _index(file, ct)
+    turn = _turn(index)
     error = mismatch(file, ct, first_name="The file", second_name=ct_name).at(name)
-    if not is_turn or not np.array_equal(np.abs(turn).sum(axis=1), np.ones(3)):
+    if turn is None:
         raise error
     as_header = _by_header(voxels, index, turn, ct)
     if not np.array_equal(np.abs(turn), np.eye(3)) or file.shape != ct.shape:
@@ -119,6 +127,18 @@ def _undecided(error: AtlasError, seen: str) -> AtlasError:
     return AtlasError(
         error.reason, f"{error.message} Neither reading is certain: {seen}.", field=error.field, remedy=error.remedy
     )
+
+
+def _index(file: Geometry, ct: Geometry) -> npt.NDArray[np.float64]:
+    """The 4x4 matrix from an index (i, j, k, 1) of the file to one of the CT."""
+    return cast(npt.NDArray[np.float64], np.linalg.inv(ct.matrix) @ file.matrix)
+
+
+def _turn(index: npt.NDArray[np.float64]) -> npt.NDArray[np.float64] | None:
+    """Which axis of the CT each axis of the file follows, as 0, 1 and -1; None if they are not the same axes."""
+    turn = np.rint(index[:3, :3])
+    is_turn = np.abs(index[:3, :3] - turn).max() < _SAME
+    return turn if is_turn and all((np.abs(turn).sum(axis=axis) == 1).all() for axis in (0, 1)) else None
 
 
 def _by_header(voxels: Voxels, index: npt.NDArray[np.float64], turn: npt.NDArray[np.float64], ct: Geometry) -> _Reading:

@@ -199,6 +199,18 @@ def test_changed_masks_are_not_accepted_away(desk: Desk) -> None:
     assert desk.record.decision == reviews.Decision.REVISED
 
 
+@pytest.mark.parametrize("words", ["submit case", "submit case --accept", "submit case --masks case/segmentations"])
+def test_work_that_cannot_be_taken_is_not_passed_by(desk: Desk, words: str) -> None:
+    """Whatever a viewer saves beside the masks may be the revision itself."""
+    review(f"claim first/1 --reviewer '{ARA}' --to case")
+    Path("case/segmentations/Segmentation.seg.nrrd").write_bytes(b"work")
+    refused = review(words)
+    assert isinstance(refused.exception, AtlasError)
+    assert refused.exception.field == "case/segmentations/Segmentation.seg.nrrd"
+    assert not desk.record.decision
+    assert not desk.authors, "nothing was uploaded"
+
+
 def test_a_mask_that_is_gone_from_the_folder_is_told_of(desk: Desk) -> None:
     review(f"claim first/1 --reviewer '{ARA}' --to case")
     correct("case")

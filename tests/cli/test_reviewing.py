@@ -1,9 +1,10 @@
 """A claim folder holds what a reviewer needs, and only what changed goes back."""
 
+import gzip
 import json
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import nibabel
 import numpy as np
@@ -15,11 +16,27 @@ from services.cli.reviewing import NOTE, Note, changed_masks, download, drawn_on
 from services.core import classmaps
 from services.core.errors import AtlasError, Reason
 from services.core.geometry import Geometry
-from services.core.nifti import encode, read_header, read_labels, read_mask, write_mask
+from services.core.nifti import encode, read_ct, read_header, read_labels, read_mask, write_mask
 from services.core.storage import Storage
 from tests.cli.archive import Archive
 
 ORGANS = classmaps.load()
+nib: Any = nibabel  # its types are partial
+
+UNTAKEN = (
+    "segmentations/liver.nrrd",
+    "segmentations/Segmentation.seg.nrrd",
+    "segmentations/liver.mha",
+    "segmentations/LIVER.NII.GZ",
+    "segmentations/lever.nii.gz",
+    "segmentations/edited/",
+    "segmentations/stomach.nii.gz/",
+    "Segmentation.nii.gz",
+    "liver_edited.nii.gz",
+    "combined_labels.nii.gz",
+    "edited/",
+)
+LEFT_BEHIND = (".DS_Store", "._liver.nii.gz", "liver.nii.gz~", "Thumbs.db")
 
 
 @pytest.fixture
@@ -28,15 +45,33 @@ def claim(archive: Archive, tmp_path: Path) -> Path:
     return tmp_path
 
 
+def downloaded(archive: Archive, folder: Path) -> None:
+    """A claim folder, with its note."""
+    review = archive.reviews[0]
+    download(archive.connection, Note(review.name, 7, "ana", review.volume, review.label_version), review, folder)
+
+
 def test_it_opens_at_the_right_place(claim: Path, archive: Archive, oblique: Geometry) -> None:
     ct = read_header(claim / "ct.nii.gz")
     names = sorted(path.name for path in (claim / "segmentations").iterdir())
     assert names == ["aorta.nii.gz", "gall_bladder.nii.gz", "liver.nii.gz", "spleen.nii.gz"]
     for name in names:
         assert read_mask(claim / "segmentations" / name).geometry.digest == ct.geometry.digest
-    heat = nibabel.nifti1.Nifti1Image.from_filename(claim / "attention.nii.gz")
+    heat = nib.load(claim / "attention.nii.gz")
     assert np.allclose(heat.affine, oblique.matrix)
     assert np.asarray(heat.dataobj).max() == 200
+
+
+def test_a_ct_that_was_imported_uncompressed_opens_by_its_name(archive: Archive, tmp_path: Path) -> None:
+    review = archive.reviews[0]
+    volume: pb.Volume = archive.records[review.volume]
+    plain = gzip.decompress(archive.objects[volume.ct.name])
+    volume.ct.CopyFrom(archive.put(plain))
+    fill(archive.connection, review, tmp_path)
+    assert gzip.decompress((tmp_path / "ct.nii.gz").read_bytes()) == plain
+    opened = nib.load(tmp_path / "ct.nii.gz")
+    assert np.array_equal(np.asarray(opened.dataobj).T, read_ct(plain).voxels)
+    assert not list(tmp_path.glob("ct.nii")), "nothing else is left of it"
 
 
 def test_a_claim_shows_where_readers_disagree(archive: Archive, tmp_path: Path) -> None:
@@ -75,10 +110,43 @@ def test_a_mask_in_another_place_is_changed(claim: Path, archive: Archive) -> No
     assert sorted(changed) == ["aorta"]
 
 
+def save_canonical(path: Path, *, but_for: tuple[int, int, int] | None = None) -> None:
+    """Save a mask again in RAS order, as tools do, with one voxel (i, j, k) of the CT's order changed."""
+    image = nib.load(path)
+    voxels = np.array(image.dataobj)
+    if but_for:
+        voxels[but_for] ^= 1
+    turned = nib.as_closest_canonical(nib.Nifti1Image(voxels, image.affine))
+    assert not np.allclose(turned.affine, image.affine)
+    turned.to_filename(path)
+
+
+def test_masks_saved_in_another_orientation_are_not_changed(claim: Path, archive: Archive) -> None:
+    """The same voxels of the patient, in another order: as a revision they would make an audit's case a wrong one."""
+    version, folder = archive.reviews[0].label_version, claim / "segmentations"
+    for path in folder.iterdir():
+        save_canonical(path)
+    assert changed_masks(archive.connection, version, mask_files([claim], ORGANS)) == {}
+    fill(archive.connection, archive.reviews[0], claim)
+    save_canonical(folder / "spleen.nii.gz", but_for=(0, 0, 0))
+    assert sorted(changed_masks(archive.connection, version, mask_files([claim], ORGANS))) == ["spleen"]
+
+
+def test_a_mask_that_is_mirrored_in_the_patient_is_changed(claim: Path, archive: Archive) -> None:
+    """Its array is the one that was claimed, its header another: whoever writes that may mean either."""
+    path = claim / "segmentations" / "liver.nii.gz"
+    mask = read_mask(path)
+    matrix = mask.geometry.matrix
+    matrix[:3, 3] += matrix[:3, 0] * (mask.geometry.shape[0] - 1)
+    matrix[:3, 0] *= -1
+    write_mask(path, mask.voxels, Geometry.from_matrix(mask.geometry.shape, matrix))
+    changed = changed_masks(archive.connection, archive.reviews[0].label_version, mask_files([claim], ORGANS))
+    assert sorted(changed) == ["liver"]
+
+
 def test_the_note_tells_which_ct_was_downloaded(archive: Archive, tmp_path: Path) -> None:
-    review = archive.reviews[0]
-    download(archive.connection, Note(review.name, 7, "ana", review.volume, review.label_version), review, tmp_path)
-    assert Note.read(tmp_path).voxel_digest == archive.records[review.volume].voxel_digest
+    downloaded(archive, tmp_path)
+    assert Note.read(tmp_path).voxel_digest == archive.records[archive.reviews[0].volume].voxel_digest
     assert drawn_on([tmp_path / "segmentations/liver.nii.gz", tmp_path / "liver.nii.gz"])
     assert drawn_on([tmp_path.parent / "liver.nii.gz"]) == "", "masks that lie in no claim"
 
@@ -125,6 +193,37 @@ def test_a_mask_beside_the_ct_is_not_passed_by(claim: Path) -> None:
     (claim / "liver.nii.gz").touch()
     with pytest.raises(AtlasError, match=r"liver is there twice"):
         mask_files([claim], ORGANS)
+
+
+@pytest.mark.parametrize("saved", UNTAKEN)
+def test_what_cannot_be_taken_from_a_claim_is_refused_by_its_name(archive: Archive, tmp_path: Path, saved: str) -> None:
+    downloaded(archive, tmp_path)
+    (tmp_path / saved).mkdir() if saved.endswith("/") else (tmp_path / saved).touch()
+    with pytest.raises(AtlasError) as caught:
+        mask_files([tmp_path], ORGANS)
+    assert (caught.value.reason, caught.value.field) == (Reason.FIELD_INVALID, str(tmp_path / saved))
+    assert Path(saved).name in caught.value.message
+    assert "segmentations/<organ>.nii.gz" in caught.value.remedy
+
+
+def test_what_systems_and_editors_leave_in_a_claim_is_passed_by(archive: Archive, tmp_path: Path) -> None:
+    downloaded(archive, tmp_path)
+    for folder in (tmp_path, tmp_path / "segmentations"):
+        for name in LEFT_BEHIND:
+            (folder / name).touch()
+    assert sorted(mask_files([tmp_path], ORGANS)) == ["aorta", "gall_bladder", "liver", "spleen"]
+
+
+def test_a_mask_beside_the_ct_of_a_claim_is_taken(archive: Archive, tmp_path: Path) -> None:
+    downloaded(archive, tmp_path)
+    for path in (tmp_path / "segmentations").iterdir():
+        path.unlink()
+    with pytest.raises(AtlasError) as caught:
+        mask_files([tmp_path], ORGANS)
+    assert caught.value.reason == Reason.FOLDER_EMPTY
+    (tmp_path / "segmentations").rmdir()
+    (tmp_path / "stomach.nii").touch()
+    assert mask_files([tmp_path], ORGANS) == {"stomach": tmp_path / "stomach.nii"}
 
 
 def test_an_unreadable_mask_is_left_to_storage(claim: Path, archive: Archive) -> None:

@@ -35,7 +35,9 @@ class TestLabels:
         labels = np.zeros((7, 6, 5), np.float32)
         labels[4, 3, 2] = np.nan
         for read in (nifti.read_labels, nifti.read_mask):
-            assert refusal(raw(image(labels)), read).reason == Reason.VOXELS_NOT_FINITE
+            error = refusal(raw(image(labels)), read)
+            assert error.reason == Reason.VOXELS_NOT_FINITE
+            assert error.remedy == "Write 0 there: nothing is labelled."
 
 
 class TestMask:
@@ -73,6 +75,18 @@ class TestMask:
         error = refusal(raw(image(data)), nifti.read_mask)
         assert error.reason == Reason.MASK_NOT_BINARY
         assert str(values[0]) in error.message
+
+    @pytest.mark.parametrize("values", [(-1024, 1), (-1024, 0), (-1024,), (-2, 0), (1, 2000), (0.01, 255)])
+    def test_what_may_be_background_is_never_taken_for_the_organ(self, values: tuple[float, ...]) -> None:
+        """A background of air, as whoever fills the gaps of a CT writes it, would turn a mask inside out."""
+        error = refusal(raw(image(np.resize(np.array(values, np.float32), (7, 6, 5)))), nifti.read_mask)
+        assert error.reason == Reason.MASK_NOT_BINARY
+        assert f"this file holds {min(values):.6g}" in error.message
+        assert "0 elsewhere" in error.remedy
+
+    def test_255_in_a_signed_byte_is_foreground(self) -> None:
+        truth = (HU > 0).astype(np.uint8)
+        np.testing.assert_array_equal(nifti.read_mask(raw(image((truth * 255).view(np.int8)))).voxels, truth)
 
     def test_a_third_value_in_a_later_slab_is_seen(self) -> None:
         data = np.zeros((40, 512, 512), np.uint8)

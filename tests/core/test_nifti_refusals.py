@@ -31,6 +31,7 @@ def test_voxels_that_are_not_finite_are_counted_and_located(bad: float) -> None:
     assert error.reason == Reason.VOXELS_NOT_FINITE
     assert "2 voxels" in error.message
     assert "(1, 2, 3)" in error.message
+    assert "-1024" in error.remedy
 
 
 @pytest.mark.parametrize("shape", [(5, 6), (5,), (5, 6, 7, 2), (5, 6, 1, 3)])

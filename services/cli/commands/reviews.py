@@ -73,7 +73,7 @@ def claim(
 ) -> None:
     """Take a review for a reviewer, and download what it needs.
 
-    Correct the masks in FOLDER/segmentations with ITK-SNAP or 3D Slicer, then `atlas review submit FOLDER`.
+    Correct FOLDER/segmentations/<organ>.nii.gz in place with ITK-SNAP or 3D Slicer, then `atlas review submit FOLDER`.
 
     Example: `atlas review claim spring/r1-1 --reviewer "Dr. Who" --to case`
     """

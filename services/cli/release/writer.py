@@ -6,12 +6,12 @@ import tempfile
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import yaml
-from isal import igzip
 
 from services.cli.abreast import abreast
+from services.cli.ct_file import fetch_ct
 from services.cli.masks import uint8_channel, write_disagreement
 from services.cli.release.card import CARD, LICENCES, card, licences
 from services.cli.release.contents import Contents, ReleaseCase
@@ -58,9 +58,7 @@ def _write_case(storage: Storage, case: ReleaseCase, contents: Contents, release
     folder = release / case.name
     segmentations = folder / "segmentations"
     segmentations.mkdir(parents=True)
-    ct = folder / "ct.nii.gz"
-    _fetch_ct(storage, case, ct)
-    header = read_header(ct)
+    header = read_header(fetch_ct(storage, case.volume, folder))
     masks = storage.array(case.labels.masks)
     for organ in masks.channels:
         write_mask(segmentations / f"{organ}.nii.gz", uint8_channel(masks, organ), masks.geometry, like=header)
@@ -71,24 +69,6 @@ def _write_case(storage: Storage, case: ReleaseCase, contents: Contents, release
     write_disagreement(storage, case.labels, folder, header)
     _write_json(folder / "provenance.json", case_provenance(case, contents))
     return case
-
-
-def _fetch_ct(storage: Storage, case: ReleaseCase, ct: Path) -> None:
-    """The CT's bytes as they were imported; one that was imported without compression is compressed."""
-    storage.get_file(case.volume.ct, ct)
-    with ct.open("rb") as file:
-        is_gzip = file.read(2) == b"\x1f\x8b"
-    if not is_gzip:
-        plain = ct.rename(ct.with_name("ct.nii"))
-        # No name and no time in the gzip header, so that equal CTs give equal files.
-        with plain.open("rb") as source, ct.open("wb") as raw, _gzip(raw) as target:
-            shutil.copyfileobj(source, target, 1 << 20)
-        plain.unlink()
-
-
-def _gzip(raw: BinaryIO) -> BinaryIO:
-    opened: Any = igzip.IGzipFile
-    return cast(BinaryIO, opened(filename="", mode="wb", compresslevel=1, fileobj=raw, mtime=0))
 
 
 def _require_same(folder: Path, contents: Contents) -> None:

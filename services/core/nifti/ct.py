@@ -101,13 +101,13 @@ def allocate(stream: Stream, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
         ) from error
 
 
-def not_finite(count: int, first: tuple[int, int, int]) -> AtlasError:
+def not_finite(count: int, first: tuple[int, int, int], *, remedy: str) -> AtlasError:
     """The VOXELS_NOT_FINITE error; `first` is the (i, j, k) index of the first such voxel."""
     return AtlasError(
         Reason.VOXELS_NOT_FINITE,
         f"{count} voxels are NaN or infinite, the first at index {first}.",
         field="file",
-        remedy="Replace them by the HU of air (-1024), or convert the series again.",
+        remedy=remedy,
     )
 
 
@@ -147,7 +147,8 @@ def _read_converted(stream: Stream, voxels: npt.NDArray[np.int16]) -> tuple[floa
             np.clip(values, _INT16.min, _INT16.max, out=values)
         np.copyto(out, values, casting="unsafe")
     if bad:
-        raise not_finite(bad, first_bad)
+        remedy = "Replace them by the HU of air (-1024), or convert the series again."
+        raise not_finite(bad, first_bad, remedy=remedy)
     return float(low), float(high), clipped
 
 

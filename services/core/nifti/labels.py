@@ -15,6 +15,8 @@ from services.core.nifti.stream import SLAB_BYTES, Source, opened
 MAX_LABEL = 0xFFFF
 _NOISE = 1e-3
 """Distance from a whole number that scaling in float32 may leave."""
+_LEAST_FOREGROUND = -1
+"""255 that is read as a signed byte. What lies below is a background of air, and no organ."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,8 @@ def read_labels(source: Source) -> Labels:
 def read_mask(source: Source) -> Mask:
     """Read a binary mask: the file holds one or two values, one of which is 0 (background) up to rounding.
 
-    A mask stored with a scaling that makes 1 to 1.00000006, or as 0 and 255, is the mask that it was meant to be.
+    A mask stored with a scaling that makes 1 to 1.00000006, or as 0 and 255, is the mask that it was meant to be. The
+    other value is -1 or above.
     Raises what `read_ct` raises, and MASK_NOT_BINARY.
     """
     with opened(source) as stream:
@@ -90,7 +93,7 @@ def read_mask(source: Source) -> Mask:
         voxels ^= 1
         values.reverse()
     background, foreground = values
-    if abs(background) > _NOISE * abs(foreground):
+    if abs(background) > _NOISE * min(1, abs(foreground)) or foreground < _LEAST_FOREGROUND - _NOISE:
         raise _not_binary(header, np.array(seen))
     if abs(foreground) > _NOISE and abs(foreground - 1) > _NOISE:
         notes.append(f"The mask's foreground is {foreground:.6g}; it was taken for 1.")
@@ -118,7 +121,7 @@ def _require_finite(ends: list[Any], slab: npt.NDArray[Any], start: int) -> None
     if not np.isfinite(ends).all():
         where = np.argwhere(~np.isfinite(slab))
         z, y, x = where[0]
-        raise not_finite(len(where), (int(x), int(y), int(z) + start))
+        raise not_finite(len(where), (int(x), int(y), int(z) + start), remedy="Write 0 there: nothing is labelled.")
 
 
 def _unknown(message: str) -> AtlasError:
@@ -129,9 +132,10 @@ def _unknown(message: str) -> AtlasError:
 
 def _not_binary(header: Header, stored: npt.NDArray[Any]) -> AtlasError:
     shown = ", ".join(f"{value:.6g}" for value in header.scaled(stored[:5]))
+    more = " and more" if len(stored) > 5 else ""
     return AtlasError(
         Reason.MASK_NOT_BINARY,
-        f"A mask holds 0 and one other value, this file holds {shown}{' and more' if len(stored) > 5 else ''}.",
+        f"A mask holds 0 and one other value of -1 or above, this file holds {shown}{more}.",
         field="file",
-        remedy="Import a label map without naming an organ, or threshold a probability map first.",
+        remedy="Write 1 where the organ is and 0 elsewhere; a label map is imported without naming an organ.",
     )
