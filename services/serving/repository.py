@@ -98,10 +98,15 @@ def model_folders(repository: Path) -> list[Path]:
     return sorted(path.parent for path in repository.glob(f"*/{CARD_FILE}"))
 
 
+def _with_weights(repository: Path) -> list[Path]:
+    """Those that Triton may find: it does not start with one that is still to be trained. Raises MODEL_CARD_INVALID."""
+    return [folder for folder in model_folders(repository) if load_card(folder).weights is not None]
+
+
 def differing(repository: Path) -> list[str]:
     """Names of the models whose config.pbtxt does not follow from their card. Raises MODEL_CARD_INVALID."""
     names = []
-    for folder in model_folders(repository):
+    for folder in _with_weights(repository):
         for number in numbers(folder):
             weights_path(folder, load_version(folder, number))
         path = folder / CONFIG_FILE
@@ -111,8 +116,8 @@ def differing(repository: Path) -> list[str]:
 
 
 def write_configs(repository: Path) -> None:
-    """Write the config.pbtxt of every model. Raises MODEL_CARD_INVALID."""
-    for folder in model_folders(repository):
+    """Write the config.pbtxt of every model that has weights. Raises MODEL_CARD_INVALID."""
+    for folder in _with_weights(repository):
         with locked(folder):
             write_config(folder, folder_config(folder))
 
