@@ -47,16 +47,18 @@ def config_text(card: Card) -> str:
     return _TEMPLATE.format(name=card.name) + _lines(_parameters(card))
 
 
-def folder_config(folder: Path) -> str:
-    """The config.pbtxt of a model with all its versions; which of them are served stays as it is.
+def folder_config(folder: Path, card: Card | None = None) -> str:
+    """The config.pbtxt of a model with all its versions, with `card` in the place of the model's own; which of them
+    are served stays as it is.
 
     A version from training says what is different from the model's card: "2/weights_sha256" is the "weights_sha256" of
     version 2. Raises MODEL_CARD_INVALID.
     """
-    card, path = load_card(folder), folder / CONFIG_FILE
+    card, path = card or load_card(folder), folder / CONFIG_FILE
     text, common = config_text(card), _parameters(card)
     for number in numbers(folder):
-        own = _parameters(load_version(folder, number))
+        has_own = (folder / str(number) / CARD_FILE).exists()
+        own = _parameters(load_version(folder, number)) if has_own else common
         text += _lines({f"{number}/{key}": value for key, value in own.items() if common.get(key) != value})
     there = served(path.read_text()) if path.is_file() else ()
     return with_served(text, there) if there else text

@@ -16,10 +16,10 @@ from services.core.errors import AtlasError, Reason
 from services.core.folderlock import locked
 from services.core.names import content_id
 from services.serving.card import Agreement, Card, load_card, load_version
+from services.serving.disk import write_whole
 from services.serving.networks import build_network, load_network
 from services.serving.training import adding, curves, loop
 from services.serving.training.cache import CachedCases, CaseCache, Entry
-from services.serving.training.disk import write_whole
 from services.serving.training.distributed import Group
 from services.serving.training.gate import LEAST_MARGIN, Verdict, judge
 from services.serving.training.loop import Budget

@@ -298,27 +298,6 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path) -> None:
     assert checkpoints.load(path, torch.device("cpu")) == {"epoch": 1}
 
 
-def test_a_full_disk_leaves_the_versions(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether it is the first version that does not fit or the next: a reason is given, and what was there stays."""
-    part = home / "small" / "1" / "weights.part"
-    part.symlink_to("/dev/full")
-    with pytest.raises(AtlasError, match="no room left") as caught:
-        trained(plan(home))
-    assert caught.value.reason is Reason.DISK_FULL
-    assert load_card(home / "small").weights is None
-    part.unlink()
-    trained(plan(home))
-    before = weights(home / "small")
-    monkeypatch.setattr(adding, "_WEIGHTS", "/dev/full")
-    with pytest.raises(AtlasError, match="no room left") as caught:
-        trained(plan(home, seed=2))
-    assert caught.value.reason is Reason.DISK_FULL
-    assert modelversions.numbers(home / "small") == [1]
-    assert torch.equal(weights(home / "small"), before)
-    monkeypatch.undo()
-    assert trained(plan(home, seed=2)).version == 2
-
-
 def test_by_minutes_a_run_can_be_prolonged(home: Path) -> None:
     """The second run takes up the first one's clock and steps."""
     first = plan(home, replaces=True, budget=Budget(None, 0.002, STEPS, 1))
