@@ -9,20 +9,14 @@ import torch
 
 from services.core import modelversions
 from services.core.errors import AtlasError, Reason
-from services.serving.card import load_card, load_version
-from services.serving.networks import load_network, save_weights
+from services.serving.card import load_card
+from services.serving.networks import save_weights
 from services.serving.repository import differing
 from services.serving.training import adding
 from services.serving.training.loop import Budget
-from tests.serving.training.boxes import plan, trained
+from tests.serving.training.boxes import plan, trained, weights
 
 FEW = Budget(1, None, 1, 1)
-
-
-def weights(folder: Path) -> torch.Tensor:
-    """Those of version 1; whoever reads them checks that they are the card's."""
-    network = load_network(folder, load_version(folder, 1))
-    return torch.cat([value.flatten() for value in network.state_dict().values()])
 
 
 def test_a_full_disk_leaves_the_versions(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
