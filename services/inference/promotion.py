@@ -29,42 +29,46 @@ class Promoter:
         self._triton, self._repository = triton, repository
 
     def promote(self, model: str, version: str) -> Model:
-        """Serve a newer version beside the one that was newest; or a model that came since Triton was started.
+        """Serve a newer version beside the one that was newest. Or have Triton load what is written down and not
+        served: a model that came since it was started, a promotion that was interrupted.
 
         Raises MODEL_VERSION_REFUSED if its comparison says so, or is not with the one that is newest; MODEL_NOT_FOUND;
         and MODEL_CARD_INVALID if Triton cannot load it. Whatever is raised, what was served still is.
         """
         folder, number = self._version(model, version)
         with locked(folder):
-            newest = modelversions.served_in(folder)[-1]
+            served = modelversions.served_in(folder)
+            newest = served[-1]
             if number < newest:
                 raise refused(model, number, f"Version {newest} is newer.", "Go back to it with a rollback.")
-            if number == newest and not any(known.model == model and known.card for known in self._triton.models()):
-                self._serve(model, folder, [number])
-                log.info("model added", model=model, version=number, actor=identity.actor())
             if number > newest:
                 modelversions.require_better(folder, number, newest)
+                served = newest, number
+            if number > newest or not self._answers(model, served):
                 with _loading(model):
                     self._triton.try_version(folder, number)
-                self._serve(model, folder, [newest, number])
-                log.info("model promoted", model=model, version=number, beside=newest, actor=identity.actor())
+                self._serve(model, folder, served)
+                log.info("model promoted", model=model, version=number, served=served, actor=identity.actor())
         return self._triton.model(model, str(number))
 
     def rollback(self, model: str, version: str) -> Model:
-        """Go back to an earlier version, or, with version "", to the one that is served beside the newest.
+        """Go back to an earlier version, or, with version "", to the one that is served beside the newest; or finish a
+        rollback that was interrupted.
 
         Raises MODEL_VERSION_REFUSED if there is none, MODEL_NOT_FOUND, and MODEL_CARD_INVALID if it cannot be loaded.
         """
         folder = self._folder(model)
         with locked(folder):
-            *earlier, newest = modelversions.served_in(folder)
-            if not version and not earlier:
+            served = modelversions.served_in(folder)
+            *earlier, newest = served
+            is_loaded = self._triton.serves(model, served)
+            if not version and not earlier and is_loaded:
                 raise refused(model, newest, "No other version is served.", "Name the version to go back to.")
-            number = self._version(model, version)[1] if version else earlier[-1]
+            number = self._version(model, version)[1] if version else (earlier or [newest])[-1]
             if number > newest:
                 raise refused(model, number, f"It is newer than version {newest}.", "Promote it instead.")
-            if number < newest:
-                self._serve(model, folder, [number])
+            if number < newest or not is_loaded:
+                self._serve(model, folder, [number] if number < newest else served)
                 log.info("model rolled back", model=model, version=number, left=newest, actor=identity.actor())
         return self._triton.model(model, str(number))
 
@@ -89,6 +93,10 @@ class Promoter:
             versions = ", ".join(map(str, there))
             raise _not_found(model, f"There is no version {version} of {model}; there are {versions}.")
         return folder, int(version)
+
+    def _answers(self, model: str, versions: Sequence[int]) -> bool:
+        """Whether Triton has loaded these versions and no others, the newest with a card."""
+        return self._triton.serves(model, versions) and self._triton.model(model, str(versions[-1])).card is not None
 
     def _serve(self, model: str, folder: Path, versions: Sequence[int]) -> None:
         """In a folder that is locked, so that what is brought back is what was there."""

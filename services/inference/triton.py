@@ -1,6 +1,6 @@
 """What the service asks of NVIDIA Triton (KServe v2 over gRPC)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -65,7 +65,7 @@ class Triton:
 
     def models(self) -> list[Model]:
         """All models of the repository of which Triton has a version, by name; those that do not answer say why."""
-        index = self._index()
+        index = _index(self._client)
         return sorted((self._describe(entry, index) for entry in index if entry.version), key=lambda model: model.name)
 
     def model(self, name: str, version: str) -> Model:
@@ -73,7 +73,7 @@ class Triton:
 
         Raises MODEL_NOT_FOUND if it is not in the repository, and MODEL_NOT_READY if it never loaded.
         """
-        index = self._index()
+        index = _index(self._client)
         entries = [entry for entry in index if entry.name == name]
         wanted = version or _newest(index, name)
         for entry in entries:
@@ -114,6 +114,12 @@ class Triton:
         contents = answer.get_response().raw_output_contents
         return bytes(contents[0]) if contents else b""
 
+    def serves(self, name: str, versions: Collection[int]) -> bool:
+        """Whether every server has exactly these versions of a model ready. Raises as `infer` does."""
+        wanted = {str(number) for number in versions}
+        indices = (_index(server) for server in self._each())
+        return all(_ready(index, name) == wanted for index in indices)
+
     def load(self, name: str) -> None:
         """Let every server load a model as it lies in the repository; versions that are served stay so meanwhile.
 
@@ -144,9 +150,6 @@ class Triton:
         except AtlasError as error:
             log.error("model could not be loaded again", model=name, message=error.message)
 
-    def _index(self) -> list[Any]:
-        return list(_asking(lambda: self._client.get_model_repository_index(client_timeout=ASK_SECONDS)).models)
-
     def _describe(self, entry: Any, index: list[Any]) -> Model:
         if entry.state != "READY":
             state = f"{entry.state or 'UNAVAILABLE'}, {entry.reason or 'not loaded'}"
@@ -161,10 +164,18 @@ class Triton:
             return Model(entry.name, entry.version, fault=error)
 
 
+def _index(server: triton.InferenceServerClient) -> list[Any]:
+    return list(_asking(partial(server.get_model_repository_index, client_timeout=ASK_SECONDS)).models)
+
+
+def _ready(index: list[Any], name: str) -> set[str]:
+    """The versions of a model that are ready."""
+    return {entry.version for entry in index if entry.name == name and entry.version and entry.state == "READY"}
+
+
 def _newest(index: list[Any], name: str) -> str:
     """The newest version of a model that is ready, "" if none is."""
-    ready = [entry.version for entry in index if entry.name == name and entry.version and entry.state == "READY"]
-    return max(ready, key=int, default="")
+    return max(_ready(index, name), key=int, default="")
 
 
 def _asking(call: Callable[[], Result]) -> Result:

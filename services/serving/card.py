@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from services.core import classmaps
 from services.core.errors import AtlasError, Reason
+from services.serving.disk import write_whole
 
 CARD_FILE = "model.yaml"
 Triple = tuple[int, int, int]
@@ -204,10 +205,10 @@ def load_version(folder: Path, number: int, name: str | None = None) -> Card:
 
 
 def save_card(folder: Path, card: Card) -> None:
-    """Write a model folder's card."""
+    """Write a model folder's card, whole or not at all. Raises DISK_FULL."""
     data = card.model_dump(mode="json", exclude_none=True)
     text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
-    (folder / CARD_FILE).write_text(text)
+    write_whole(folder / CARD_FILE, text.encode(), "Make room.")
 
 
 def weights_path(folder: Path, card: Card) -> Path:

@@ -47,16 +47,18 @@ def config_text(card: Card) -> str:
     return _TEMPLATE.format(name=card.name) + _lines(_parameters(card))
 
 
-def folder_config(folder: Path) -> str:
-    """The config.pbtxt of a model with all its versions; which of them are served stays as it is.
+def folder_config(folder: Path, card: Card | None = None) -> str:
+    """The config.pbtxt of a model with all its versions, with `card` in the place of the model's own; which of them
+    are served stays as it is.
 
     A version from training says what is different from the model's card: "2/weights_sha256" is the "weights_sha256" of
     version 2. Raises MODEL_CARD_INVALID.
     """
-    card, path = load_card(folder), folder / CONFIG_FILE
+    card, path = card or load_card(folder), folder / CONFIG_FILE
     text, common = config_text(card), _parameters(card)
     for number in numbers(folder):
-        own = _parameters(load_version(folder, number))
+        has_own = (folder / str(number) / CARD_FILE).exists()
+        own = _parameters(load_version(folder, number)) if has_own else common
         text += _lines({f"{number}/{key}": value for key, value in own.items() if common.get(key) != value})
     there = served(path.read_text()) if path.is_file() else ()
     return with_served(text, there) if there else text
@@ -98,10 +100,15 @@ def model_folders(repository: Path) -> list[Path]:
     return sorted(path.parent for path in repository.glob(f"*/{CARD_FILE}"))
 
 
+def _with_weights(repository: Path) -> list[Path]:
+    """Those that Triton may find: it does not start with one that is still to be trained. Raises MODEL_CARD_INVALID."""
+    return [folder for folder in model_folders(repository) if load_card(folder).weights is not None]
+
+
 def differing(repository: Path) -> list[str]:
     """Names of the models whose config.pbtxt does not follow from their card. Raises MODEL_CARD_INVALID."""
     names = []
-    for folder in model_folders(repository):
+    for folder in _with_weights(repository):
         for number in numbers(folder):
             weights_path(folder, load_version(folder, number))
         path = folder / CONFIG_FILE
@@ -111,8 +118,8 @@ def differing(repository: Path) -> list[str]:
 
 
 def write_configs(repository: Path) -> None:
-    """Write the config.pbtxt of every model. Raises MODEL_CARD_INVALID."""
-    for folder in model_folders(repository):
+    """Write the config.pbtxt of every model that has weights. Raises MODEL_CARD_INVALID."""
+    for folder in _with_weights(repository):
         with locked(folder):
             write_config(folder, folder_config(folder))
 

@@ -1,6 +1,8 @@
 """`atlas benchmark` as a user types it: folders of cases, a network, a table."""
 
+import csv
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +57,28 @@ def test_two_folders_make_a_table(work: Path) -> None:
     assert "| small |" in shown.stdout
     assert "training small on b" in shown.stderr
     assert (work / "benchmark-out" / "benchmark.png").exists()
+
+
+def test_folders_of_one_name_are_told_apart(work: Path) -> None:
+    """By the folders above them, as far as is needed: rows of both sides must not be thrown together."""
+    for name, hospital in (("atlas", "a"), ("ours", "b")):
+        shutil.copytree(work / name, work / hospital / "cases")
+    options = ("--network", "small", "--models", "cards", "--hold-out", "2", "--steps", "50", "--threads", "1")
+    shown = atlas("a/cases", "b/cases", *options, "--out", "apart", cwd=work)
+    assert shown.returncode == Exit.DONE, shown.stderr
+    assert "**a** (a/cases)" in shown.stdout
+    assert "## Tested on hold-out of b (b/cases)" in shown.stdout
+    with (work / "apart" / "cases.csv").open() as file:
+        assert {row["trained_on"] for row in csv.DictReader(file)} == {"a/cases", "b/cases"}
+
+
+def test_a_dataset_that_is_given_twice_is_refused(work: Path) -> None:
+    options = ("--network", "small", "--models", "cards", "--out", "twice")
+    for same in (("ours", "./ours"), ("synthetic:portal", "synthetic:portal"), ("atlas", "ours", "atlas")):
+        refused = atlas(*same, *options, cwd=work)
+        assert refused.returncode == Exit.REFUSED
+        assert "Two datasets have this name" in refused.stderr
+        assert not (work / "twice").exists()
 
 
 def test_a_refusal_comes_out_with_its_reason(work: Path) -> None:

@@ -13,8 +13,10 @@ from abdomenatlas.inference.v1.inference_pb2_grpc import InferenceServiceStub
 from services.cli.stack.child import ServiceProcess, tail
 from services.cli.stack.ports import free_ports
 from services.cli.stack.triton import TritonServer
+from services.core import modelversions
 from services.core.rpc.client import connect
 from services.core.storage import Storage
+from services.inference.promotion import Promoter
 from services.inference.triton import Triton
 from tests.components import triton as component
 from tests.components.processes import wait_until
@@ -40,6 +42,36 @@ def triton_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonSe
 def triton(triton_server: TritonServer) -> Triton:
     """The client of the shared Triton."""
     return Triton(triton_server.address)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
+    """A Triton of this module's own, with version 1 of the model `threshold`."""
+    require(component.is_installed(), "Triton is not installed")
+    with component.triton(tmp_path_factory.mktemp("promotion")) as server:
+        yield server
+
+
+@pytest.fixture
+def model(server: TritonServer) -> Path:
+    """The model's folder with version 1 served, whatever the last test did."""
+    folder = server.log.parent / "models" / "threshold"
+    original = component.MODELS / "threshold"
+    for number in modelversions.numbers(folder)[1:]:
+        shutil.rmtree(folder / str(number))
+    config = (original / modelversions.CONFIG_FILE).read_text()
+    modelversions.write_config(folder, modelversions.with_served(config, [1]))
+    triton = Triton(server.address)
+    triton.load("threshold")
+    wait_until(
+        lambda: [m.version for m in triton.models() if m.card and m.model == "threshold"] == ["1"], "version 1", 120
+    )
+    return folder
+
+
+@pytest.fixture
+def promoter(server: TritonServer, model: Path) -> Promoter:
+    return Promoter(Triton(server.address), model.parent)
 
 
 @contextlib.contextmanager

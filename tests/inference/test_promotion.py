@@ -2,12 +2,8 @@
 
 import json
 import shutil
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import psutil
 import pytest
 from tritonclient.grpc import InferenceServerClient
@@ -16,97 +12,14 @@ from tritonclient.utils import InferenceServerException
 from services.cli.stack.triton import TritonServer
 from services.core import modelversions
 from services.core.errors import AtlasError, Reason
-from services.core.geometry import Geometry
 from services.inference.model import Model, of_version
 from services.inference.promotion import Promoter
 from services.inference.trial import tried
 from services.inference.triton import Triton
-from tests.components import triton as component
 from tests.components.processes import wait_until
-from tests.components.require import require
+from tests.inference.versions import CANNOT, CT, GRID, add_version, calls, more
 
-GRID = Geometry((20, 18, 16), (1.5, 0, 0, -10, 0, 1.5, 0, 20, 0, 0, 1.5, 30))
-CT = np.zeros(GRID.array_shape, np.int16)
 FIRST = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
-    """A Triton of this module's own, with version 1 of the model `threshold`."""
-    require(component.is_installed(), "Triton is not installed")
-    with component.triton(tmp_path_factory.mktemp("promotion")) as server:
-        yield server
-
-
-@pytest.fixture
-def model(server: TritonServer) -> Path:
-    """The model's folder with version 1 served, whatever the last test did."""
-    folder = server.log.parent / "models" / "threshold"
-    original = component.MODELS / "threshold"
-    for number in modelversions.numbers(folder)[1:]:
-        shutil.rmtree(folder / str(number))
-    config = (original / modelversions.CONFIG_FILE).read_text()
-    modelversions.write_config(folder, modelversions.with_served(config, [1]))
-    triton = Triton(server.address)
-    triton.load("threshold")
-    wait_until(
-        lambda: [m.version for m in triton.models() if m.card and m.model == "threshold"] == ["1"], "version 1", 120
-    )
-    return folder
-
-
-@pytest.fixture
-def promoter(server: TritonServer, model: Path) -> Promoter:
-    return Promoter(Triton(server.address), model.parent)
-
-
-def add_version(folder: Path, number: int, *, served: int = 1, promoted: bool = True) -> str:
-    """Another version, as training leaves it: with weights of its own, and compared with `served`. Their digest."""
-    shutil.copytree(folder / "1", folder / str(number), ignore=shutil.ignore_patterns("__pycache__"))
-    comparison = {
-        "served": served,
-        "promoted": promoted,
-        "reasons": [] if promoted else ["liver regresses by 0.1 DSC."],
-    }
-    (folder / str(number) / "comparison.json").write_text(json.dumps(comparison))
-    digest = f"{number:064x}"
-    config = (folder / modelversions.CONFIG_FILE).read_text()
-    line = f'parameters {{ key: "{number}/weights_sha256" value {{ string_value: "{digest}" }} }}\n'
-    modelversions.write_config(folder, config + line)
-    return digest
-
-
-@contextmanager
-def calls(address: str, *versions: str) -> Iterator[dict[str, int]]:
-    """Calls one after the other to each version ("" for the newest) until the end; none may fail."""
-    done, failures, stop = dict.fromkeys(versions, 0), [], threading.Event()
-
-    def call(version: str) -> None:
-        triton = Triton(address)
-        while not stop.is_set():
-            try:
-                assert triton.infer(Model("threshold", version), CT, GRID, seconds=120)
-                done[version] += 1
-            except AtlasError as error:
-                failures.append((version, str(error)))
-                return
-
-    threads = [threading.Thread(target=call, args=(version,)) for version in versions]
-    for thread in threads:
-        thread.start()
-    try:
-        yield done
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join(120)
-    assert failures == []
-
-
-def more(done: dict[str, int]) -> None:
-    """Wait until every version has answered some more."""
-    before = dict(done)
-    wait_until(lambda: all(done[version] > before[version] + 3 for version in done), "more answers", 120)
 
 
 def test_a_model_that_came_since_the_start_is_served(server: TritonServer, model: Path, promoter: Promoter) -> None:
@@ -180,7 +93,6 @@ class TritonPythonModel:
         pathlib.Path(__file__).with_name("told").write_text(json.dumps([told, os.getpid()]))
         time.sleep(Seconds().slept)
 """
-CANNOT = "raise RuntimeError('no such weights')\n"
 
 
 @pytest.mark.parametrize(

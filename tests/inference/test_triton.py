@@ -194,6 +194,7 @@ def test_triton_killed_in_the_middle_of_a_call_and_started_again(tmp_path: Path)
         with pytest.raises(AtlasError) as caught:
             triton.models()
         assert caught.value.reason is Reason.DEPENDENCY_UNAVAILABLE
+        wait_until(lambda: server.exit_code() is not None, "the end of the process", 10)
         assert server.exit_code() == -signal.SIGKILL
         server.start()
         server.wait_ready()

@@ -31,6 +31,15 @@ def test_a_card_survives_writing_and_reading(model_folder: Path) -> None:
     assert load_card(model_folder) == card
 
 
+def test_a_full_disk_leaves_the_card(model_folder: Path) -> None:
+    card = load_card(model_folder)
+    (model_folder / "model.yaml.part").symlink_to("/dev/full")
+    with pytest.raises(AtlasError, match="no room left") as caught:
+        save_card(model_folder, card.model_copy(update={"label": "test-2"}))
+    assert caught.value.reason is Reason.DISK_FULL
+    assert load_card(model_folder) == card
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

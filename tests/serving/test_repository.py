@@ -4,7 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from services.serving.card import load_card, save_card
+from services.serving.card import Card, load_card, save_card
+from services.serving.imports.install import add
 from services.serving.repository import config_text, differing, model_folders, write_configs
 
 SHIPPED = Path(__file__).parents[2] / "models"
@@ -35,6 +36,15 @@ def test_a_changed_card_makes_the_config_stale(model_folder: Path) -> None:
     assert differing(repository) == []
     save_card(model_folder, load_card(model_folder).model_copy(update={"label": "test-2"}))
     assert differing(repository) == ["small"]
+
+
+def test_a_model_without_weights_has_no_config(model_folder: Path, small_card: Card) -> None:
+    """Triton, which finds models by their configuration, would not start with one that it cannot load."""
+    repository = model_folder.parent
+    add(small_card, "ours", repository)
+    write_configs(repository)
+    assert [path.parent.name for path in repository.glob("*/config.pbtxt")] == ["small"]
+    assert differing(repository) == []
 
 
 def test_the_check_fails_with_a_message(model_folder: Path) -> None:

@@ -23,6 +23,7 @@ from services.uncertainty.tissue import Hounsfield
 from tests.uncertainty import plain_calibrated as plain
 from tests.uncertainty.compared import equal_to_plain
 from tests.uncertainty.ensembles import Model, blobs, ensemble
+from tests.uncertainty.priors.bodies import GRID, arrays, body, box
 
 ORGANS = ("aorta", "kidney_left", "liver", "postcava", "spleen")
 # Small volumes: regions of a few voxels and of little probability are shown too.
@@ -154,6 +155,14 @@ def test_a_piece_that_merging_keeps_is_not_missing_from_the_label(organ: str, is
     tubes[5:15, 5:13, 4:20] = tubes[5:15, 20:28, 24:34] = 255
     (found,) = attend([{organ: tubes}] * 3, [organ])
     assert any(region.cause is Cause.ADD for region in found.regions) is is_missed
+
+
+def test_a_missing_organ_whose_place_is_taken_asks_for_nothing() -> None:
+    """A finding that points at no voxel makes no region, which would lie nowhere."""
+    shapes = body(pancreas=(), duodenum=box(-12, 6, 204, 66, 30, 33))
+    model = {organ: 255 * mask for organ, mask in arrays(shapes).items()}
+    (pancreas,) = CALIBRATED.attend(ensemble([model], GRID), ["pancreas"])
+    assert (pancreas.regions, pancreas.heat.count, pancreas.score.expected_error_mm3) == ((), 0, 0.0)
 
 
 def test_heat_means_the_same_in_every_case() -> None:

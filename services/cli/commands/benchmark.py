@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
@@ -74,13 +75,15 @@ def run(
     `atlas benchmark /data/atlas /data/ours --network unet --out ours-out`
     """
     _require_libraries()
+    outside = outside or []
+    every = [a, b, *outside]
     plan = {
         "out": str(folder),
         "networks": [str(models / name) for name in network or _NETWORKS],
         "class_map": class_map,
-        "a": _dataset(a, "A", class_map, cases),
-        "b": _dataset(b, "B", class_map, cases + hold_out),
-        "outside": [_dataset(one, "C", class_map, hold_out) for one in outside or []],
+        "a": {"name": _name(a, every), **_dataset(a, "A", class_map, cases)},
+        "b": {"name": _name(b, every), **_dataset(b, "B", class_map, cases + hold_out)},
+        "outside": [{"name": _name(one, every), **_dataset(one, "C", class_map, hold_out)} for one in outside],
         "working_factor": working_factor,
         "window": window,
         "hold_out": hold_out,
@@ -107,11 +110,20 @@ def _require_libraries() -> None:
         )
 
 
-def _dataset(given: str, field: str, class_map: str, synthetic_cases: int) -> dict[str, Any]:
-    """The dataset for the plan. Raises FOLDER_EMPTY."""
+def _name(given: str, every: Sequence[str]) -> str:
+    """What a dataset is called: a folder by its last name, and by those above it where another folder has the same."""
     if given.startswith(_SYNTHETIC):
-        hospitals = given.removeprefix(_SYNTHETIC).split("+")
-        return {"name": given, "hospitals": hospitals, "count": synthetic_cases}
+        return given
+    parts = Path(given).resolve().parts
+    others = {Path(one).resolve().parts for one in every} - {parts}
+    count = next(n for n in range(1, len(parts) + 1) if all(other[-n:] != parts[-n:] for other in others))
+    return str(Path(*parts[-count:]))
+
+
+def _dataset(given: str, field: str, class_map: str, synthetic_cases: int) -> dict[str, Any]:
+    """What the dataset holds, for the plan. Raises FOLDER_EMPTY."""
+    if given.startswith(_SYNTHETIC):
+        return {"hospitals": given.removeprefix(_SYNTHETIC).split("+"), "count": synthetic_cases}
     found = []
     for entry in discover(Path(given), classmaps.load(class_map)):
         for refusal in [entry] if isinstance(entry, Refusal) else entry.refused:
@@ -125,7 +137,7 @@ def _dataset(given: str, field: str, class_map: str, synthetic_cases: int) -> di
             field=field,
             remedy="Name a folder of cases, or synthetic:HOSPITAL.",
         )
-    return {"name": Path(given).resolve().name, "cases": [_files(case) for case in found]}
+    return {"cases": [_files(case) for case in found]}
 
 
 def _files(case: Case) -> dict[str, Any]:

@@ -106,17 +106,23 @@ def import_(
         typer.Option(help="Card of a single file: a name of the zoo, or a YAML file. By default the one that fits."),
     ] = "",
     organ: Annotated[
-        list[str] | None, typer.Option(help='"ORGAN=CLASS": the number or name of its channel. May be repeated.')
+        list[str] | None,
+        typer.Option(help='"ORGAN=CLASS": the number or name of its channel. May be repeated. Not for a model folder.'),
     ] = None,
     labels: Annotated[
-        str, typer.Option(help="Class map or dataset whose label ids the channels follow (atlas datasets).")
+        str, typer.Option(help="Class map or dataset whose label ids a single file's channels follow (atlas datasets).")
     ] = "",
     class_map: Annotated[str, typer.Option(help="Serve only the organs of this class map, and under it.")] = "",
-    axes: Annotated[str, typer.Option(help="Where the network's axes point, such as RAS or SAR.")] = "",
+    axes: Annotated[
+        str, typer.Option(help="Where the network's axes point, such as RAS or SAR. Not for a model folder.")
+    ] = "",
     grid: Annotated[
-        float, typer.Option(min=0, help="Edge in mm of the grid it answers on, for a folder; 0 is what fits it.")
+        float,
+        typer.Option(min=0, help="Edge in mm of the grid that a bundle or nnU-Net result answers on; 0 is what fits."),
     ] = 0.0,
-    checkpoint: Annotated[str, typer.Option(help="File within the folder, such as fold_0/checkpoint_best.pth.")] = "",
+    checkpoint: Annotated[
+        str, typer.Option(help="File within a bundle or nnU-Net result, such as fold_0/checkpoint_best.pth.")
+    ] = "",
     sha256: Annotated[str, typer.Option(help="What the file must hash to.")] = "",
     licence: Annotated[str, typer.Option(help="Licence of the weights, for the card.")] = "",
     replace: Annotated[bool, typer.Option("--replace", help="Put it in the place of a model of that name.")] = False,

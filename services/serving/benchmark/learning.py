@@ -9,10 +9,10 @@ from torch import nn
 
 from services.serving.benchmark.plan import Plan
 from services.serving.card import Card, Weights, file_digest, load_card, save_card
+from services.serving.disk import room_for
 from services.serving.networks import build_network, save_weights
 from services.serving.training import loop
 from services.serving.training.cache import CachedCases
-from services.serving.training.disk import room_for
 from services.serving.training.distributed import Group, this_device
 from services.serving.training.loop import Budget
 from services.serving.training.run import Run

@@ -43,7 +43,7 @@ class Dataset(_Strict):
 
 class Plan(_Strict):
     """Networks (folders with a card, or else names of the zoo), datasets `a` and `b` to train on, and `outside` ones
-    that are only tested.
+    that are only tested; each dataset has a name of its own (else FIELD_INVALID).
 
     `working_factor` and `window` replace those of the cards: coarser networks learn in minutes what fine ones learn in
     days, less well. `hold_out` cases of `b` are drawn by lot and only tested. Every training takes so many `steps`,
@@ -70,6 +70,18 @@ class Plan(_Strict):
     def _one_budget(self) -> "Plan":
         if (self.steps is None) == (self.minutes is None):
             raise ValueError("either steps or minutes")
+        return self
+
+    @model_validator(mode="after")
+    def _distinct(self) -> "Plan":
+        names = [dataset.name for dataset in (self.a, self.b, *self.outside)]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise AtlasError(
+                Reason.FIELD_INVALID,
+                "Two datasets have this name, by which alone their results are told apart.",
+                field=twice[0][:64],
+                remedy="Give every dataset once.",
+            )
         return self
 
     def cards(self) -> list[Card]:

@@ -23,6 +23,22 @@ from services.serving.imports.matching import Matching, match
 from services.serving.networks import build_network
 
 Tables = Mapping[str, Mapping[str, Tensor]]
+_OPTIONS = {
+    "card": "--card",
+    "organs": "--organ",
+    "labels": "--labels",
+    "axes": "--axes",
+    "grid_mm": "--grid",
+    "checkpoint": "--checkpoint",
+}
+"""What is typed, by the field of `Wishes`; the other fields count in every layout."""
+_TAKEN: dict[str, tuple[str, ...]] = {
+    "file of weights": ("card", "organs", "labels", "axes"),
+    "model folder": (),
+    "nnU-Net result": ("organs", "axes", "grid_mm", "checkpoint"),
+    "MONAI bundle": ("organs", "axes", "grid_mm", "checkpoint"),
+}
+"""Which of them count in which layout."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +58,7 @@ def import_model(source: Path, repository: Path, wishes: Wishes, *, replace: boo
     """Read `source` and, if every name matches and `write` says so, write it into a Triton repository.
 
     The report carries the refusal if names or shapes do not match. Everything else raises: what reading and drafting
-    raise, DIGEST_MISMATCH, CLASS_MAP_MISMATCH, and what `install` raises.
+    raise, FIELD_INVALID for a wish that would not count, DIGEST_MISMATCH, CLASS_MAP_MISMATCH, and what `install` does.
     """
     _require_words(wishes)
     if write:
@@ -76,10 +92,13 @@ def _draft(source: Path, wishes: Wishes) -> tuple[Draft, Tables]:
     """The draft, and the tensors if it took them to find the card."""
     if source.is_dir():
         if (source / CARD_FILE).is_file():
+            _require_taken(wishes, "model folder")
             return folder_draft(source), {}
         if (source / nnunet.MARK).is_file():
+            _require_taken(wishes, "nnU-Net result")
             return nnunet.draft(source, wishes), {}
         if (source / bundle.MARK).is_file():
+            _require_taken(wishes, "MONAI bundle")
             return bundle.draft(source, wishes), {}
         raise AtlasError(
             Reason.FIELD_INVALID,
@@ -94,8 +113,21 @@ def _draft(source: Path, wishes: Wishes) -> tuple[Draft, Tables]:
             field=str(source),
             remedy="Name a file of weights, or the folder of a MONAI bundle or of an nnU-Net v2 result.",
         )
+    _require_taken(wishes, "file of weights")
     tables = read_tensors(source)
     return checkpoint_draft(source, tables, wishes), tables
+
+
+def _require_taken(wishes: Wishes, layout: str) -> None:
+    """Raise FIELD_INVALID for what was said and does not count in this layout."""
+    for name, option in _OPTIONS.items():
+        if getattr(wishes, name) and name not in _TAKEN[layout]:
+            raise AtlasError(
+                Reason.FIELD_INVALID,
+                f"It would change nothing: the source is a {layout}.",
+                field=option,
+                remedy="Leave it out, or name the file of weights itself, with a card (--card) that says it.",
+            )
 
 
 def _checked_digest(draft: Draft, wishes: Wishes) -> str:
@@ -129,7 +161,8 @@ def _finished(draft: Draft, digest: str, wishes: Wishes) -> Card:
             Reason.MODEL_CARD_INVALID,
             f"The card cannot be: {reason(error)}.",
             field="card",
-            remedy="Write a card (atlas models show paper_swinunetr gives one to start from) and name it with --card.",
+            remedy="Write a card (atlas models show paper_swinunetr gives one to start from), and name it with --card "
+            "and the file of weights.",
         ) from error
 
 

@@ -17,10 +17,10 @@ from services.core.errors import AtlasError, Reason
 from services.core.modelversions import CONFIG_FILE
 from services.serving.card import Card, Weights, file_digest, save_card
 from services.serving.channels import organ_logits
+from services.serving.disk import room_for
 from services.serving.networks import load_network
 from services.serving.repository import config_text
 from services.serving.runtime import on_cpu
-from services.serving.training.disk import room_for
 
 _HERE, _EXCHANGE = -100, 2
 """AT_FDCWD and RENAME_EXCHANGE of Linux."""

@@ -9,10 +9,11 @@ from pathlib import Path
 from torch import nn
 
 from services.core import modelversions
-from services.serving.card import Card, Weights, file_digest, load_card, save_card
+from services.core.folderlock import locked
+from services.serving.card import CARD_FILE, Card, Weights, file_digest, load_card, save_card
+from services.serving.disk import SCRATCH, remove_leftovers, room_for
 from services.serving.networks import save_weights
-from services.serving.repository import config_text, folder_config
-from services.serving.training.disk import SCRATCH, remove_leftovers, room_for
+from services.serving.repository import folder_config
 from services.serving.training.gate import Verdict
 
 _ENTRY, _WEIGHTS = "model.py", "weights.pt"
@@ -55,20 +56,21 @@ def comparison_files(verdict: Verdict, served: int) -> dict[str, bytes]:
 def replace_first(folder: Path, card: Card, network: nn.Module) -> None:
     """Write `network` as version 1 of a model that is not served: weights, card, and what Triton finds it by.
 
-    Raises DISK_FULL, and leaves what was there.
+    Who is killed between the files, which all are written before the first takes its place, puts it right by the same
+    call. Raises DISK_FULL, and leaves what was there.
     """
-    path = folder / "1" / _WEIGHTS
-    part = path.with_suffix(".part")
-    path.parent.mkdir(exist_ok=True)
-    with room_for(path):
-        save_weights(network, part)
-        part.replace(path)
-        trained = card.model_copy(update={"weights": Weights(file=f"1/{_WEIGHTS}", sha256=file_digest(path))})
-        if not (folder / modelversions.CONFIG_FILE).exists():
-            # Before the card: who is killed in between trains again, instead of seeing a model that nobody can serve.
-            modelversions.write_config(folder, config_text(trained))
-        save_card(folder, trained)
-        modelversions.update_config(folder, lambda _: folder_config(folder))
+    remove_leftovers(folder)
+    with room_for(folder), tempfile.TemporaryDirectory(dir=folder, prefix=SCRATCH) as scratch, locked(folder):
+        made = Path(scratch)
+        save_weights(network, made / _WEIGHTS)
+        weights = Weights(file=f"1/{_WEIGHTS}", sha256=file_digest(made / _WEIGHTS))
+        trained = card.model_copy(update={"weights": weights})
+        save_card(made, trained)
+        (made / modelversions.CONFIG_FILE).write_text(folder_config(folder, trained))
+        (folder / "1").mkdir(exist_ok=True)
+        # The card last: with it the model counts as trained, and what would be missing then nobody would write again.
+        for name in (weights.file, modelversions.CONFIG_FILE, CARD_FILE):
+            (made / Path(name).name).replace(folder / name)
 
 
 def _placed(part: Path, folder: Path, card: Card, number: int) -> bool:

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from services.core.errors import AtlasError, Reason
+from services.serving.disk import SCRATCH, remove_leftovers, room_for
 from services.serving.training.case import Case
-from services.serving.training.disk import SCRATCH, remove_leftovers, room_for
 
 _ABOUT = "about.json"
 _ARRAYS = ("ct", "bits", "centres")

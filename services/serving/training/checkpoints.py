@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from services.serving.training.disk import write_whole
+from services.serving.disk import write_whole
 
 
 def save(path: Path, state: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from services.serving.training.disk import room_for
+from services.serving.disk import room_for
 
 LOG, PICTURE = "curves.jsonl", "curves.png"
 _EVENTS = "tensorboard"

@@ -16,10 +16,10 @@ from services.core.errors import AtlasError, Reason
 from services.core.folderlock import locked
 from services.core.names import content_id
 from services.serving.card import Agreement, Card, load_card, load_version
+from services.serving.disk import write_whole
 from services.serving.networks import build_network, load_network
 from services.serving.training import adding, curves, loop
 from services.serving.training.cache import CachedCases, CaseCache, Entry
-from services.serving.training.disk import write_whole
 from services.serving.training.distributed import Group
 from services.serving.training.gate import LEAST_MARGIN, Verdict, judge
 from services.serving.training.loop import Budget
@@ -234,18 +234,25 @@ def _run_folder(plan: Plan, data: Data, card: Card) -> Path:
 
 
 def _write_done(plan: Plan, run_folder: Path, result: Result, compared: str) -> None:
-    said = {"budget": str(plan.budget), "compared": compared, **vars(result)}
+    sha256 = _weights_sha256(plan, result.version)
+    said = {"budget": str(plan.budget), "compared": compared, "weights_sha256": sha256, **vars(result)}
     write_whole(run_folder / _DONE, json.dumps(said).encode())
 
 
 def _done(plan: Plan, run_folder: Path) -> dict[str, Any] | None:
-    """What the same run wrote down, if the version that it added has not been removed since."""
+    """What the same run wrote down, if the version that it added is there: its number may be another run's now."""
     path = run_folder / _DONE
     if not path.exists():
         return None
     done: dict[str, Any] = json.loads(path.read_text())
-    there = (plan.folder / str(done["version"])).exists()
-    return done if there and done["budget"] == str(plan.budget) else None
+    if done["budget"] != str(plan.budget) or not (plan.folder / str(done["version"])).exists():
+        return None
+    return done if done.get("weights_sha256") == _weights_sha256(plan, done["version"]) else None
+
+
+def _weights_sha256(plan: Plan, number: int) -> str:
+    weights = load_version(plan.folder, number).weights
+    return weights.sha256 if weights else ""
 
 
 def _made(plan: Plan, data: Data, card: Card, served: int) -> dict[str, Any] | None:

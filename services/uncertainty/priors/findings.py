@@ -25,7 +25,7 @@ class Sign:
     """What a rule noticed, in the frame of its `Anatomy`.
 
     `evidence` holds numbers whose names end in their unit ("volume_ml", "gap_mm", "missing_share"). `region` is 1 where
-    to look; it may be empty if an organ is missing and its usual place is not in the field of view.
+    to look; it is EMPTY if an organ is missing and its usual place is outside the field of view or taken by others.
     """
 
     organs: tuple[str, ...]

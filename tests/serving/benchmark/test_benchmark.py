@@ -193,6 +193,14 @@ def test_a_full_disk_is_told(plan: Plan, tmp_path: Path, monkeypatch: pytest.Mon
     assert not (tmp_path / "networks" / "small_a" / "model.yaml").exists()
 
 
+def test_datasets_of_one_name_are_refused(plan: Plan) -> None:
+    """Sides and test sets are told apart by the names of their datasets alone."""
+    for change in ({"a": plan.b}, {"outside": (plan.a,)}, {"outside": (*plan.outside, *plan.outside)}):
+        with pytest.raises(AtlasError, match="Two datasets have this name") as refused:
+            Plan.model_validate({**dict(plan), **change})
+        assert refused.value.reason is Reason.FIELD_INVALID
+
+
 def test_an_unknown_hospital_is_refused_before_anything_is_drawn(plan: Plan, tmp_path: Path) -> None:
     unknown = Dataset(name="synthetic:nowhere", hospitals=("nowhere",), count=2)
     with pytest.raises(AtlasError, match="no synthetic hospital") as refused:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 
+from services.serving.card import load_version
+from services.serving.networks import load_network
 from services.serving.training import job
 from services.serving.training.cache import CaseCache, Entry
 from services.serving.training.distributed import ALONE, joined
@@ -48,6 +50,12 @@ def trained(plan: job.Plan) -> job.Result:
     result = job.train(plan, data(), ALONE)
     assert result is not None
     return result
+
+
+def weights(folder: Path, number: int = 1) -> torch.Tensor:
+    """All weights of a version; whoever reads them checks that they are its card's."""
+    network = load_network(folder, load_version(folder, number))
+    return torch.cat([value.flatten() for value in network.state_dict().values()])
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from services.core import modelversions
 from services.core.errors import AtlasError, Reason
 from services.serving.card import Network, load_card, load_version, save_card
 from services.serving.imports.install import add
-from services.serving.networks import build_network, load_network
+from services.serving.networks import build_network
 from services.serving.repository import differing, folder_config
 from services.serving.training import adding, checkpoints, curves, job
 from services.serving.training.distributed import ALONE
@@ -28,15 +28,10 @@ from services.serving.training.loop import Budget
 from services.serving.training.run import Run, learning_rate
 from services.serving.training.sampling import Sampler
 from services.serving.training.selection import Data
-from tests.serving.training.boxes import EPOCHS, ORGANS, STEPS, data, entries, plan, trained
+from tests.serving.training.boxes import EPOCHS, ORGANS, STEPS, data, entries, plan, trained, weights
 from tests.serving.training.conftest import TINY, box_case
 
 ROOT = Path(__file__).parents[3]
-
-
-def weights(folder: Path, number: int = 1) -> torch.Tensor:
-    network = load_network(folder, load_version(folder, number))
-    return torch.cat([value.flatten() for value in network.state_dict().values()])
 
 
 def as_process(home: Path, *command: str) -> "subprocess.CompletedProcess[str]":
@@ -114,58 +109,6 @@ def test_the_next_version_waits_for_its_promotion(home: Path) -> None:
     assert "| spleen | 2 |" in (folder / "2" / "comparison.md").read_text()
     assert trained(tuned) == result
     assert modelversions.numbers(folder) == [1, 2]
-
-
-def test_the_same_weights_are_judged_anew(home: Path) -> None:
-    """By another margin, and against another version that is served; never trained again, and promoted when asked."""
-    folder = home / "small"
-    trained(plan(home))
-    # At this rate one step learns nothing.
-    worse = plan(home, seed=3, rate=1e-9, budget=Budget(1, None, 1, 1))
-    first = trained(worse)
-    assert (first.version, first.promoted) == (2, False)
-    lenient = replace(worse, margin=1.0, promotes=True)
-    result = trained(lenient)
-    assert (result.version, result.promoted) == (3, True)
-    assert torch.equal(weights(folder, 3), weights(folder, 2))
-    assert modelversions.served_in(folder) == (1, 3)
-    assert json.loads((folder / "3" / "comparison.json").read_text())["margin"] == 1.0
-    assert trained(lenient) == result
-    other = trained(plan(home, seed=4, rate=1e-9, budget=Budget(1, None, 1, 1), margin=1.0, promotes=True))
-    assert (other.version, modelversions.served_in(folder)) == (4, (3, 4))
-    again = trained(lenient)
-    assert (again.version, modelversions.served_in(folder)) == (5, (4, 5))
-    assert json.loads((folder / "5" / "comparison.json").read_text())["served"] == 4
-    assert len(list((home / "runs").iterdir())) == 3
-
-
-def test_what_was_promoted_is_not_trained_again(home: Path) -> None:
-    """The same again finds that the version which is served came of it; another seed goes on from there."""
-    folder = home / "small"
-    trained(plan(home))
-    modelversions.write_config(folder, folder_config(folder))
-    few = Budget(1, None, 1, 1)
-    tuned = plan(home, goes_on=True, seed=2, rate=1e-9, budget=few, margin=1.0, promotes=True)
-    result = trained(tuned)
-    assert (result.version, result.promoted, modelversions.served_in(folder)) == (2, True, (1, 2))
-    assert trained(tuned) == result
-    assert modelversions.numbers(folder) == [1, 2]
-    other = trained(replace(tuned, seed=3))
-    assert (load_version(folder, other.version).trained_on or {})["from_version"] == 2
-    assert trained(replace(tuned, seed=3)) == other
-    assert modelversions.numbers(folder) == [1, 2, 3]
-
-
-def test_a_training_without_notes_is_found(home: Path) -> None:
-    """Earlier releases wrote none down."""
-    trained(plan(home))
-    tuned = plan(home, seed=2, budget=Budget(1, None, 1, 1))
-    result = trained(tuned)
-    for path in (home / "runs").glob("*/done.json"):
-        done = json.loads(path.read_text())
-        del done["notes"]
-        path.write_text(json.dumps(done))
-    assert trained(tuned) == result
 
 
 def test_an_added_network_is_trained_and_can_be_served(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -296,27 +239,6 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path) -> None:
         checkpoints.save(path, {"epoch": 2})
     assert caught.value.reason is Reason.DISK_FULL
     assert checkpoints.load(path, torch.device("cpu")) == {"epoch": 1}
-
-
-def test_a_full_disk_leaves_the_versions(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether it is the first version that does not fit or the next: a reason is given, and what was there stays."""
-    part = home / "small" / "1" / "weights.part"
-    part.symlink_to("/dev/full")
-    with pytest.raises(AtlasError, match="no room left") as caught:
-        trained(plan(home))
-    assert caught.value.reason is Reason.DISK_FULL
-    assert load_card(home / "small").weights is None
-    part.unlink()
-    trained(plan(home))
-    before = weights(home / "small")
-    monkeypatch.setattr(adding, "_WEIGHTS", "/dev/full")
-    with pytest.raises(AtlasError, match="no room left") as caught:
-        trained(plan(home, seed=2))
-    assert caught.value.reason is Reason.DISK_FULL
-    assert modelversions.numbers(home / "small") == [1]
-    assert torch.equal(weights(home / "small"), before)
-    monkeypatch.undo()
-    assert trained(plan(home, seed=2)).version == 2
 
 
 def test_by_minutes_a_run_can_be_prolonged(home: Path) -> None:

@@ -93,7 +93,7 @@ class InferenceServiceServicer:
         """Serves a newer version of a model, beside the one that was newest: whoever named that one still gets it, who names
         none gets the newer one. No call in flight is disturbed. Versions before those two are no longer served. A version
         whose comparison with the newest one found that an organ regresses is refused with MODEL_VERSION_REFUSED. Promoting
-        the version that is newest changes nothing. Only where this service knows Triton's model repository.
+        the version that is newest changes nothing, but that a promotion that was cut off is finished. Only where this service knows Triton's model repository.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -101,7 +101,7 @@ class InferenceServiceServicer:
 
     def RollbackModel(self, request, context):
         """Goes back to an earlier version of a model: those after it are no longer served, and calls in flight on them end as
-        they would have.
+        they would have. One that was cut off is finished by the same call.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

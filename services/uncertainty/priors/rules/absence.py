@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from services.core.boxes import Boxed, common
+from services.core.boxes import EMPTY, Boxed, common
 from services.core.geometry import Triple
 from services.uncertainty.priors.anatomy import Anatomy, Organ
 from services.uncertainty.priors.findings import Severity, Sign
@@ -59,7 +59,7 @@ def missing(anatomy: Anatomy) -> Iterator[Sign]:
 
 
 def _usual(place: Place, left: Organ, right: Organ, anatomy: Anatomy) -> Boxed:
-    """The ellipsoid of a place as far as the grid goes and no other organ lies there."""
+    """The ellipsoid of a place as far as the grid goes and no other organ lies there; EMPTY if nothing is left."""
     grid = anatomy.grid
     unit = abs(right.centre_mm[0] - left.centre_mm[0])
     ends = zip(left.centre_mm, right.centre_mm, place.centre, strict=True)
@@ -74,4 +74,4 @@ def _usual(place: Place, left: Organ, right: Organ, anatomy: Anatomy) -> Boxed:
     for other in anatomy.organs.values():
         if part := common(region, other.mask):
             region.within(part)[other.mask.within(part) != 0] = 0
-    return region
+    return region if region.count else EMPTY

@@ -8,6 +8,7 @@ from tests.uncertainty.priors.bodies import (
     GRID,
     arrays,
     body,
+    box,
     field_of_view,
     findings,
     told,
@@ -38,3 +39,11 @@ def test_the_place_of_a_missing_organ_ends_with_the_grid() -> None:
     (finding,) = findings(body(stomach=()), "organ_missing", grid=GRID)
     assert finding.region.slices[1].stop <= GRID.array_shape[1]
     assert finding.region.slices[1].start > low / 2
+
+
+def test_the_place_of_a_missing_organ_may_be_taken() -> None:
+    """Other organs fill all of it: the finding stays and points nowhere, instead of at a box without a voxel."""
+    filled = body(pancreas=(), duodenum=box(-12, 6, 204, 66, 30, 33))
+    (finding,) = findings(filled, "organ_missing")
+    assert (finding.organs, finding.centre_mm, finding.volume_mm3) == (("pancreas",), None, 0.0)
+    assert finding.region.voxels.shape == (0, 0, 0)

@@ -13,12 +13,13 @@ from services.core.errors import AtlasError, Reason
 SCRATCH = ".new-"
 """How the names of folders begin in which something is made, before it is renamed."""
 _LEFT_SECONDS = 24 * 3600
+_REMEDY = "Make room, or bound the cache with --cache-gib."
 
 
-def write_whole(path: Path, data: bytes | memoryview) -> None:
+def write_whole(path: Path, data: bytes | memoryview, remedy: str = _REMEDY) -> None:
     """Write beside `path`, then rename: whoever is killed, or out of room, leaves what was there. Raises DISK_FULL."""
     part = path.with_name(f"{path.name}.part")
-    with room_for(path):
+    with room_for(path, remedy):
         with part.open("wb") as file:
             file.write(data)
             file.flush()
@@ -39,7 +40,7 @@ def _last_touched(folder: Path) -> float:
 
 
 @contextmanager
-def room_for(path: Path, remedy: str = "Make room, or bound the cache with --cache-gib.") -> Iterator[None]:
+def room_for(path: Path, remedy: str = _REMEDY) -> Iterator[None]:
     """Raise DISK_FULL, naming `path`, where the disk has no room for it."""
     try:
         yield
