@@ -88,7 +88,9 @@ def test_two_folders_are_compared_case_by_case_whatever_their_layout(write: Writ
     assert liver["dsc"]["mean"] == pytest.approx(mean)
     assert liver["dsc"]["low"] < mean < liver["dsc"]["high"]
     assert spleen["dsc"]["mean"] == spleen["nsd"]["mean"] == 1
+    assert liver["dsc"]["high"] == 1, "three cases would allow more, but no DSC is"
     assert found["over_organs"]["dsc"]["mean"] == pytest.approx((mean + 1) / 2)
+    assert not {"low", "high"} & found["over_organs"]["dsc"].keys(), "an interval is over cases, not over organs"
 
 
 def test_absent_extra_and_missed_organs_are_counted(write: Write) -> None:

@@ -33,6 +33,29 @@ def test_the_interval_is_the_percentile_bootstraps() -> None:
     assert found.sd == pytest.approx(values.std(ddof=1))
 
 
+def test_the_interval_of_few_values_is_students() -> None:
+    """Of 1, 2 and 3: standard error 1 / sqrt(3), t of 2 degrees of freedom 4.303."""
+    found = summarise([3.0, 1.0, 2.0])
+    assert [found.low, found.high] == pytest.approx([2 - 2.48414, 2 + 2.48414], abs=1e-4)
+    same = summarise([0.7] * 5)
+    assert [same.low, same.high] == pytest.approx([0.7, 0.7])
+
+
+@pytest.mark.parametrize("count", [2, 4, 6, 12, 20, 29, 30])
+def test_the_interval_misses_the_truth_about_as_often_as_it_says(count: int) -> None:
+    """5 % of normal samples; a percentile bootstrap of two values would miss it in half of them."""
+    rng = np.random.default_rng(count)
+    found = [summarise(rng.normal(0.8, 0.1, count).tolist(), seed=trial) for trial in range(1000)]
+    assert sum(not one.low <= 0.8 <= one.high for one in found) < 85
+
+
+def test_no_bound_lies_where_no_value_can() -> None:
+    found = summarise([0.99, 0.9], within=(0.0, 1.0))
+    assert found.high == 1
+    assert 0 < found.low < 0.9
+    assert summarise([0.99, 0.9]).high > 1
+
+
 def test_the_same_values_give_the_same_interval_in_any_order() -> None:
     values = np.random.default_rng(4).random(300).tolist()
     assert summarise(values) == summarise(values[::-1])

@@ -60,7 +60,7 @@ def tune(
     """Tune a campaign's models on what its reviewers revised, and serve each new version that lost nothing.
 
     A version is compared with the one that is served on volumes that nothing is ever trained on; it is served only if
-    no organ regresses beyond its confidence interval. `atlas campaign next-round --newest` then works with it.
+    no organ regresses. `atlas campaign next-round --newest` then works with it.
 
     Examples: `atlas campaign tune spring` · `atlas campaign tune spring --model unet --minutes 60 --no-promote`
     """

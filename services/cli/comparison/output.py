@@ -51,12 +51,17 @@ def as_data(rows: Sequence[Row]) -> dict[str, Any]:
     return {
         "rows": [finite(_record(row)) for row in rows],
         "organs": [organ.as_data() for organ in organs],
-        "over_organs": {name: finite(vars(mean_over_organs(organs, name))) for name in ("dsc", "nsd")},
+        "over_organs": {name: _without_interval(mean_over_organs(organs, name)) for name in ("dsc", "nsd")},
         "groups": {
             grouping: {group: [organ.as_data() for organ in organs] for group, organs in groups.items()}
             for grouping, groups in summarise_groups(rows).items()
         },
     }
+
+
+def _without_interval(over_organs: Summary) -> dict[str, Any]:
+    """Organs are no sample of organs, so their mean has no interval."""
+    return finite({name: value for name, value in vars(over_organs).items() if name not in ("low", "high")})
 
 
 def write_csv(path: Path, rows: Sequence[Row]) -> None:

@@ -1,5 +1,6 @@
 """What the rows say together: per organ, and per organ within groups of cases."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -9,6 +10,8 @@ from services.cli.comparison.rows import Row, is_absent, is_missed, thickness_gr
 from services.core.metrics.summary import Summary, summarise
 
 MEASURES = ("dsc", "nsd", "hd95_mm", "volume_difference_ml")
+_POSSIBLE = {"dsc": (0.0, 1.0), "nsd": (0.0, 1.0), "hd95_mm": (0.0, math.inf)}
+"""The least and largest value of those measures that have one."""
 GROUPINGS = (*FACTS, "spacing")
 
 
@@ -78,8 +81,12 @@ def _organ(organ: str, rows: Sequence[Row]) -> OrganSummary:
         absent=len(rows) - len(present),
         extra=sum(is_absent(row) and row.agreement.second_ml > 0 for row in rows),
         missed=sum(is_missed(row) for row in present),
-        measures={name: summarise([measures(row)[name] for row in present]) for name in MEASURES},
+        measures={name: _summarised(name, [measures(row)[name] for row in present]) for name in MEASURES},
     )
+
+
+def _summarised(measure: str, values: Sequence[float]) -> Summary:
+    return summarise(values, within=_POSSIBLE.get(measure, (-math.inf, math.inf)))
 
 
 def _group(row: Row, grouping: str) -> str:

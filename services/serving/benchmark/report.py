@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from services.core.metrics.summary import Summary
+from services.core.metrics.summary import FEW, Summary
 from services.serving.benchmark.rows import TOLERANCE_MM, Measured
 from services.serving.benchmark.statistics import MEAN, MEASURES, Paired, compared, grouped, spread
 
@@ -48,7 +48,8 @@ def markdown(rows: Sequence[Measured], pairs: Sequence[Paired], facts: Facts) ->
         f"each, and tested on cases that neither training saw. Device: {facts.device}. Cases: {sizes}.",
         f"mDSC and mNSD (tolerance {TOLERANCE_MM:g} mm) in %, mean ± sd over cases of the mean over organs; an organ "
         "that the truth has no voxel of is left out. The difference is b minus a on the same cases with its 95 % "
-        "bootstrap interval; p is of Wilcoxon's signed-rank test, corrected by Holm over all rows of these tables.",
+        f"interval (Student's t, from {FEW} cases on a percentile bootstrap); p is of Wilcoxon's signed-rank test, "
+        "corrected by Holm over all rows of these tables.",
         *facts.notes,
     ]
     for tested_on in facts.tested_on:

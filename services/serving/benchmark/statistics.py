@@ -45,8 +45,8 @@ def by_case(rows: Iterable[Measured], measure: Measure, organ: str = MEAN) -> di
 
 
 def spread(rows: Iterable[Measured], measure: Measure, organ: str = MEAN) -> Summary:
-    """Mean, sd and bootstrap interval of the mean over cases."""
-    return summarise(list(by_case(rows, measure, organ).values()))
+    """Mean, sd and interval of the mean over cases."""
+    return summarise(list(by_case(rows, measure, organ).values()), within=(0.0, 1.0))
 
 
 def compared(rows: Sequence[Measured], a: str, b: str) -> list[Paired]:
@@ -78,7 +78,8 @@ def _pair(
     differences = [second[case] - first[case] for case in sorted(first.keys() & second.keys())]
     if not differences:
         return None
-    return Paired(network, tested_on, organ, measure, summarise(differences), wilcoxon(differences), 1.0)
+    difference = summarise(differences, within=(-1.0, 1.0))
+    return Paired(network, tested_on, organ, measure, difference, wilcoxon(differences), 1.0)
 
 
 def wilcoxon(differences: Sequence[float]) -> float:

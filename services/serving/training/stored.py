@@ -45,22 +45,41 @@ def labelled(storage: Storage, card: Card, volumes: Iterable[str] | None = None)
     """The volumes (all if None) in which people labelled organs of the card; withdrawn ones are left out.
 
     What the networks predicted is no truth: an organ that only they labelled stays unknown. Of several labels of one
-    organ the source goes before a revision, as in merges, and the newer before the older. Organs mean the same in every
-    class map.
+    organ the source goes before a revision, as in merges. Of sources the newest counts, of revisions the one that the
+    newest merge took. Organs mean the same in every class map.
     """
     scans = Scans(storage)
     for volume in _all(storage) if volumes is None else (_one(storage, name) for name in volumes):
         if volume.HasField("withdrawal"):
             continue
-        versions: dict[str, pb.LabelVersion] = {}
-        for origin in (pb.ORIGIN_REVISION, pb.ORIGIN_SOURCE):
-            found = current(_versions(storage, volume.name, origin))
-            for version in sorted(found, key=lambda v: v.create_time.ToNanoseconds()):
-                organs = [organ.organ for organ in version.organs if organ.organ in card.organs]
-                versions |= dict.fromkeys(organs, version)
+        versions = _decided(storage, volume.name)
+        for version in sorted(current(_versions(storage, volume.name, pb.ORIGIN_SOURCE)), key=_created):
+            versions |= {organ.organ: version for organ in version.organs}
+        versions = {organ: version for organ, version in versions.items() if organ in card.organs}
         if versions:
             revised = {organ for organ, version in versions.items() if version.origin == pb.ORIGIN_REVISION}
             yield Labelled(volume, versions, frozenset(revised), scans.digest(volume))
+
+
+def _decided(storage: Storage, volume: str) -> dict[str, pb.LabelVersion]:
+    """Per organ the revision that the newest merge which took one took; of readers brought together the newest.
+
+    A revision that no merge took is a side version, which no review decided on, and is left out.
+    """
+    revisions = {version.name: version for version in _versions(storage, volume, pb.ORIGIN_REVISION)}
+    if not revisions:
+        return {}
+    taken: dict[str, pb.LabelVersion] = {}
+    for merged in sorted(_versions(storage, volume, pb.ORIGIN_AI), key=_created):
+        for organ in merged.organs:
+            names = revisions.keys() & {organ.label_version, *organ.readers}
+            if names:
+                taken[organ.organ] = max((revisions[name] for name in names), key=_created)
+    return taken
+
+
+def _created(version: pb.LabelVersion) -> int:
+    return version.create_time.ToNanoseconds()
 
 
 def entry(storage: Storage, card: Card, case: Labelled) -> Entry:

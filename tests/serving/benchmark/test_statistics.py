@@ -22,6 +22,15 @@ def test_a_cases_mean_is_over_the_organs_that_its_truth_has() -> None:
     assert found.sd == pytest.approx(math.sqrt(0.02))
 
 
+def test_intervals_of_two_cases_are_wide_and_possible() -> None:
+    """Two differences are no proof, even where both are gains; no DSC is above 1, and no difference above that."""
+    rows = [row("x", "liver", 0.1), row("y", "liver", 0.6), row("x", "liver", 0.9, "b"), row("y", "liver", 0.8, "b")]
+    spread = statistics.spread(rows[:2], "dsc")
+    assert (spread.low, spread.high) == (0, 1)
+    (difference, *_) = (pair.difference for pair in statistics.compared(rows, "a", "b"))
+    assert difference.low < 0 < difference.mean < difference.high == 1
+
+
 def test_holm_steps_down() -> None:
     """Of 0.01, 0.04, 0.03, 0.005: 4 x 0.005, then 3 x 0.01, 2 x 0.03, and 0.04 is raised to what came before it."""
     assert statistics.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])

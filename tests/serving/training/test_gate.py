@@ -70,6 +70,33 @@ def test_few_cases_are_judged_by_students_interval() -> None:
     assert row.low >= -0.03, "a bootstrap never leaves the data"
 
 
+@pytest.mark.parametrize(
+    "losses", [(0.9, 0.45), (0.2, 0.5, 0.6), (0.05, 0.3, 0.6, 0.1), (0.9, 0.45, 0.0, 0.0, 0.0, 0.0)]
+)
+def test_a_large_loss_is_refused_however_wide_its_interval(losses: tuple[float, ...]) -> None:
+    """Two ruined cases prove nothing to an interval, and yet nobody wants that version; nor is any DSC below -1."""
+    before = np.full((len(losses), 1), 0.9)
+    verdict = judge(["liver"], before, before - np.array(losses)[:, None])
+    (row,) = verdict.organs
+    assert row.low is not None
+    assert row.high is not None
+    assert -1 <= row.low <= row.high <= 1
+    assert row.high >= 0, "the interval alone would let it pass"
+    assert row.change == "worse"
+    (reason,) = verdict.reasons
+    assert reason.startswith(f"liver loses {np.mean(losses):.4f} DSC")
+    assert f"held-out cases: {len(losses)}, too few to tell whether by chance" in reason
+    assert "more than 0.0500 DSC in the mean" in verdict.markdown()
+
+
+def test_a_larger_margin_allows_a_larger_loss() -> None:
+    before, losses = np.full((2, 1), 0.9), np.array([[0.05], [0.2]])
+    assert not judge(["liver"], before, before - losses, margin=0.1).promoted
+    verdict = judge(["liver"], before, before - losses, margin=0.13)
+    assert verdict.promoted
+    assert "more than 0.1300 DSC in the mean" in verdict.markdown()
+
+
 def test_the_table_says_what_was_found() -> None:
     before = np.array([[0.5, np.nan, 0.5]] * 3)
     verdict = judge(ORGANS, before, before - [0.1, 0, 0])

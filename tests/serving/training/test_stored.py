@@ -8,11 +8,16 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from abdomenatlas.merging.v1.merging_pb2 import MergeRequest
 from abdomenatlas.storage.v1 import storage_pb2 as pb
+from abdomenatlas.type.v1.merge_pb2 import MergePolicy
 from services.core import modelversions
 from services.core.errors import AtlasError, Reason
 from services.core.geometry import Geometry
+from services.core.memory import MemoryGate
 from services.core.storage import Storage
+from services.core.turns import Turns
+from services.merging.merge import merge
 from services.scheduler.training_processes import TrainingProcesses
 from services.scheduler.trainings import State
 from services.serving.card import Card, load_version
@@ -51,6 +56,12 @@ def box(*corner: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     return mask
 
 
+def decide(case: Case, *revisions: str, readers: MergePolicy.Readers.ValueType = MergePolicy.READERS_LATEST) -> None:
+    """Merge these revisions, as a review that decided on the last one does."""
+    request = MergeRequest(volume=case.volume.name, label_versions=revisions, policy=MergePolicy(readers=readers))
+    merge(case.storage, MemoryGate(1 << 30), Turns(), request, lambda stage, fraction: None)
+
+
 @pytest.fixture(scope="module")
 def volumes(storage: Storage) -> list[Case]:
     """Eight volumes: sources labelled the liver of each and the spleen of the odd ones, reviewers revised the spleen of
@@ -60,8 +71,9 @@ def volumes(storage: Storage) -> list[Case]:
         spleen = {"spleen": box(8, 8, 8)}
         case.label(pb.ORIGIN_SOURCE, {"liver": box(2, 2, 2)} | (spleen if number % 2 else {}), author="source")
         if number % 2 == 0:
-            case.label(pb.ORIGIN_REVISION, spleen, author="reader")
-    cases[0].label(pb.ORIGIN_REVISION, {"liver": box(4, 4, 4), "spleen": box(8, 10, 12)}, author="reader")
+            decide(case, case.label(pb.ORIGIN_REVISION, spleen, author="reader"))
+    newer = cases[0].label(pb.ORIGIN_REVISION, {"liver": box(4, 4, 4), "spleen": box(8, 10, 12)}, author="reader")
+    decide(cases[0], newer)
     return cases
 
 
@@ -77,6 +89,37 @@ def test_the_source_counts_first_and_then_the_newest_revision(
     entry = stored.entry(storage, card, first)
     assert set(entry.organs) == {"liver", "spleen"}, "the pancreas is unknown"
     assert entry.key != stored.entry(storage, card, second).key
+
+
+def test_a_revision_that_no_review_decided_on_teaches_nothing(storage: Storage, card: Card) -> None:
+    """Side versions, late or unmergeable, are in storage like any other, and no merge names them."""
+    case = new_case(storage, "side", CT, seed=78)
+    decide(case, decided := case.label(pb.ORIGIN_REVISION, {"spleen": box(8, 8, 8)}, author="ann"))
+    case.label(pb.ORIGIN_REVISION, {"spleen": box(2, 2, 2), "liver": box(4, 4, 4)}, author="ben")
+    (labelled,) = stored.labelled(storage, card, [case.volume.name])
+    withdraw(case)
+    assert {organ: version.name for organ, version in labelled.versions.items()} == {"spleen": decided}
+    assert labelled.revised == {"spleen"}
+
+
+def test_of_two_revisions_the_one_that_the_newest_merge_took_is_learned(storage: Storage, card: Card) -> None:
+    """Not the one that was uploaded last; an organ that only the earlier one has stays its."""
+    case = new_case(storage, "again", CT, seed=79)
+    first = case.label(pb.ORIGIN_REVISION, {"spleen": box(8, 8, 8)}, author="ann")
+    second = case.label(pb.ORIGIN_REVISION, {"spleen": box(8, 10, 12), "liver": box(4, 4, 4)}, author="ben")
+    decide(case, second)
+    decide(case, second, first)
+    (labelled,) = stored.labelled(storage, card, [case.volume.name])
+    decide(case, first, second, readers=MergePolicy.READERS_MAJORITY)
+    (together,) = stored.labelled(storage, card, [case.volume.name])
+    withdraw(case)
+    assert {organ: version.author for organ, version in labelled.versions.items()} == {"spleen": "ann", "liver": "ben"}
+    assert together.versions["spleen"].name == second, "the newest of the readers who were brought together"
+
+
+def withdraw(case: Case) -> None:
+    request = pb.WithdrawVolumeRequest(name=case.volume.name, reason="test", author="ann")
+    case.storage.rpc.WithdrawVolume(request)
 
 
 def test_a_case_lies_as_its_ct_does(storage: Storage, volumes: list[Case], card: Card) -> None:
@@ -112,7 +155,7 @@ def test_what_was_revised_in_held_out_volumes_only_is_not_learned(
     held = [one for one in stored.labelled(storage, card) if one.revised and one.is_held_out(0.5)]
     assert held
     lonely = next(case for case in volumes if case.volume.name == held[0].volume.name)
-    lonely.label(pb.ORIGIN_REVISION, {"pancreas": box(10, 2, 2)})
+    decide(lonely, lonely.label(pb.ORIGIN_REVISION, {"pancreas": box(10, 2, 2)}))
     data, organs = selection.revisions(storage, card, None, 0.5)
     assert organs == ("spleen",)
     assert data.notes == ("pancreas was revised in held-out volumes only, so it is not tuned.",)
