@@ -163,15 +163,17 @@ class Pipeline:
     def _plan_decision(self, submission: Submission) -> dict[str, Any]:
         with self._database.read() as session:
             review = desk.find(session, submission.key)
+            campaign = journal.find(session, submission.key.campaign)
             plan: dict[str, Any] = {
                 "volume": f"volumes/{review.volume}",
                 "trace": review.trace_id,
                 "predictions": review.predictions,
                 "before": review.label_version,
                 "revision": review.revision,
-                "merge_policy": journal.find(session, submission.key.campaign).merge_policy,
+                "merge_policy": campaign.merge_policy,
             }
-            revisions = decisions.revisions(session, review.volume)
+            # Of two campaigns that reviewed the volume at once, the other's models may have had another class map.
+            revisions = decisions.revisions(session, review.volume, campaign.class_map)
         with request_id.bound(plan["trace"]):
             sources = self._workers.source_labels(plan["volume"])
         return plan | {"label_versions": [version.name for version in sources] + revisions}
