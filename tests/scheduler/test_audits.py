@@ -44,8 +44,8 @@ def test_an_audit_without_an_error_finishes_the_campaign(database: Database) -> 
     assert (found.case_count, found.done_count, found.error_count, found.passed) == (17, 17, 0, True)
     assert found.error_share_bound == pytest.approx(1 - 0.025 ** (1 / 17))
     assert campaign.messages(Kind.AUDIT_DONE) == [
-        "0 of 17 cases were wrong. At most 19.51% of the 23 volumes that nobody saw are, with 97.50% confidence, "
-        "and 20.00% were allowed: the campaign is finished."
+        "0 of 17 cases were wrong. At most 19.51% of the 40 volumes that nobody had reviewed before were, with 97.50% "
+        "confidence, and 20.00% were allowed: the campaign is finished."
     ]
     assert not report(campaign).HasField("next_audit")
     with pytest.raises(AtlasError) as refused, database.change() as session:

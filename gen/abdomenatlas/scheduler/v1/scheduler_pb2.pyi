@@ -249,7 +249,9 @@ Global___Campaign: _TypeAlias = Campaign  # noqa: Y015
 
 @_typing.final
 class AuditPolicy(_message.Message):
-    """When a campaign may stop: at which share of wrong cases among those that nobody has looked at, and how sure of it."""
+    """When a campaign may stop: at which share of wrong cases among those that nobody had reviewed before an audit, and how
+    sure of it.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
