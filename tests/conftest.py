@@ -17,6 +17,11 @@ def pytest_sessionstart() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name bytes by their argument: gzip's hold the second at which they were made, and processes must agree on names."""
+    return argname if isinstance(val, bytes) else None
+
+
 @pytest.fixture(scope="session")
 def ceph() -> Iterator[ceph_starter.S3Server]:
     """Yield a real S3 server (Ceph RGW)."""

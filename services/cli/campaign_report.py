@@ -39,8 +39,8 @@ def report_lines(campaign: sched.Campaign, report: sched.CampaignReport) -> Iter
     yield from (_arm(arm) for arm in report.arms)
     yield from gain_lines(report)
     policy = campaign.audit_policy
-    target, confidence = f"{policy.target_error_share:.2%}", f"{policy.confidence:.2%}"
-    yield f"Aim: at most {target} of the unseen cases wrong, with {confidence} confidence."
+    aim = f"at most {policy.target_error_share:.2%} wrong of the volumes that nobody had reviewed before an audit"
+    yield f"Aim: {aim}, with {policy.confidence:.2%} confidence."
     yield from (audit_line(audit) for audit in report.audits)
     if report.HasField("next_audit"):
         yield from _next_audit(campaign, report.next_audit)
@@ -87,7 +87,8 @@ def audit_line(audit: sched.Audit) -> str:
         return f"{seen}, {audit.case_count - audit.done_count} still to be looked at."
     if audit.case_count == audit.volume_count:
         return f"{seen}; every volume has been looked at: passed."
-    bound = f"at most {audit.error_share_bound:.2%} of the unseen are, with {audit.confidence:.2%} confidence"
+    among = f"the {amount(audit.volume_count, 'volume')} that nobody had reviewed before"
+    bound = f"at most {audit.error_share_bound:.2%} of {among} were, with {audit.confidence:.2%} confidence"
     return f"{seen}; {bound}: {'passed' if audit.passed else 'not passed'}."
 
 

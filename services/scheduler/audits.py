@@ -67,8 +67,8 @@ def _verdict(audit: Audit, campaign: Campaign, unseen: int) -> str:
         return f"{found} Nothing is left to look at but {failed}: go on with another round."
     if not unseen:
         return f"{found} Every volume has been looked at: the campaign is finished."
-    left = amount(unseen, "volume")
-    bound = f"At most {audit.bound:.2%} of the {left} that nobody saw are, with {audit.confidence:.2%} confidence"
+    among = f"the {amount(audit.volume_count, 'volume')} that nobody had reviewed before"
+    bound = f"At most {audit.bound:.2%} of {among} were, with {audit.confidence:.2%} confidence"
     target = f"{campaign.target_error_share:.2%}"
     no_sample = f" In no sample: {failed}." if failed else ""
     if audit.passed:

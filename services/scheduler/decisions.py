@@ -14,7 +14,7 @@ from services.scheduler.campaigns import Kind
 from services.scheduler.campaigns import State as CampaignState
 from services.scheduler.desk import Key
 from services.scheduler.reviews import Decision, State
-from services.scheduler.tables import Item, Review
+from services.scheduler.tables import Campaign, Item, Review
 
 
 @dataclass(frozen=True)
@@ -74,11 +74,17 @@ def in_hand(session: Session) -> list[Submission]:
     return [Submission(Key(row.campaign, row.id), row.token) for row in rows]
 
 
-def revisions(session: Session, volume: str) -> list[str]:
-    """Revisions of a volume that reviews of any campaign decided on, oldest first; side versions are not among them."""
+def revisions(session: Session, volume: str, class_map: str | None = None) -> list[str]:
+    """Revisions of a volume that reviews of any campaign decided on, the one that was decided on last at the end.
+
+    Side versions are not among them; if `class_map` is given, neither are revisions that speak of another one.
+    """
     decided = Review.state.in_((State.SUBMITTED, State.DONE)) & (Review.decision == Decision.REVISED)
     statement = select(Review.revision).where(Review.volume == volume, decided)
-    return list(dict.fromkeys(session.scalars(statement.order_by(Review.submit_time, Review.campaign))))
+    if class_map is not None:
+        statement = statement.join(Campaign, Campaign.id == Review.campaign).where(Campaign.class_map == class_map)
+    newest_first = statement.order_by(Review.submit_time.desc(), Review.campaign.desc())
+    return list(dict.fromkeys(session.scalars(newest_first)))[::-1]
 
 
 def merging(session: Session, campaign: str) -> bool:

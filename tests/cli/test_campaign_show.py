@@ -60,6 +60,7 @@ REPORT = sched.CampaignReport(
     audits=[
         sched.Audit(
             number=1,
+            volume_count=972,
             case_count=72,
             done_count=72,
             error_count=2,
@@ -88,8 +89,9 @@ def test_the_report_in_lines() -> None:
         "Strategy arm: 8 of 9 reviews done, 7 revised, 56.0 ml relabelled, 96 min.",
         "Control arm: 1 of 1 reviews done, 0 revised, 5.0 min.",
         "Gain, cases revised: 87.5 % against 0 % by lot, +87.5 % (95% interval +1 to +98).",
-        "Aim: at most 5.00% of the unseen cases wrong, with 95.00% confidence.",
-        "Audit 1: 2 of 72 cases wrong; at most 9.68% of the unseen are, with 97.50% confidence: not passed.",
+        "Aim: at most 5.00% wrong of the volumes that nobody had reviewed before an audit, with 95.00% confidence.",
+        "Audit 1: 2 of 72 cases wrong; at most 9.68% of the 972 volumes that nobody had reviewed before were, "
+        "with 97.50% confidence: not passed.",
         "Audit 2: 0 of 80 cases wrong, 5 still to be looked at.",
         "The next audit takes 85 of 900 unseen cases, about 1275 min, if none of them is wrong.",
     ]

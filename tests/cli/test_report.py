@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -137,6 +138,30 @@ def test_all_organs_and_origins_are_told(archive: Archive) -> None:
     assert "looked for, not there" in html
     assert "revised by Dr. Example" in html
     assert "93 s" in html, "the time from start to ranking"
+
+
+def test_the_time_per_volume_is_that_of_the_volumes_that_the_newest_round_worked_on(archive: Archive) -> None:
+    """Later rounds leave out what was reviewed; decisions on it are merged after the ranking."""
+    kinds = sched.CampaignEvent
+    history = (
+        (1, kinds.KIND_ROUND_STARTED, 0, ""),
+        (1, kinds.KIND_MERGED, 30, "a"),
+        (1, kinds.KIND_MERGED, 30, "b"),
+        (1, kinds.KIND_MERGED, 40, "c"),
+        (1, kinds.KIND_RANKED, 40, ""),
+        (1, kinds.KIND_MERGED, 50, "c"),
+        (2, kinds.KIND_ROUND_STARTED, 100, ""),
+        (2, kinds.KIND_FAILED, 130, "a"),
+        (2, kinds.KIND_MERGED, 140, "a"),
+        (2, kinds.KIND_RANKED, 180, ""),
+        (2, kinds.KIND_MERGED, 200, "a"),
+        (2, kinds.KIND_FAILED, 210, "c"),
+    )
+    events = [sched.CampaignEvent(round=number, kind=kind, volume=name) for number, kind, _, name in history]
+    for event, (*_, seconds, _) in zip(events, history, strict=True):
+        event.time.FromSeconds(1_790_000_000 + seconds)
+    facts = replace(read_facts(archive.connection, CAMPAIGN), events=tuple(events))
+    assert ("Per volume", "80 s") in tell(facts, lambda _: [], 0).settings
 
 
 def test_only_the_most_urgent_are_pictured(archive: Archive) -> None:

@@ -1,4 +1,4 @@
-"""The exact bound on what is left wrong, held to SciPy's beta distribution."""
+"""The exact bound on the share of wrong cases, held to SciPy's beta distribution."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import beta, binom
+from scipy.stats import beta, binom, hypergeom
 
 from services.scheduler.acquisition.audit import cases_needed, level, upper_bound
 
@@ -45,6 +45,24 @@ def test_the_bound_holds_as_often_as_it_says(share: float, cases: int) -> None:
         if upper_bound(errors, cases, 0.95) >= share
     )
     assert covered >= 0.95
+
+
+@pytest.mark.parametrize(("volumes", "cases"), [(90, 72), (90, 85), (400, 72), (400, 142)])
+def test_of_a_finite_archive_it_holds_for_all_volumes_that_the_sample_was_drawn_from(volumes: int, cases: int) -> None:
+    """Summed over everything that a sample can show, for every number of wrong ones.
+
+    Of those that were not in the sample it does not: where one of 90 is wrong, a sample of 72 misses it in a fifth.
+    """
+    bounds = [upper_bound(errors, cases, 0.975) for errors in range(cases + 1)]
+    for wrong in range(volumes + 1):
+        missed = sum(
+            float(hypergeom.pmf(errors, volumes, wrong, cases))
+            for errors, bound in enumerate(bounds)
+            if bound < wrong / volumes
+        )
+        assert missed <= 0.025, wrong
+    assert hypergeom.pmf(0, 90, 1, 72) == pytest.approx(0.2)
+    assert upper_bound(0, 72, 0.975) < 1 / (90 - 72)
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,10 @@ def create(
         float, typer.Option(min=0.01, max=0.5, help="Share of the reviews drawn by lot, for comparison.")
     ] = 0.1,
     audit_target: Annotated[
-        float, typer.Option(help="Share of wrong cases among the unseen at which the campaign is finished.")
+        float,
+        typer.Option(
+            help="Share of wrong cases, among those not reviewed before an audit, that finishes the campaign."
+        ),
     ] = 0.05,
     audit_confidence: Annotated[float, typer.Option(help="How sure of that, over all audits together.")] = 0.95,
     audit_tolerance: Annotated[

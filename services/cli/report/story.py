@@ -238,8 +238,9 @@ def _settings(facts: CampaignFacts) -> tuple[tuple[str, str], ...]:
     if facts.events and ranked:
         seconds = ranked[-1].time.ToSeconds() - _round_start(facts, ranked[-1].round)
         settings.append(("Start to ranking", duration(seconds)))
-        if campaign.volume_count:
-            settings.append(("Per volume", duration(seconds / campaign.volume_count)))
+        worked_on = _worked_on(facts, ranked[-1])
+        if worked_on:
+            settings.append(("Per volume", duration(seconds / worked_on)))
     told = [*gain_lines(facts.report), *map(audit_line, facts.report.audits)] if facts.report.arms else []
     return (*settings, *(("Reviews", line) for line in told))
 
@@ -247,6 +248,13 @@ def _settings(facts: CampaignFacts) -> tuple[tuple[str, str], ...]:
 def _round_start(facts: CampaignFacts, number: int) -> int:
     started = sched.CampaignEvent.KIND_ROUND_STARTED
     return next((e.time.ToSeconds() for e in facts.events if e.round == number and e.kind == started), 0)
+
+
+def _worked_on(facts: CampaignFacts, ranked: sched.CampaignEvent) -> int:
+    """Volumes that a round had merged, or failed at, when it was ranked; later events are about its reviews."""
+    ends = (sched.CampaignEvent.KIND_MERGED, sched.CampaignEvent.KIND_FAILED)
+    before = facts.events[: facts.events.index(ranked)]
+    return len({event.volume for event in before if event.round == ranked.round and event.kind in ends})
 
 
 def duration(seconds: float) -> str:

@@ -1,8 +1,9 @@
-"""When a campaign may stop: an exact bound on the share of wrong cases among those that nobody has looked at.
+"""When a campaign may stop: an exact bound on the share of wrong cases among those that nobody had looked at before.
 
 A sample of n cases, drawn by lot from the volumes that nobody has reviewed, holds x that a reviewer had to revise. With
 confidence 1 - a their share among all of those volumes is at most the one-sided bound of Clopper and Pearson (1934):
-the share p at which x or fewer in n have probability a. Drawing without putting back only makes it more careful.
+the share p at which x or fewer in n have probability a. Drawing without putting back only makes it more careful. Of
+those that were not drawn it says nothing by themselves: wrong ones that the sample missed are all among them.
 """
 
 import math
