@@ -18,7 +18,7 @@ def pytest_sessionstart() -> None:
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
-    """Name bytes by their argument: gzip's hold the second at which they were made, and processes must agree on names."""
+    """Name bytes by their argument: gzip's hold the second of their making, and processes must agree on names."""
     return argname if isinstance(val, bytes) else None
 
 

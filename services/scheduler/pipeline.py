@@ -172,13 +172,9 @@ class Pipeline:
                 "revision": review.revision,
                 "merge_policy": campaign.merge_policy,
             }
-<<<<<<< HEAD
             class_map = campaign.class_map
-            revisions = decisions.revisions(session, review.volume)
-=======
             # Of two campaigns that reviewed the volume at once, the other's models may have had another class map.
-            revisions = decisions.revisions(session, review.volume, campaign.class_map)
->>>>>>> fix-scia
+            revisions = decisions.revisions(session, review.volume, class_map)
         with request_id.bound(plan["trace"]):
             sources = self._workers.source_labels(plan["volume"], class_map)
         return plan | {"label_versions": [version.name for version in sources] + revisions}
