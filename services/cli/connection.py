@@ -65,7 +65,8 @@ class Connection:
 
     def channel(self, service: str) -> grpc.Channel:
         """A channel to a service. The stack of this machine asks for no credentials and is shown none."""
-        return connect(self.address(service), _shown.get() if self.given(service) else None, service)
+        credentials = _shown.get() if self.given(service) else None
+        return connect(self.address(service), credentials, service, proxied=True)
 
     @cached_property
     def storage(self) -> Storage:

@@ -1,4 +1,4 @@
-"""Trainings of models: started, followed to their end, and their versions promoted."""
+"""Trainings of models: started, followed to their end, and their versions promoted and taken back."""
 
 import time
 from collections.abc import Callable
@@ -76,3 +76,11 @@ def promote(inference: InferenceServiceStub, model: str, version: int) -> inf.Mo
             if not error.is_passing or time.monotonic() > deadline:
                 raise
         time.sleep(_LOOK_SECONDS)
+
+
+def rollback(inference: InferenceServiceStub, name: str) -> inf.Model:
+    """Have an earlier version served: that of `name`, or the one before the newest if it names none.
+
+    Raises MODEL_VERSION_REFUSED, MODEL_NOT_FOUND, MODEL_CARD_INVALID or DEPENDENCY_UNAVAILABLE.
+    """
+    return inference.RollbackModel(inf.RollbackModelRequest(name=name), timeout=_LOAD_SECONDS).model

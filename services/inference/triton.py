@@ -14,6 +14,7 @@ from tritonclient.utils import InferenceServerException
 
 from services.core.errors import AtlasError, Reason
 from services.core.geometry import Geometry
+from services.core.rpc.client import DIRECT
 from services.core.rpc.credentials import Credentials, Renewed
 from services.inference.model import Card, Model, card, of_version
 from services.inference.servers import servers
@@ -39,6 +40,7 @@ _OPTIONS = [
     ("grpc.max_reconnect_backoff_ms", 2_000),
     # The default sends everything to the first of several servers.
     ("grpc.lb_policy_name", "round_robin"),
+    DIRECT,
 ]
 
 

@@ -1,9 +1,10 @@
 """Settings of the storage service, from environment variables that begin with ATLAS_STORAGE_."""
 
+import ssl
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from services.core.database import DatabaseUrl
@@ -22,9 +23,9 @@ class Settings(ServiceSettings):
     metrics_port: int = Field(9151, ge=0, le=65535)
     """TCP port for Prometheus; 0 takes a free one, which the log names."""
 
-    objects: str = Field("file:atlas-data/objects", pattern=r"^(file:.|s3://[a-z0-9])")
+    objects: str = Field("file:atlas-data/objects", pattern=r"^(file:.|s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/|$))")
     """Where the bytes are: "file:FOLDER", or "s3://BUCKET" or "s3://BUCKET/PREFIX" of the server at `s3_endpoint`."""
-    s3_endpoint: str = ""
+    s3_endpoint: str = Field("", pattern=r"^(([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?)?$")
     """Host and port of the S3 server, without scheme."""
     s3_region: str = "us-east-1"
     """Region that requests are signed for."""
@@ -62,6 +63,15 @@ class Settings(ServiceSettings):
     memory_bytes: int = Field(default_factory=lambda: total_bytes() // 2, gt=0)
     """What all volumes and labels being checked may use together; half of the memory by default. A volume that needs
     more alone is refused."""
+
+    @field_validator("s3_ca_bundle")
+    @classmethod
+    def _authorities_can_be_read(cls, bundle: Path | None) -> Path | None:
+        try:
+            ssl.create_default_context(cafile=bundle)
+        except OSError as error:
+            raise ValueError(f"No authorities can be read from this file: {error.strerror}") from error
+        return bundle
 
     @model_validator(mode="after")
     def _s3_is_complete(self) -> Self:

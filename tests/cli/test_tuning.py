@@ -1,19 +1,28 @@
 """`atlas campaign tune`: what it trains on, and that it follows a training to its end."""
 
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
+import grpc
 import pytest
 import typer
 from typer.testing import CliRunner
 
+from abdomenatlas.inference.v1 import inference_pb2 as inf
+from abdomenatlas.inference.v1.inference_pb2_grpc import (
+    InferenceServiceServicer,
+    InferenceServiceStub,
+    add_InferenceServiceServicer_to_server,
+)
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as sched
 from abdomenatlas.scheduler.v1 import training_pb2 as pb
 from services.cli import trainings
-from services.cli.commands import campaigns, tuning
+from services.cli.commands import campaigns, tuning, zoo
 from services.cli.commands.plan_options import naming_flags
 from services.cli.connection import Connection
 from services.core.errors import AtlasError, Reason
+from services.core.rpc.client import connect
 from services.scheduler import training_calls
 
 PLAN = pb.TrainingPlan(epochs=1)
@@ -151,3 +160,39 @@ def test_the_next_round_is_not_tuned_for_while_reviews_are_open(monkeypatch: pyt
     result = command(monkeypatch, Scheduler(), campaign, "next-round", "spring", "--tune")
     assert isinstance(result.exception, AtlasError)
     assert (result.exception.reason, result.exception.field) == (Reason.CAMPAIGN_STATE, "--tune")
+
+
+class _Inference(InferenceServiceServicer):
+    """Notes how long its caller waits for it."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def PromoteModel(self, request: inf.PromoteModelRequest, context: Any) -> inf.PromoteModelResponse:  # noqa: N802
+        self.seconds["promote"] = context.time_remaining()
+        return inf.PromoteModelResponse(model=inf.Model(name=request.name))
+
+    def RollbackModel(self, request: inf.RollbackModelRequest, context: Any) -> inf.RollbackModelResponse:  # noqa: N802
+        self.seconds["rollback"] = context.time_remaining()
+        return inf.RollbackModelResponse(model=inf.Model(name=request.name))
+
+
+def test_going_back_may_take_as_long_as_going_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Triton loads the model for both, which takes minutes where it is large."""
+    servicer = _Inference()  # type: ignore[abstract]  # others are not called
+    server = grpc.server(ThreadPoolExecutor(2))
+    add_InferenceServiceServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    stub = InferenceServiceStub(connect(f"127.0.0.1:{port}"))
+    monkeypatch.setattr(Connection, "to", lambda state: SimpleNamespace(inference=stub))
+    app = typer.Typer()
+    zoo.register(app)
+    campaigns.register(app)
+    tuning.register(app)
+    try:
+        for words in (["promote", "unet", "2"], ["rollback", "unet"]):
+            assert CliRunner().invoke(app, ["models", *words]).exit_code == 0
+    finally:
+        server.stop(None)
+    assert servicer.seconds["rollback"] == pytest.approx(servicer.seconds["promote"], abs=5)

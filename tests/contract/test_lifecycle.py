@@ -39,6 +39,17 @@ def test_a_process_that_may_not_listen_ends_and_says_why(tmp_path: Path) -> None
     assert "refusing to listen on 0.0.0.0" in done.stderr
 
 
+@pytest.mark.parametrize("port", ["port", "metrics_port", "health_port"])
+def test_a_port_that_is_taken_is_named(port: str, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        number = taken.getsockname()[1]
+        env = environment("uncertainty", tmp_path, **{"port": 0, "metrics_port": 0, port: number})
+        done = subprocess.run(command("uncertainty"), env=env, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode != 0
+    assert f"ATLAS_UNCERTAINTY_{port.upper()}: Nothing can listen at 127.0.0.1:{number}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_call_in_flight_ends_well_when_its_service_is_told_to_stop(tmp_path: Path) -> None:
     """SIGTERM between two chunks of an upload: health says so, the upload completes, the process ends with 0."""
     data = bytes(1000)

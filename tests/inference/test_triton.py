@@ -50,6 +50,13 @@ def test_models_come_from_the_repository_index(triton: Triton) -> None:
     assert (card.architecture, card.class_map, card.spacing_mm) == ("threshold", "abdomenatlas-1.0", 1.5)
 
 
+def test_a_proxy_in_the_environment_is_not_asked(triton_server: TritonServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("http_proxy", "https_proxy", "grpc_proxy"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    assert Triton(triton_server.address).models()
+
+
 def test_the_answer_is_the_array_file_on_the_grid(triton: Triton) -> None:
     """And the same bytes again when it is asked again."""
     data = ask(triton, "threshold")

@@ -16,6 +16,7 @@ from services.cli import connection
 from services.cli.app import app
 from services.cli.commands import audit
 from services.cli.exits import Exit, exit_code
+from services.core.audit.chain import genesis
 from services.core.errors import AtlasError
 from services.core.rpc.credentials import Credentials
 from tests.security.calls import refusal
@@ -26,11 +27,16 @@ from tests.security.conftest import Closed
 def changed(closed_services: Callable[..., Closed], tmp_path_factory: pytest.TempPathFactory) -> Closed:
     """A storage whose log holds some calls of its own."""
     closed = closed_services("storage")
+    add_entries(closed)
+    return closed
+
+
+def add_entries(closed: Closed) -> None:
+    """Three calls of the operator eve that change something."""
     operator = StorageServiceStub(closed.with_token(closed.issuer.token("eve", "operator")))
     for number in range(3):
         request = pb.CreateVolumeRequest(volume_id=f"case-{number}", object="objects/" + 64 * "0")
         refusal(lambda r=request: operator.CreateVolume(r, timeout=10))  # type: ignore[misc]
-    return closed
 
 
 audit.register(app)
@@ -95,6 +101,30 @@ def test_the_end_of_one_run_is_held_against_the_next(changed: Closed, tmp_path: 
         assert shown.returncode == Exit.FAULT
         assert "not what was written" in shown.stderr
     assert run(changed, "verify", "--anchor", "storage:x", cwd=tmp_path).returncode == Exit.USAGE
+
+
+def test_the_end_of_an_empty_log_is_an_anchor_too(closed_services: Callable[..., Closed], tmp_path: Path) -> None:
+    """That log may have grown since; another beginning is not its own."""
+    closed = closed_services("storage")
+    (log,) = json.loads(run(closed, "verify", "--json", cwd=tmp_path).stdout)
+    assert (log["entries"], log["end"]) == (0, f"storage:0:{genesis('storage')}")
+    assert run(closed, "verify", "--anchor", log["end"], cwd=tmp_path).returncode == Exit.DONE
+    add_entries(closed)
+    assert run(closed, "verify", "--anchor", log["end"], cwd=tmp_path).returncode == Exit.DONE
+    shown = run(closed, "verify", "--anchor", f"storage:0:{genesis('scheduler')}", cwd=tmp_path)
+    assert shown.returncode == Exit.FAULT
+    assert "not what was written" in shown.stderr
+
+
+def test_anchors_that_nothing_can_be_held_against_are_refused(changed: Closed, tmp_path: Path) -> None:
+    """Of a log that is not read, or two that contradict each other; never is one passed over."""
+    (log,) = json.loads(run(changed, "verify", "--json", cwd=tmp_path).stdout)
+    end, other = log["end"], f"{log['end'].rsplit(':', 1)[0]}:{'0' * 64}"
+    for anchors in ((f"scheduler:99:{'0' * 64}",), (other, end), (end, other)):
+        words = [word for anchor in anchors for word in ("--anchor", anchor)]
+        shown = run(changed, "verify", *words, cwd=tmp_path)
+        assert shown.returncode == Exit.USAGE, anchors
+    assert run(changed, "verify", "--anchor", end, "--anchor", end, cwd=tmp_path).returncode == Exit.DONE
 
 
 def test_the_first_broken_entry_is_named(changed: Closed, tmp_path: Path) -> None:

@@ -195,3 +195,10 @@ class TestS3:
             choose(Settings.model_validate({**s3, **wrong}))
         assert caught.value.reason == Reason.DEPENDENCY_UNAVAILABLE
         assert s3["s3_secret_key"] not in str(caught.value)
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(AtlasError, match="Not a directory") as caught:
+        choose(Settings(objects=f"file:{tmp_path}/file/objects"))
+    assert (caught.value.reason, caught.value.field) == (Reason.DEPENDENCY_UNAVAILABLE, "objects")

@@ -1,6 +1,6 @@
 """`atlas audit`: who changed what and who was refused, and whether the logs are what was written."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated
 
 import typer
@@ -10,7 +10,7 @@ from services.cli.commands.options import STATE, Json, State
 from services.cli.connection import SERVICES, Connection
 from services.cli.output import as_data, out, print_json, table
 from services.cli.paging import every
-from services.core.audit.chain import BrokenError, verified
+from services.core.audit.chain import BrokenError, genesis, verified
 from services.core.errors import AtlasError, Reason
 from services.core.rpc.audit_servicer import sealed
 
@@ -68,8 +68,8 @@ def verify(
     Example: `atlas audit verify --anchor storage:120:4f1d…`
     """
     connection = Connection.to(state)
-    anchors = [_anchor(text) for text in anchor or ()]
-    ends = [_verified(connection, name, dict(a[1:] for a in anchors if a[0] == name)) for name in _logs(log)]
+    anchors = _anchors(anchor or (), _logs(log))
+    ends = [_verified(connection, name, found) for name, found in anchors.items()]
     if json:
         print_json([{"log": name, "entries": count, "end": end} for name, count, end in ends])
         return
@@ -78,8 +78,10 @@ def verify(
 
 
 def _verified(connection: Connection, log: str, anchors: dict[int, str]) -> tuple[str, int, str]:
-    """Name, number of entries, and the end to keep."""
-    count, digest, missing = 0, "", dict(anchors)
+    """Name, number of entries, and the end to keep; that of an empty log is the digest before its first entry."""
+    count, digest, missing = 0, genesis(log), dict(anchors)
+    if missing.pop(0, digest) != digest:
+        raise _broken(log, "it does not begin as the anchor says")
     try:
         for entry in verified(log, map(sealed, _entries(connection, log, 0))):
             count, digest = entry.sequence, entry.digest
@@ -103,12 +105,19 @@ def _logs(given: str) -> tuple[str, ...]:
     return (given,) if given else SERVICES
 
 
-def _anchor(text: str) -> tuple[str, int, str]:
-    log, _, rest = text.partition(":")
-    sequence, _, digest = rest.partition(":")
-    if log not in SERVICES or not sequence.isdecimal() or len(digest) != 64:
-        raise typer.BadParameter(f"{text!r} is not an end as `atlas audit verify` prints it")
-    return log, int(sequence), digest
+def _anchors(given: Iterable[str], logs: Iterable[str]) -> dict[str, dict[int, str]]:
+    """The digests that each of these logs must hold, by sequence number."""
+    anchors: dict[str, dict[int, str]] = {log: {} for log in logs}
+    for text in given:
+        log, _, rest = text.partition(":")
+        sequence, _, digest = rest.partition(":")
+        if log not in SERVICES or not sequence.isdecimal() or len(digest) != 64:
+            raise typer.BadParameter(f"{text!r} is not an end as `atlas audit verify` prints it")
+        if log not in anchors:
+            raise typer.BadParameter(f"{text!r} is of a log that --log leaves out")
+        if anchors[log].setdefault(int(sequence), digest) != digest:
+            raise typer.BadParameter(f"{text!r} contradicts another anchor for the same entry")
+    return anchors
 
 
 def _broken(log: str, why: str) -> AtlasError:

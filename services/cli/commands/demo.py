@@ -32,6 +32,7 @@ from services.cli.release.contents import read_contents
 from services.cli.release.present import make_way
 from services.cli.release.provenance import identity
 from services.cli.stack import launch
+from services.cli.stack.ending import on_end
 from services.cli.stack.plan import default_models
 from services.cli.stack.state import StateFolder
 from services.cli.watching import follow
@@ -113,8 +114,8 @@ class _Steps:
 @contextmanager
 def _stack(state: StateFolder, models: Path, steps: _Steps) -> Iterator[None]:
     steps.begin("Start")
-    # The stack runs detached: what ends this command must end it too, SIGTERM like Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # The stack runs detached: what ends this command must end it too.
+    on_end(signal.default_int_handler)
     running = state.read()
     if not (running and running.is_running):
         launch.start_detached(state, models, StackDisplay())

@@ -1,6 +1,5 @@
 """`atlas up`, `atlas down` and `atlas status`: the stack on this machine."""
 
-import signal
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from services.cli.exits import Exit
 from services.cli.output import err, out, print_json, say, table
 from services.cli.stack import launch
 from services.cli.stack.child import is_serving, rotate
+from services.cli.stack.ending import on_end
 from services.cli.stack.leftovers import stop_leftovers
 from services.cli.stack.plan import default_models, plan
 from services.cli.stack.state import Endpoints, StateFolder
@@ -43,8 +43,8 @@ def up(
 ) -> None:
     """Start the five services and Triton on free ports of this machine.
 
-    Data, logs and the list of addresses go to the state folder. A process that dies is started again. Ctrl-C (or
-    `atlas down`) lets calls in flight end and stops everything; a second Ctrl-C does not wait.
+    Data, logs and the list of addresses go to the state folder. A process that dies is started again. Ctrl-C, closing
+    the terminal or `atlas down` lets calls in flight end and stops everything; a second Ctrl-C does not wait.
 
     Examples: `atlas up` · `atlas up --state /data/atlas --detach`
     """
@@ -58,7 +58,7 @@ def up(
 
 
 def run_stack(folder: StateFolder, models: Path, show: "StackDisplay") -> None:
-    """Run a stack in this process until SIGTERM or SIGINT."""
+    """Run a stack in this process until it is told to end (`on_end`)."""
     with folder.locked():
         _log_to(folder.log(launch.SUPERVISOR))
         if count := stop_leftovers(folder):
@@ -70,8 +70,7 @@ def run_stack(folder: StateFolder, models: Path, show: "StackDisplay") -> None:
                 supervisor.hurry_event.set()
             supervisor.stop_event.set()
 
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, on_signal)
+        on_end(on_signal)
         show.logs = folder.logs
         supervisor.run()
 

@@ -118,7 +118,7 @@ def rollback(
     Example: `atlas models rollback unet`
     """
     name = f"models/{model.removeprefix('models/')}" + (f"/versions/{to}" if to else "")
-    _tell(Connection.to(state).inference.RollbackModel(inf.RollbackModelRequest(name=name)).model, json)
+    _tell(trainings.rollback(Connection.to(state).inference, name), json)
 
 
 def _tell(model: inf.Model, json: bool) -> None:

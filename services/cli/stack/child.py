@@ -12,6 +12,8 @@ from typing import Any, Protocol
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from services.core.rpc.client import DIRECT
+
 LOG_LIMIT_BYTES = 20 * 2**20
 
 
@@ -98,8 +100,8 @@ class ServiceProcess:
 
 
 def is_serving(address: str, timeout_seconds: float = 1.0) -> bool:
-    """Whether the gRPC server at `address` reports SERVING."""
-    with grpc.insecure_channel(address) as channel:
+    """Whether the gRPC server at `address`, on this machine, reports SERVING."""
+    with grpc.insecure_channel(address, options=[DIRECT]) as channel:
         try:
             stub: Any = health_pb2_grpc.HealthStub(channel)
             answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=timeout_seconds)

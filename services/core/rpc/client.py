@@ -48,10 +48,18 @@ _OPTIONS = [
 ]
 
 
-def connect(address: str, credentials: Credentials | None = None, service: str = "") -> grpc.Channel:
+DIRECT = ("grpc.enable_http_proxy", 0)
+"""Option of a channel that looks at no `http_proxy`, `https_proxy` or `grpc_proxy`. gRPC goes through those by itself,
+even to 127.0.0.1, and a proxy stands between an organisation and others, never between this product's processes."""
+
+
+def connect(
+    address: str, credentials: Credentials | None = None, service: str = "", *, proxied: bool = False
+) -> grpc.Channel:
     """A channel to `address` ("host:port", or "dns:///host:port" with many hosts behind the name, called in turn).
 
-    `service` ("storage") goes with every call, for gateways, and into the name that the credentials expect.
+    `service` ("storage") goes with every call, for gateways, and into the name that the credentials expect. `proxied`
+    lets calls to another machine go through the proxy that the environment names, for people who call from elsewhere.
 
     It connects when it is first used. A unary call without a timeout gets one of 60 s; streams go on for as long as the
     caller listens. Every failure is raised as an `AtlasError`, by the call itself or, for streams, by the iteration.
@@ -59,10 +67,12 @@ def connect(address: str, credentials: Credentials | None = None, service: str =
     TLS.
     """
     credentials = credentials or Credentials()
+    is_local = is_loopback(address.removeprefix("dns:///").rsplit(":", 1)[0])
+    options = [*_OPTIONS] if proxied and not is_local else [*_OPTIONS, DIRECT]
     channel: grpc.Channel
     if credentials.ca:
-        channel = RenewedChannel(address, credentials, [*_OPTIONS, *credentials.options(service)])
-    elif credentials.token_file and not is_loopback(address.removeprefix("dns:///").rsplit(":", 1)[0]):
+        channel = RenewedChannel(address, credentials, [*options, *credentials.options(service)])
+    elif credentials.token_file and not is_local:
         raise AtlasError(
             Reason.FIELD_INVALID,
             f"The token is not sent to {address} without TLS.",
@@ -70,7 +80,7 @@ def connect(address: str, credentials: Credentials | None = None, service: str =
             remedy="Name the authorities of the server's certificate, such as with --ca.",
         )
     else:
-        channel = grpc.insecure_channel(address, options=_OPTIONS)
+        channel = grpc.insecure_channel(address, options=options)
     return grpc.intercept_channel(channel, _Calls(credentials, service))
 
 

@@ -1,7 +1,8 @@
 """Where a service listens, for whom, and how much of it strangers may take."""
 
 import resource
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
@@ -10,6 +11,7 @@ from grpc_health.v1.health import aio as health_aio
 from services.core.access.guard import Guard
 from services.core.access.keys import Keys
 from services.core.access.tokens import Tokens
+from services.core.errors import AtlasError, Reason
 from services.core.rpc.metrics_page import MetricsPage
 from services.core.rpc.settings import ServiceSettings
 from services.core.rpc.tls import Certificate
@@ -19,6 +21,8 @@ LONGEST_CALL_SECONDS = 4 * 3600
 """What a call may go on for on a connection that grew too old."""
 METADATA_BYTES = 16 * 1024
 MUTUAL_ABOVE = 100
+
+T = TypeVar("T")
 
 
 def guard(settings: ServiceSettings) -> Guard:
@@ -46,34 +50,55 @@ class Ports:
         _allow_files(3 * settings.max_connections + 1000)
 
     def open(self, server: grpc.aio.Server) -> dict[str, int]:
-        """Listen for calls; the ports, by the names that the log gives them."""
-        host, port = self._host, self._settings.port
+        """Listen for calls; the ports, by the names that the log gives them. Raises FIELD_INVALID if one is taken."""
+        port = self._settings.port
         if self._certificate is None:
-            return {"port": server.add_insecure_port(f"{host}:{port}")}
-        found = {"port": server.add_secure_port(f"{host}:{port}", self._certificate.credentials(mutual=False))}
+            return {"port": self._bound("port", port, server.add_insecure_port)}
+        credentials = self._certificate.credentials(mutual=False)
+        found = {"port": self._bound("port", port, lambda address: server.add_secure_port(address, credentials))}
         if self._settings.tls_client_ca:
             mutual = self._settings.mutual_port
             if mutual is None:
                 mutual = port + MUTUAL_ABOVE if port else 0
-            credentials = self._certificate.credentials(mutual=True)
-            found["mutual_port"] = server.add_secure_port(f"{host}:{mutual}", credentials)
+            both = self._certificate.credentials(mutual=True)
+            found["mutual_port"] = self._bound(
+                "mutual_port", mutual, lambda address: server.add_secure_port(address, both)
+            )
         return found
 
     async def open_health(self, health: health_aio.HealthServicer) -> grpc.aio.Server | None:
-        """Listen for health checks without TLS, which tell nothing but SERVING, if the settings say so."""
+        """Listen for health checks without TLS, which tell nothing but SERVING, if the settings say so.
+
+        Raises FIELD_INVALID if the port is taken.
+        """
         if self._settings.health_port is None:
             return None
         server = grpc.aio.server(options=self.options)
         health_pb2_grpc.add_HealthServicer_to_server(health, server)
-        server.add_insecure_port(f"{self._host}:{self._settings.health_port}")
+        self._bound("health_port", self._settings.health_port, server.add_insecure_port)
         await server.start()
         return server
 
     def open_metrics(self) -> MetricsPage:
-        """Listen for Prometheus."""
-        settings = self._settings
+        """Listen for Prometheus. Raises FIELD_INVALID if the port is taken."""
+        settings, port = self._settings, self._settings.metrics_port
         pair = (settings.tls_cert, settings.tls_key) if settings.tls_cert and settings.tls_key else None
-        return MetricsPage(settings.host, settings.metrics_port, settings.metrics_token.get_secret_value(), pair)
+        token = settings.metrics_token.get_secret_value()
+        return self._bound("metrics_port", port, lambda _: MetricsPage(settings.host, port, token, pair))
+
+    def _bound(self, setting: str, port: int, listen: Callable[[str], T]) -> T:
+        """What `listen` makes of the address. Raises FIELD_INVALID, naming the setting's variable, if it cannot."""
+        address = f"{self._host}:{port}"
+        try:
+            return listen(address)
+        except (RuntimeError, OSError) as error:  # of gRPC, which does not say why, and of a socket
+            prefix = self._settings.model_config.get("env_prefix", "")
+            raise AtlasError(
+                Reason.FIELD_INVALID,
+                f"Nothing can listen at {address}.",
+                field=f"{prefix}{setting}".upper(),
+                remedy=f"Name a port that no other process has, and an address of this machine as {prefix}HOST.",
+            ) from error
 
 
 def _options(settings: ServiceSettings) -> list[tuple[str, Any]]:

@@ -48,16 +48,11 @@ def run(
     """Serve until SIGTERM or SIGINT, then let calls in flight end within `settings.drain_seconds`.
 
     Calls that change something are recorded with `audit`, which is served too; a service without one changes nothing
-    by itself. Certificates that cannot be used end the process with a sentence.
+    by itself. Certificates that cannot be used and ports that are taken end the process with a sentence.
     Calls that wait at the `gate` are refused at once then; work that outlasts the bound is cut off with the process.
     `startup` runs before the service reports itself healthy, `shutdown` after the last call; both may block.
     """
     logs.configure(settings.log_level, service_name.rsplit(".", 1)[-1])
-    try:
-        door = Admission(guard(settings), audit.log.append if audit else None)
-        ports = Ports(settings)
-    except AtlasError as error:
-        raise SystemExit(str(error)) from None
 
     def add(server: grpc.aio.Server) -> tuple[str, ...]:
         add_to_server(servicer, server)
@@ -65,7 +60,11 @@ def run(
             add_AuditServiceServicer_to_server(audit, server)
         return (service_name, *((audit_servicer.FULL_NAME,) if audit else ()))
 
-    asyncio.run(_serve(settings, ports, door, service_name, add, gate, startup, shutdown))
+    try:
+        door = Admission(guard(settings), audit.log.append if audit else None)
+        asyncio.run(_serve(settings, Ports(settings), door, service_name, add, gate, startup, shutdown))
+    except AtlasError as error:
+        raise SystemExit(str(error)) from None
 
 
 async def _serve(

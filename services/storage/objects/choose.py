@@ -13,7 +13,7 @@ from services.storage.settings import Settings
 
 
 def choose(settings: Settings) -> Objects:
-    """Raises DEPENDENCY_UNAVAILABLE if the S3 server does not answer or lacks the bucket."""
+    """Raises DEPENDENCY_UNAVAILABLE if the folder cannot be used, the S3 server does not answer or lacks the bucket."""
     scheme, _, place = settings.objects.partition(":")
     if scheme == "file":
         return FilesystemObjects(Path(place.removeprefix("//")))

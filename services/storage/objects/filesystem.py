@@ -21,11 +21,15 @@ class FilesystemObjects:
     """Objects as files below a folder. A file is written aside, synced to disk and renamed into place."""
 
     def __init__(self, root: Path) -> None:
+        """Raises DEPENDENCY_UNAVAILABLE if the folder is not there and cannot be made, or cannot be used."""
         self._root = root.absolute()
         self._unfinished = self._root / _UNFINISHED
-        self._unfinished.mkdir(parents=True, exist_ok=True)
-        for path in self._unfinished.iterdir():
-            _remove_unless_locked(path)
+        try:
+            self._unfinished.mkdir(parents=True, exist_ok=True)
+            for path in self._unfinished.iterdir():
+                _remove_unless_locked(path)
+        except OSError as error:
+            raise _unusable("used", error, "objects") from error
 
     def put(self, key: str, data: Readable, size: int) -> None:
         """See the port."""
@@ -43,12 +47,7 @@ class FilesystemObjects:
                 os.fsync(handle)
                 _rename(Path(name), target)
         except OSError as error:
-            raise AtlasError(
-                Reason.DEPENDENCY_UNAVAILABLE,
-                f"The folder of objects cannot be written: {error.strerror or type(error).__name__}.",
-                field=key,
-                remedy="Check the disk of the storage service and its permissions.",
-            ) from error
+            raise _unusable("written", error, key) from error
         finally:
             Path(name).unlink(missing_ok=True)
 
@@ -95,6 +94,15 @@ class FilesystemObjects:
         if not _KEY.fullmatch(key):
             raise ValueError(f"{key[:200]!r} is not a key")
         return self._root / key
+
+
+def _unusable(how: str, error: OSError, field: str) -> AtlasError:
+    return AtlasError(
+        Reason.DEPENDENCY_UNAVAILABLE,
+        f"The folder of objects cannot be {how}: {error.strerror or type(error).__name__}.",
+        field=field,
+        remedy="Check the disk of the storage service and its permissions.",
+    )
 
 
 def _remove_unless_locked(path: Path) -> None:
