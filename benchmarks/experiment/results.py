@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from benchmarks.experiment.campaign import State
+from services.core.metrics.summary import students_interval
 
 CONTROL = "random"
 CONFIDENCE = 0.95
@@ -28,11 +28,10 @@ class Interval:
     @classmethod
     def of(cls, differences: Sequence[float]) -> "Interval":
         """From two campaigns on; with one the bounds are NaN."""
-        mean, count = float(np.mean(differences)), len(differences)
-        if count < 2:
+        mean = float(np.mean(differences))
+        if len(differences) < 2:
             return cls(mean, math.nan, math.nan)
-        half = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1) * stats.sem(differences))
-        return cls(mean, mean - half, mean + half)
+        return cls(mean, *students_interval(np.array(differences), CONFIDENCE))
 
     def as_data(self) -> dict[str, float | None]:
         """For JSON."""

@@ -31,7 +31,7 @@ def parse(url: str) -> URL:
     """
     refused = ValueError(
         "This is not a SQLAlchemy URL such as sqlite:///path or postgresql://user:password@host/name. "
-        'Percent-encode "@", ":" and "/" in the password.'
+        'Percent-encode "@", ":" and "/" in the password, and "@" after the "?".'
     )
     try:
         parsed = make_url(url)

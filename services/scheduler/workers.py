@@ -131,7 +131,8 @@ class Workers:
             response = self._storage.ListLabelVersions(request)
             versions.extend(response.label_versions)
             if not response.next_page_token:
-                return in_words_of(class_map, current(versions))
+                # In this order, or a later import by another class map would hide what there is in this one.
+                return current(in_words_of(class_map, versions))
             request.page_token = response.next_page_token
 
     def label_version(self, name: str) -> storage_pb2.LabelVersion:

@@ -93,7 +93,8 @@ class InferenceServiceServicer:
         """Serves a newer version of a model, beside the one that was newest: whoever named that one still gets it, who names
         none gets the newer one. No call in flight is disturbed. Versions before those two are no longer served. A version
         whose comparison with the newest one found that an organ regresses is refused with MODEL_VERSION_REFUSED. Promoting
-        the version that is newest changes nothing, but that a promotion that was cut off is finished. Only where this service knows Triton's model repository.
+        the version that is newest changes nothing, except that it finishes a promotion that was cut off. Only where this
+        service knows Triton's model repository.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

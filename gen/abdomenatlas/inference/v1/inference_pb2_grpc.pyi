@@ -46,7 +46,8 @@ class InferenceServiceStub:
     """Serves a newer version of a model, beside the one that was newest: whoever named that one still gets it, who names
     none gets the newer one. No call in flight is disturbed. Versions before those two are no longer served. A version
     whose comparison with the newest one found that an organ regresses is refused with MODEL_VERSION_REFUSED. Promoting
-    the version that is newest changes nothing, but that a promotion that was cut off is finished. Only where this service knows Triton's model repository.
+    the version that is newest changes nothing, except that it finishes a promotion that was cut off. Only where this
+    service knows Triton's model repository.
     """
     RollbackModel: _grpc.UnaryUnaryMultiCallable[_inference_pb2.RollbackModelRequest, _inference_pb2.RollbackModelResponse]
     """Goes back to an earlier version of a model: those after it are no longer served, and calls in flight on them end as
@@ -71,7 +72,8 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
     """Serves a newer version of a model, beside the one that was newest: whoever named that one still gets it, who names
     none gets the newer one. No call in flight is disturbed. Versions before those two are no longer served. A version
     whose comparison with the newest one found that an organ regresses is refused with MODEL_VERSION_REFUSED. Promoting
-    the version that is newest changes nothing, but that a promotion that was cut off is finished. Only where this service knows Triton's model repository.
+    the version that is newest changes nothing, except that it finishes a promotion that was cut off. Only where this
+    service knows Triton's model repository.
     """
     RollbackModel: _aio.UnaryUnaryMultiCallable[_inference_pb2.RollbackModelRequest, _inference_pb2.RollbackModelResponse]  # type: ignore[assignment]
     """Goes back to an earlier version of a model: those after it are no longer served, and calls in flight on them end as
@@ -117,7 +119,8 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         """Serves a newer version of a model, beside the one that was newest: whoever named that one still gets it, who names
         none gets the newer one. No call in flight is disturbed. Versions before those two are no longer served. A version
         whose comparison with the newest one found that an organ regresses is refused with MODEL_VERSION_REFUSED. Promoting
-        the version that is newest changes nothing, but that a promotion that was cut off is finished. Only where this service knows Triton's model repository.
+        the version that is newest changes nothing, except that it finishes a promotion that was cut off. Only where this
+        service knows Triton's model repository.
         """
 
     @_abc_1.abstractmethod

@@ -836,7 +836,7 @@ class Audit(_message.Message):
     """How sure the bound is, for this audit by itself."""
     error_share_bound: _builtins.float
     """Exact (Clopper-Pearson, one-sided) upper bound on the share of wrong cases among `volume_count`; 0 if the sample
-    was all of them, because then no case is left unseen. Not set before the audit is done.
+    was all of them, because then none of these is left unseen. Not set before the audit is done.
     """
     passed: _builtins.bool
     """Whether the bound is at most the target."""
