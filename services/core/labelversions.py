@@ -1,8 +1,10 @@
 """Which of a volume's label versions still speak."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 from abdomenatlas.storage.v1.storage_pb2 import LabelVersion
+from services.core import classmaps
 
 
 def current(versions: Sequence[LabelVersion]) -> list[LabelVersion]:
@@ -21,7 +23,21 @@ def current(versions: Sequence[LabelVersion]) -> list[LabelVersion]:
 def in_words_of(class_map: str, versions: Sequence[LabelVersion]) -> list[LabelVersion]:
     """`versions` without those that say in another class map what the same author said in this one too.
 
-    Who imports files again by another class map adds a version. Where there is none in this one, the others stay.
+    Who imports files again by another class map adds a version. One that holds an organ of this map which the author
+    said in no version of this map stays, for its labels would be lost without a word. Raises CLASS_MAP_MISMATCH if
+    there is no such class map.
     """
-    speaks = {(version.author, version.dataset_map) for version in versions if version.class_map == class_map}
-    return [v for v in versions if v.class_map == class_map or (v.author, v.dataset_map) not in speaks]
+    known, said = set(classmaps.load(class_map).organs), defaultdict(set)
+    for version in versions:
+        if version.class_map == class_map:
+            said[version.author, version.dataset_map] |= _organs(version)
+
+    def is_said(version: LabelVersion) -> bool:
+        author = version.author, version.dataset_map
+        return author in said and _organs(version) & known <= said[author]
+
+    return [version for version in versions if version.class_map == class_map or not is_said(version)]
+
+
+def _organs(version: LabelVersion) -> set[str]:
+    return {organ.organ for organ in version.organs}

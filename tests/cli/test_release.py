@@ -127,6 +127,7 @@ def test_notes_are_released_without_names_of_files(archive: Archive, tmp_path: P
     archive.records[source].notes.extend(
         [
             "Doe: Jane/case 1/segmentations/liver.nii.gz: The mask's foreground is 255; it was taken for 1.",
+            "Doe: Jane/case 1/segmentations/pancreas.nii.gz: The mask's foreground is 255; it was taken for 1.",
             "labelsTr/Doe_Jane.nii: The header's grid is the CT's but for rounding.",
             "kidney: two components of 1/2 of the size.",
         ]
@@ -135,6 +136,7 @@ def test_notes_are_released_without_names_of_files(archive: Archive, tmp_path: P
     told = read_provenance(tmp_path / "release/BDMAP_00000002/provenance.json").given[0]
     assert list(told.notes) == [
         "liver.nii.gz: The mask's foreground is 255; it was taken for 1.",
+        "pancreas.nii.gz: The mask's foreground is 255; it was taken for 1.",
         "label map: The header's grid is the CT's but for rounding.",
         "kidney: two components of 1/2 of the size.",
     ]

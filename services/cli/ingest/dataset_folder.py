@@ -1,7 +1,7 @@
 """Finds the cases of a public dataset in the folder that people downloaded."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,30 +14,16 @@ from services.cli.ingest.discover import (
     Refusal,
     discover,
     file_error,
-    folder_name,
     stem,
     stored_twice,
     unreadable,
     volume_id,
 )
+from services.cli.ingest.layouts import Layouts, case_in, fitting, labelled, matches, of_one_case, place
 from services.core.classmaps import ClassMap
 from services.core.classmaps import names as releases
 from services.core.datasets import Dataset, Layout
 from services.core.errors import AtlasError, Reason
-
-Layouts = tuple[Layout, ...]
-NNUNET: Layouts = (
-    Layout("imagesTr/{case}_0000", "labelsTr/{case}"),
-    Layout("imagesTs/{case}_0000", "labelsTs/{case}"),
-)
-"""The raw folders of nnU-Net, in which any dataset may lie."""
-DECATHLON: Layouts = (
-    Layout("imagesTr/{case}", "labelsTr/{case}"),
-    Layout("imagesTs/{case}"),
-)
-"""The folders of the Medical Segmentation Decathlon."""
-
-_CASE = "{case}/"
 
 
 @dataclass(frozen=True)
@@ -70,8 +56,8 @@ def discover_dataset(root: Path, dataset: Dataset, class_map: ClassMap, table: P
         root = _unpacked(root, dataset)
         told = read(root)
         require_agreement(told, dataset)
-        layouts = None if dataset.name in releases() else _layouts(root, dataset)
-        one_case = layouts is not None and layouts == _of_one_case(root, dataset)
+        layouts = None if dataset.name in releases() else fitting(root, dataset)
+        one_case = layouts is not None and layouts == of_one_case(root, dataset)
         facts = read_table(root.absolute().parent if one_case else root, dataset, table)
         if layouts is None:
             return Found(tuple(_case_folders(root, dataset, class_map, facts)))
@@ -82,11 +68,11 @@ def discover_dataset(root: Path, dataset: Dataset, class_map: ClassMap, table: P
 
 def _unpacked(root: Path, dataset: Dataset) -> Path:
     """The folder that the dataset is in: archives often unpack into one folder of their own inside the one named."""
-    if dataset.name in releases() or _layouts(root, dataset):
+    if dataset.name in releases() or fitting(root, dataset):
         return root
     inside = [path for path in sorted(root.iterdir()) if path.is_dir() and not path.name.startswith((".", "__"))]
-    fitting = [path for path in inside if path.resolve().is_relative_to(root.resolve()) and _layouts(path, dataset)]
-    return fitting[0] if len(fitting) == 1 else root
+    those = [path for path in inside if path.resolve().is_relative_to(root.resolve()) and fitting(path, dataset)]
+    return those[0] if len(those) == 1 else root
 
 
 def _case_folders(
@@ -110,34 +96,6 @@ def of_dataset(case: Case, dataset: Dataset, facts: CaseFacts | None = None) -> 
     )
 
 
-def _layouts(root: Path, dataset: Dataset) -> Layouts | None:
-    """The layout in which most cases are complete; the dataset's own before others; None if none fits at all.
-
-    Where the folder is one case of the dataset, patterns begin inside it and name no case.
-
-    Where there are images alone, and all of them end in nnU-Net's number of a channel, nnU-Net's folders fit as well as
-    others: the number is no part of their ids then.
-    """
-    best, most = None, 0.0
-    for layouts in (dataset.layouts, NNUNET, DECATHLON, _of_one_case(root, dataset)):
-        complete = 0.0
-        for layout in layouts:
-            images, labels = _matches(root, layout.images), _labelled(root, layout)
-            complete += sum(case in labels for case in images) if layout.labels else 0
-            complete += len(images) / 1e6  # images alone are better than nothing
-        if complete > most or (layouts is NNUNET and complete == most > 0):
-            best, most = layouts, complete
-    return best
-
-
-def _of_one_case(root: Path, dataset: Dataset) -> Layouts:
-    """The dataset's layouts seen from the folder of a case; none if a label map of ours lies in it."""
-    if _glob(root, "combined_labels"):
-        return ()
-    inside = [layout for layout in dataset.layouts if layout.images.startswith(_CASE)]
-    return tuple(Layout(each.images.removeprefix(_CASE), each.labels.removeprefix(_CASE)) for each in inside)
-
-
 def _found(
     root: Path,
     dataset: Dataset,
@@ -152,7 +110,7 @@ def _found(
     left_out = 0
     for files in _files(root, layouts):
         if isinstance(files, Refusal):
-            if not (only and (case := _case_in(files.path, layouts, root)) and not only.fullmatch(case)):
+            if not (only and (case := case_in(files.path, layouts, root)) and not only.fullmatch(case)):
                 entries.append(files)
             continue
         if only and not only.fullmatch(files.case):
@@ -163,14 +121,14 @@ def _found(
             entries.append(Refusal(files.image, _taken(id_, ids[id_])))
             continue
         ids[id_] = files.image
-        if error := listed.fault(_stem(files.image, root), is_labelled=bool(files.label_map or files.masks)):
+        if error := listed.fault(place(files.image, root), is_labelled=bool(files.label_map or files.masks)):
             entries.append(Refusal(files.image, error))
             continue
         entries.append(_case(files, id_, root, dataset, class_map, facts.get(files.case, CaseFacts())))
-    there = [_stem(paths[0], root) for layout in layouts for paths in _matches(root, layout.images).values()]
+    there = [place(paths[0], root) for layout in layouts for paths in matches(root, layout.images).values()]
     for missing in listed.missing(there):
         if only and missing.path.name.endswith(SUFFIXES):
-            case = _case_in(missing.path, layouts, root) or stem(missing.path)
+            case = case_in(missing.path, layouts, root) or stem(missing.path)
             if not only.fullmatch(case):
                 continue
         entries.append(missing)
@@ -204,7 +162,7 @@ def _case(
 def _files(root: Path, layouts: Layouts) -> Iterator[Files | Refusal]:
     """Images with their labels, and what lacks the other."""
     for layout in layouts:
-        images, labels = _matches(root, layout.images), _labelled(root, layout)
+        images, labels = matches(root, layout.images), labelled(root, layout)
         for case, (image, *others) in images.items():
             found = labels.get(case, {})
             # A folder of labels that is not there at all was not downloaded, or does not exist for these images.
@@ -218,65 +176,13 @@ def _files(root: Path, layouts: Layouts) -> Iterator[Files | Refusal]:
                 yield Files(case, image, label_map, single)
         # Several folders of images may share one of labels.
         everywhere = {
-            case for other in layouts if other.labels == layout.labels for case in _matches(root, other.images)
+            case for other in layouts if other.labels == layout.labels for case in matches(root, other.images)
         }
         is_first = layout == next(other for other in layouts if other.labels == layout.labels)
         if images and is_first:
             for case, found in labels.items():
                 if case not in everywhere:
                     yield Refusal(next(iter(found.values()))[0], _without_image(layout, case))
-
-
-def _labelled(root: Path, layout: Layout) -> dict[str, dict[str, list[Path]]]:
-    """Label files by case and structure; the structure of a label map is "". More than one means one too many."""
-    if not layout.labels:
-        return {}
-    found: dict[str, dict[str, list[Path]]] = {}
-    pattern = _regex(layout.labels)
-    for path in _glob(root, layout.labels):
-        if match := pattern.fullmatch(_stem(path, root)):
-            structure = match.groupdict().get("structure", "")
-            found.setdefault(_case_of(match, root), {}).setdefault(structure, []).append(path)
-    return found
-
-
-def _matches(root: Path, images: str) -> dict[str, list[Path]]:
-    """Image files by case, in the order of names. More than one means one too many."""
-    pattern = _regex(images)
-    found: dict[str, list[Path]] = {}
-    for path in _glob(root, images):
-        if match := pattern.fullmatch(_stem(path, root)):
-            found.setdefault(_case_of(match, root), []).append(path)
-    return found
-
-
-def _case_in(path: Path, layouts: Layouts, root: Path) -> str | None:
-    """The case that a file belongs to."""
-    patterns = [pattern for layout in layouts for pattern in (layout.images, layout.labels) if pattern]
-    matches = (_regex(pattern).fullmatch(_stem(path, root)) for pattern in patterns)
-    return next((_case_of(match, root) for match in matches if match), None)
-
-
-def _case_of(match: "re.Match[str]", root: Path) -> str:
-    """The case that a path names; the folder is it where the pattern names none."""
-    return match.groupdict().get("case") or folder_name(root)
-
-
-def _glob(root: Path, pattern: str) -> Sequence[Path]:
-    wild = re.sub(r"\{\w+\}", "*", pattern)
-    found = [path for suffix in SUFFIXES for path in root.glob(wild + suffix)]
-    return sorted(path for path in found if not path.name.startswith("._"))
-
-
-def _regex(pattern: str) -> "re.Pattern[str]":
-    escaped = re.escape(pattern).replace(r"\{case\}", "(?P<case>[^/]+)", 1).replace(r"\{case\}", "(?P=case)")
-    return re.compile(escaped.replace(r"\{structure\}", "(?P<structure>[^/]+)"))
-
-
-def _stem(path: Path, root: Path) -> str:
-    """Path below the root, without its suffix."""
-    relative = path.relative_to(root).as_posix()
-    return next(relative.removesuffix(suffix) for suffix in SUFFIXES if relative.endswith(suffix))
 
 
 def _without_label(layout: Layout, case: str) -> AtlasError:

@@ -15,6 +15,7 @@ from abdomenatlas.type.v1.array_pb2 import ArrayRef
 from services.cli.release.contents import FORMAT, Contents, ReleaseCase
 from services.cli.release.metadata import metadata
 from services.cli.release.models import models
+from services.core import datasets
 from services.core.names import content_id
 
 ORIGINS = {pb.ORIGIN_SOURCE: "source", pb.ORIGIN_REVISION: "revision", pb.ORIGIN_AI: "ai"}
@@ -130,7 +131,10 @@ def _without_file_name(note: str, version: pb.LabelVersion) -> str:
     found = _FILE.match(note)
     if not found:
         return note
-    known = {organ.organ for organ in version.organs} | {name for organ in version.organs for name in organ.structures}
+    # Not only the version's own organs: of one that was imported out of a release some may be left.
+    known = {*datasets.VOCABULARY, *(name for organ in version.organs for name in organ.structures)}
+    if version.dataset_map in datasets.names():
+        known |= {structure.name for structure in datasets.load(version.dataset_map).structures}
     what = f"{found['stem']}.nii.gz" if found["stem"] in known else "label map"
     return f"{what}: {note[found.end() :]}"
 

@@ -247,7 +247,9 @@ def _done(plan: Plan, run_folder: Path) -> dict[str, Any] | None:
     done: dict[str, Any] = json.loads(path.read_text())
     if done["budget"] != str(plan.budget) or not (plan.folder / str(done["version"])).exists():
         return None
-    return done if done.get("weights_sha256") == _weights_sha256(plan, done["version"]) else None
+    # Earlier releases wrote no digest down.
+    sha256 = _weights_sha256(plan, done["version"])
+    return done if done.get("weights_sha256", sha256) == sha256 else None
 
 
 def _weights_sha256(plan: Plan, number: int) -> str:

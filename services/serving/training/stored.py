@@ -64,7 +64,8 @@ def labelled(storage: Storage, card: Card, volumes: Iterable[str] | None = None)
 def _decided(storage: Storage, volume: str) -> dict[str, pb.LabelVersion]:
     """Per organ the revision that the newest merge which took one took; of readers brought together the newest.
 
-    A revision that no merge took is a side version, which no review decided on, and is left out.
+    A revision that no merge took is a side version, which no review decided on, and is left out. The same merge made
+    again keeps its first time, so where decisions went back and forth to it, the one in between counts as the newest.
     """
     revisions = {version.name: version for version in _versions(storage, volume, pb.ORIGIN_REVISION)}
     if not revisions:
