@@ -27,7 +27,8 @@ def in_words_of(class_map: str, versions: Sequence[LabelVersion]) -> list[LabelV
     said in no version of this map stays, for its labels would be lost without a word. Raises CLASS_MAP_MISMATCH if
     there is no such class map.
     """
-    known, said = set(classmaps.load(class_map).organs), defaultdict(set)
+    known = set(classmaps.load(class_map).organs)
+    said: dict[tuple[str, str], set[str]] = defaultdict(set)
     for version in versions:
         if version.class_map == class_map:
             said[version.author, version.dataset_map] |= _organs(version)
