@@ -8,6 +8,7 @@ import yaml
 
 from services.core.rpc.settings import ServiceSettings
 from tests.charts.rendering import PROFILES, SERVICES, Manifest, manifests, merged, one, pod_of, profile, texts
+from tests.security.pki import Authority
 
 URLS = {"storage": "postgresql+psycopg://u:p@db/catalog", "scheduler": "postgresql://u:p@db/scheduler"}
 
@@ -86,5 +87,7 @@ def _settings(pod: Manifest, service: str, folder: Path, monkeypatch: pytest.Mon
             path = folder / name
             path.write_text(URLS[service] if "DATABASE" in name else "secret")
             value = str(path)
+        if name == "ATLAS_STORAGE_S3_CA_BUNDLE":  # settings read this one themselves
+            value = str(Authority(folder).ca)
         monkeypatch.setenv(name, value)
     return model()
