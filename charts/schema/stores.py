@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from charts.schema.base import KeyOf, Name, Values
+from services.storage.settings import BUCKET, ENDPOINT
 
 
 class Postgresql(Values):
@@ -30,9 +31,9 @@ class S3Secret(Values):
 class S3(Values):
     """The S3 server that holds the bytes: Ceph RGW or any other."""
 
-    endpoint: Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9.-]+(:[0-9]+)?)?$")] = ""
+    endpoint: Annotated[str, StringConstraints(pattern=rf"^({ENDPOINT})?$")] = ""
     """Host and port, without scheme."""
-    bucket: Annotated[str, StringConstraints(pattern=r"^([a-z0-9][a-z0-9.-]+)?$")] = ""
+    bucket: Annotated[str, StringConstraints(pattern=rf"^({BUCKET})?$")] = ""
     """Bucket, which must exist."""
     prefix: str = Field("", pattern=r"^([A-Za-z0-9._/-]*[A-Za-z0-9])?$")
     """Beginning of all names in the bucket, for a bucket that is shared."""

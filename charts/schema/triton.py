@@ -86,7 +86,7 @@ class Autoscaling(Values):
     volumesPerPod: Count = 20
     """How many waiting volumes justify one more pod."""
     cooldownSeconds: Annotated[Seconds, Field(le=3600)] = 600
-    """How long the backlog must be smaller before pods are let go."""
+    """How long the backlog must be smaller before pods are let go; Kubernetes' autoscaler takes an hour at most."""
     keda: Keda = Keda()
     """Only for the mode "keda"."""
     hpa: Hpa = Hpa()

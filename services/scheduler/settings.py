@@ -80,7 +80,7 @@ class Settings(ServiceSettings):
     """Most Triton pods."""
     cluster_volumes_per_pod: int = Field(20, ge=1)
     """How many volumes in the backlog justify one pod: there are ceil(backlog / this) of them."""
-    cluster_cooldown_seconds: float = Field(600.0, ge=0, le=86400)
+    cluster_cooldown_seconds: float = Field(600.0, ge=0, le=3600)
     """How long fewer pods must have been enough before any goes. After a start, nothing is known of the time before."""
     cluster_look_seconds: float = Field(15.0, gt=0, le=600)
     """How often backlog and pods are compared."""

@@ -11,6 +11,11 @@ from services.core.database import DatabaseUrl
 from services.core.memory import total_bytes
 from services.core.rpc.settings import ServiceSettings
 
+BUCKET = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
+"""Pattern of what S3 takes as the name of a bucket."""
+ENDPOINT = r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?"
+"""Pattern of a host, with a port or without."""
+
 
 class Settings(ServiceSettings):
     """What the storage service is told. Beside these: `services.core.rpc.settings`."""
@@ -23,9 +28,9 @@ class Settings(ServiceSettings):
     metrics_port: int = Field(9151, ge=0, le=65535)
     """TCP port for Prometheus; 0 takes a free one, which the log names."""
 
-    objects: str = Field("file:atlas-data/objects", pattern=r"^(file:.|s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/|$))")
+    objects: str = Field("file:atlas-data/objects", pattern=rf"^(file:.|s3://{BUCKET}(/|$))")
     """Where the bytes are: "file:FOLDER", or "s3://BUCKET" or "s3://BUCKET/PREFIX" of the server at `s3_endpoint`."""
-    s3_endpoint: str = Field("", pattern=r"^(([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?)?$")
+    s3_endpoint: str = Field("", pattern=rf"^({ENDPOINT})?$")
     """Host and port of the S3 server, without scheme."""
     s3_region: str = "us-east-1"
     """Region that requests are signed for."""

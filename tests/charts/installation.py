@@ -97,11 +97,15 @@ class Installation:
         """What `helm install` or `helm upgrade` says."""
         file = self.home / f"{self.namespace}-values.yaml"
         file.write_text(yaml.safe_dump(values))
-        words = [
-            tools.find(tools.HELM_3), verb, RELEASE, chart_folder, "--namespace", self.namespace, "-f", file,
-            "--kubeconfig", self.cluster.kubeconfig, "--disable-openapi-validation", "--timeout", "300s",
-        ]  # fmt: skip
-        command = [str(word) for word in words]
+        return self._helm(verb, RELEASE, str(chart_folder), "-f", str(file), "--disable-openapi-validation")
+
+    def roll_back(self, revision: int) -> subprocess.CompletedProcess[str]:
+        """What `helm rollback` says; the installation is revision 1."""
+        return self._helm("rollback", RELEASE, str(revision))
+
+    def _helm(self, *words: str) -> subprocess.CompletedProcess[str]:
+        where = ["--namespace", self.namespace, "--kubeconfig", str(self.cluster.kubeconfig), "--timeout", "300s"]
+        command = [tools.find(tools.HELM_3), *words, *where]
         folders = {f"HELM_{name}_HOME": str(self.home / "helm") for name in ("CACHE", "CONFIG", "DATA")}
         with subprocess.Popen(
             command,
@@ -110,7 +114,7 @@ class Installation:
             stderr=subprocess.PIPE,
             text=True,
         ) as process:
-            wait_until(lambda: self._has_ended(process), f"helm {verb}", 330)
+            wait_until(lambda: self._has_ended(process), f"helm {words[0]}", 330)
             out, err = process.communicate(timeout=10)
         return subprocess.CompletedProcess(command, process.returncode, out, err)
 

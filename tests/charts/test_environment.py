@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from services.core.rpc.settings import ServiceSettings
-from tests.charts.rendering import PROFILES, SERVICES, Manifest, manifests, merged, one, pod_of, profile, texts
+from tests.charts.rendering import PROFILES, SERVICES, Manifest, Values, manifests, merged, one, pod_of, profile, texts
+from tests.security.pki import Authority
 
 URLS = {"storage": "postgresql+psycopg://u:p@db/catalog", "scheduler": "postgresql://u:p@db/scheduler"}
 
@@ -35,6 +36,27 @@ def test_settings_given_as_values_arrive(tmp_path: Path, monkeypatch: pytest.Mon
     settings = _settings(pod_of(manifests(values), "storage"), "storage", tmp_path, monkeypatch)
     assert settings.concurrent_streams == 7  # type: ignore[attr-defined]
     assert settings.sweep_seconds == 3  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("endpoint", ["s3.example", "rgw_1:7480", "10.0.0.1:9000", "[fd00::1]:9000"])
+def test_a_server_that_storage_takes_can_be_named_by_the_values(
+    endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = merged(profile("production"), {"s3": {"endpoint": endpoint}})
+    settings = _settings(pod_of(manifests(values), "storage"), "storage", tmp_path, monkeypatch)
+    assert settings.s3_endpoint == endpoint  # type: ignore[attr-defined]
+
+
+def test_the_scheduler_takes_no_longer_cooldown_than_the_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    longest: Values = {"triton": {"autoscaling": {"mode": "scheduler", "cooldownSeconds": 3600}}}
+    pod = pod_of(manifests(merged(profile("production"), longest)), "scheduler")
+    settings = _settings(pod, "scheduler", tmp_path, monkeypatch)
+    assert settings.cluster_cooldown_seconds == 3600  # type: ignore[attr-defined]
+    monkeypatch.setenv("ATLAS_SCHEDULER_CLUSTER_COOLDOWN_SECONDS", "3601")
+    with pytest.raises(SystemExit, match=r"^ATLAS_SCHEDULER_CLUSTER_COOLDOWN_SECONDS: "):
+        type(settings).load()
 
 
 def test_every_scheduler_has_an_executor_id_that_outlives_its_pod() -> None:
@@ -86,5 +108,7 @@ def _settings(pod: Manifest, service: str, folder: Path, monkeypatch: pytest.Mon
             path = folder / name
             path.write_text(URLS[service] if "DATABASE" in name else "secret")
             value = str(path)
+        if name == "ATLAS_STORAGE_S3_CA_BUNDLE":  # settings read this one themselves
+            value = str(Authority(folder).ca)
         monkeypatch.setenv(name, value)
     return model()

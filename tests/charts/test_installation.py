@@ -1,5 +1,6 @@
 """Installed and upgraded by Helm on a real kube-apiserver, which refuses what it cannot change."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,26 @@ def test_a_job_that_migrates_finds_the_way_to_the_database_open(cluster: Cluster
         assert int(policy.metadata.resource_version) < max(int(event.metadata.resource_version) for event in events)
 
 
+def test_an_upgrade_is_rolled_back_to_a_chart_whose_policy_of_migrations_was_no_hook(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    """Helm owns no hook, so it puts no object of its own in the place of one."""
+    values, here = without_add_ons(profile("production")), Installation.in_namespace(cluster, "back", tmp_path)
+    earlier, now = chart(tmp_path, EARLIER), chart(tmp_path)
+    policy = earlier / "templates" / "migrations" / "networkpolicy.yaml"
+    metadata = re.compile(r'^\{\{ include "abdomenatlas.metadata" .*$', re.MULTILINE)
+    policy.write_text(metadata.sub('{{ include "abdomenatlas.metadata" $it }}', policy.read_text()))
+    done = here.helm("install", earlier, values)
+    assert done.returncode == 0, done.stderr
+    before = _names_and_specs(_policies_of_migrations(here))
+    for _ in range(2):
+        done = here.helm("upgrade", now, values)
+        assert done.returncode == 0, done.stderr
+    done = here.roll_back(1)
+    assert done.returncode == 0, done.stderr
+    assert before.items() <= _names_and_specs(_policies_of_migrations(here)).items()
+
+
 def test_pods_restart_when_a_secret_that_they_read_at_the_start_changed(cluster: Cluster, tmp_path: Path) -> None:
     values, here = without_add_ons(profile("production")), Installation.in_namespace(cluster, "secrets", tmp_path)
     copy = chart(tmp_path)
@@ -127,6 +148,10 @@ def _policies_of_migrations(here: Installation) -> list[Any]:
     labels = "app.kubernetes.io/component=migrations"
     networking: Any = client.NetworkingV1Api(here.cluster.admin)
     return list(networking.list_namespaced_network_policy(here.namespace, label_selector=labels).items)
+
+
+def _names_and_specs(policies: list[Any]) -> dict[str, Any]:
+    return {policy.metadata.name: policy.spec for policy in policies}
 
 
 def _checksum(workload: object) -> str | None:

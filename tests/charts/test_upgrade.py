@@ -54,7 +54,7 @@ def test_tables_are_migrated_before_the_new_pods_start_and_with_the_new_images()
 def test_the_way_to_the_database_is_open_before_the_tables_are_migrated() -> None:
     """Ordinary objects come after the hooks: when the Job runs, they are still those of the version before."""
     found = manifests(profile("production"))
-    job, policy = one(found, "Job", "-migrations"), one(found, "NetworkPolicy", "-migrations")
+    job, policy = one(found, "Job", "-migrations"), one(found, "NetworkPolicy", "-migrations-hook")
     assert _event_and_weight(policy)[0] == _event_and_weight(job)[0] == "pre-upgrade"
     assert _event_and_weight(policy)[1] < _event_and_weight(job)[1]
     # Some tools delete what has succeeded at once, which a policy always has.
