@@ -698,8 +698,9 @@ class StartRoundRequest(_message.Message):
     def models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The ensemble from this round on, named as in CreateCampaignRequest; empty keeps it as it is. It must answer on the
         campaign's grid and speak of its class map. At most 16. With FUSION_WEIGHTED, models without an entry in
-        CreateCampaignRequest.merge_policy take their card's DSC; refused are a model whose card tells none, and another
-        version of a model in the place of one that has an entry of its own.
+        CreateCampaignRequest.merge_policy take their card's DSC, or for organs of which it tells none that of the model in
+        the round before; refused are a model with neither, and another version of a model in the place of one that has an
+        entry of its own.
         """
 
     def __init__(
