@@ -40,7 +40,8 @@ def report_lines(campaign: sched.Campaign, report: sched.CampaignReport) -> Iter
     yield from gain_lines(report)
     policy = campaign.audit_policy
     aim = f"at most {policy.target_error_share:.2%} wrong of the volumes that nobody had reviewed before an audit"
-    yield f"Aim: {aim}, with {policy.confidence:.2%} confidence."
+    failed = f"at most {policy.target_error_share:.2%} of all volumes failed"
+    yield f"Aim: {aim}, with {policy.confidence:.2%} confidence, and {failed}."
     yield from (audit_line(audit) for audit in report.audits)
     if report.HasField("next_audit"):
         yield from _next_audit(campaign, report.next_audit)
@@ -85,10 +86,10 @@ def audit_line(audit: sched.Audit) -> str:
     seen = f"Audit {audit.number}: {audit.error_count} of {audit.done_count} cases wrong"
     if not audit.HasField("error_share_bound"):
         return f"{seen}, {audit.case_count - audit.done_count} still to be looked at."
+    among = f"{amount(audit.volume_count, 'volume')} that nobody had reviewed before"
     if audit.case_count == audit.volume_count:
-        return f"{seen}; every volume has been looked at: passed."
-    among = f"the {amount(audit.volume_count, 'volume')} that nobody had reviewed before"
-    bound = f"at most {audit.error_share_bound:.2%} of {among} were, with {audit.confidence:.2%} confidence"
+        return f"{seen}; all {among} were looked at."
+    bound = f"at most {audit.error_share_bound:.2%} of the {among} were, with {audit.confidence:.2%} confidence"
     return f"{seen}; {bound}: {'passed' if audit.passed else 'not passed'}."
 
 

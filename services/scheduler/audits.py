@@ -23,6 +23,11 @@ def needed(campaign: Campaign) -> tuple[int, float]:
     return cases_needed(campaign.target_error_share, confidence), confidence
 
 
+def too_many_failed(campaign: Campaign) -> bool:
+    """Whether more of all volumes have failed than may be wrong of those that nobody had reviewed."""
+    return campaign.failed_count / campaign.volume_count > campaign.target_error_share
+
+
 def is_wrong(review: Review, tolerance: float) -> bool:
     """Whether a finished review found its case wrong: revised, by more than the tolerated share of labelled tissue.
 
@@ -39,8 +44,8 @@ def is_wrong(review: Review, tolerance: float) -> bool:
 def settle(session: Session, campaign: Campaign, now: int) -> bool:
     """Close the audit of a locked campaign in which no review is open; False if there is none.
 
-    The campaign is then finished, or its round is done: also if all was looked at but volumes that failed, for another
-    round may still make labels of them.
+    The campaign is then finished, or its round is done: also if too many volumes failed, for another round may still
+    make labels of them.
     """
     audit = session.scalar(select(Audit).where(Audit.campaign == campaign.id, Audit.bound.is_(None)))
     if audit is None:
@@ -52,25 +57,23 @@ def settle(session: Session, campaign: Campaign, now: int) -> bool:
     # Where every volume was looked at, what was wrong is right now.
     audit.bound = upper_bound(errors, audit.case_count, audit.confidence) if unseen else 0.0
     audit.passed = audit.bound <= campaign.target_error_share
-    is_finished = audit.passed and (unseen > 0 or not campaign.failed_count)
+    is_finished = audit.passed and not too_many_failed(campaign)
     campaign.state = State.FINISHED if is_finished else State.ROUND_DONE
     journal.record(session, campaign, Kind.AUDIT_DONE, now, message=_verdict(audit, campaign, unseen))
     return True
 
 
 def _verdict(audit: Audit, campaign: Campaign, unseen: int) -> str:
-    if not audit.case_count:
-        return "No volume was left to look at: the campaign is finished."
-    found = f"{audit.error_count} of {audit.case_count} cases were wrong."
+    then = "the campaign is finished" if campaign.state == State.FINISHED else "go on with another round"
+    found = f"{audit.error_count} of {audit.case_count} cases were wrong. " if audit.case_count else ""
     failed = f"{amount(campaign.failed_count, 'volume')} that failed" if campaign.failed_count else ""
-    if failed and not unseen:
-        return f"{found} Nothing is left to look at but {failed}: go on with another round."
     if not unseen:
-        return f"{found} Every volume has been looked at: the campaign is finished."
+        left = f"Nothing is left to look at but {failed}" if failed else "Every volume has been looked at"
+        return f"{found}{left}: {then}."
     among = f"the {amount(audit.volume_count, 'volume')} that nobody had reviewed before"
     bound = f"At most {audit.bound:.2%} of {among} were, with {audit.confidence:.2%} confidence"
     target = f"{campaign.target_error_share:.2%}"
-    no_sample = f" In no sample: {failed}." if failed else ""
-    if audit.passed:
-        return f"{found} {bound}, and {target} were allowed: the campaign is finished.{no_sample}"
-    return f"{found} {bound}, and {target} are allowed: go on with another round.{no_sample}"
+    allowed = f"{found}{bound}, and {target} {'were' if audit.passed else 'are'} allowed"
+    if too_many_failed(campaign):
+        return f"{allowed}. In no sample: {failed}, more than {target} of all: {then}."
+    return f"{allowed}: {then}." + (f" In no sample: {failed}." if failed else "")

@@ -46,7 +46,6 @@ class CampaignCalls:
             try:
                 with self._database.change() as session:
                     known = messages.campaign(rounds.create(session, plan, self._clock()))
-                    demand.met(session)
             except IntegrityError:
                 # Somebody took the id, or repeated the request, while this call asked the other services.
                 known = self._earlier(request)
@@ -82,10 +81,13 @@ class CampaignCalls:
     def start_round(self, request: pb.StartRoundRequest) -> pb.StartRoundResponse:
         """StartRound."""
         name, actor = campaign_id(request.name, "name"), identity.actor()
+        with self._database.read() as session:
+            known = journal.find(session, name)
+            if not rounds.due(session, known, request.round, request.etag):
+                return pb.StartRoundResponse(campaign=messages.campaign(known))
         ensemble = self._networks(lambda: admission.next_ensemble(request.models, self._workers))
         with self._database.change() as session:
             row = rounds.start_next(session, name, request.round, request.etag, self._clock(), actor, ensemble)
-            demand.met(session)
             response = pb.StartRoundResponse(campaign=messages.campaign(row))
         self._wake()
         return response

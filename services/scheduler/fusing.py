@@ -1,5 +1,6 @@
 """How a campaign merges: the policy that is asked for, completed by what the models' cards tell."""
 
+from dataclasses import replace
 from typing import Any
 
 from google.protobuf import json_format
@@ -29,8 +30,8 @@ def next_policy(asked: dict[str, Any], merged: dict[str, Any], ensemble: Ensembl
     """The policy of a campaign's next round, whose ensemble is another one; all policies are protobuf JSON.
 
     `asked` is what its creator asked for, `merged` the last round's policy. A DSC of a model of which no version takes
-    part is left out. Raises MODEL_NOT_FOUND for one of a version that another one has replaced, and FIELD_REQUIRED if
-    a card does not tell what is missing.
+    part is left out. Where a card tells none for an organ, what weighed the model before stays. Raises MODEL_NOT_FOUND
+    for a DSC of a version that another one has replaced, and FIELD_REQUIRED if there is none.
     """
     policy = json_format.ParseDict(asked or merged, MergePolicy())
     given, members = list(policy.reliabilities), _members(ensemble)
@@ -40,10 +41,19 @@ def next_policy(asked: dict[str, Any], merged: dict[str, Any], ensemble: Ensembl
         if (_family(entry.model) if asked else entry.model) in members:
             policy.reliabilities.append(entry)
     try:
-        return merge_policy(policy, ensemble)
+        return merge_policy(policy, _completed(ensemble, json_format.ParseDict(merged, MergePolicy())))
     except AtlasError as error:
         remedy = "Name versions that the campaign's merge policy weighs, or create a new campaign."
         raise AtlasError(error.reason, error.message, field="models", remedy=remedy) from error
+
+
+def _completed(ensemble: Ensemble, before: MergePolicy) -> Ensemble:
+    """Its cards, with the DSC that an earlier policy has for a version of the same model where they tell none."""
+    cards = []
+    for card in ensemble.cards:
+        known = {entry.organ: entry.dsc for entry in before.reliabilities if _family(entry.model) == _family(card.name)}
+        cards.append(replace(card, dsc=known | dict(card.dsc)))
+    return replace(ensemble, cards=tuple(cards))
 
 
 def _members(ensemble: Ensemble) -> set[str]:

@@ -106,15 +106,17 @@ class Pipeline:
             volume = self._workers.volume(plan["volume"])
             sources = self._workers.source_labels(plan["volume"], class_map)
             revised = [self._workers.label_version(name) for name in revisions]
-        versions = sources + revised
-        _require_class_map(versions, class_map)
+        imported = f"Import its labels by {class_map} too, use models of theirs, or leave the volume out."
+        _require_class_map(sources, class_map, imported)
+        # Refused, not left out: the round would drop a person's work in silence.
+        _require_class_map(revised, class_map, "Use models of its class map, or leave the volume out.")
         labelled = {organ.organ for version in sources for organ in version.organs}
-        by_people = {organ.organ for version in versions for organ in version.organs}
+        by_people = {organ.organ for version in sources + revised for organ in version.organs}
         unlabelled = [organ for organ in organs if organ not in by_people]
         return plan | {
             # Where people have labelled every organ, a prediction would be looked at by nobody.
             "models": plan["models"] if unlabelled else [],
-            "label_versions": [version.name for version in versions],
+            "label_versions": [version.name for version in sources + revised],
             "source_organs": [organ for organ in organs if organ in labelled] + sorted(labelled - set(organs)),
             "unlabelled": unlabelled,
             "facts": facts.of_volume(volume),
@@ -243,7 +245,7 @@ def _count_failure(step: str, reason: Reason) -> None:
     STEP_FAILURES.labels(step.split()[0], reason.value).inc()
 
 
-def _require_class_map(versions: Iterable[LabelVersion], class_map: str) -> None:
+def _require_class_map(versions: Iterable[LabelVersion], class_map: str, remedy: str) -> None:
     """Raise CLASS_MAP_MISMATCH unless the merge will take all `versions`; asked before predictions are paid for."""
     for version in versions:
         if version.class_map != class_map:
@@ -251,5 +253,5 @@ def _require_class_map(versions: Iterable[LabelVersion], class_map: str) -> None
                 Reason.CLASS_MAP_MISMATCH,
                 f"{version.name} speaks of {version.class_map}, the campaign of {class_map}.",
                 field="volume",
-                remedy=f"Import its labels by {class_map} too, use models of theirs, or leave the volume out.",
+                remedy=remedy,
             )

@@ -6,13 +6,13 @@ Every function that takes a `Session` works inside the caller's transaction and 
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sqlalchemy import func, insert, or_, select, update
+from sqlalchemy import ColumnElement, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as pb
 from services.core.errors import AtlasError, Reason
 from services.core.texts import amount
-from services.scheduler import campaigns, desk, ensembles, fusing, journal, pool
+from services.scheduler import campaigns, demand, desk, ensembles, fusing, journal, pool
 from services.scheduler.campaigns import UNDONE, ItemState, Kind, State
 from services.scheduler.ensembles import Ensemble
 from services.scheduler.tables import Campaign, Item
@@ -127,7 +127,28 @@ def create(session: Session, plan: Plan, now: int) -> Campaign:
     session.execute(insert(Item), [blank | {"volume": volume} for volume in plan.volumes])
     message = f"Round 1 over {amount(len(plan.volumes), 'volume')}."
     journal.record(session, campaign, Kind.ROUND_STARTED, now, message=message, actor=plan.actor)
+    demand.met(session)
     return campaign
+
+
+def due(session: Session, campaign: Campaign, number: int, etag: str) -> int:
+    """How many volumes round `number`, or with 0 whichever is next, would work on; 0 if it was started before.
+
+    Raises CAMPAIGN_STATE, also when every volume has been reviewed, FIELD_INVALID and ETAG_MISMATCH.
+    """
+    if number and campaigns.is_started(number, campaign.round):
+        return 0
+    campaigns.require_etag(etag, str(campaign.version))
+    campaigns.require_startable(State(campaign.state), f"campaigns/{campaign.id}")
+    again = session.scalar(select(func.count()).select_from(Item).where(*_unreviewed(campaign))) or 0
+    if not again:
+        raise AtlasError(
+            Reason.CAMPAIGN_STATE,
+            f"Every volume of campaigns/{campaign.id} has been reviewed.",
+            field="name",
+            remedy="Create a new campaign to look at them again.",
+        )
+    return again
 
 
 def start_next(
@@ -141,26 +162,13 @@ def start_next(
 ) -> Campaign:
     """Start the next round: volumes that nobody has reviewed are worked on again, the others keep their labels.
 
-    `number` is the round's, or 0 for whichever is next. A round that was started before is not started again.
-    `ensemble`, if given, works from now on; it must be on the campaign's grid. Raises CAMPAIGN_STATE, also when every
-    volume has been reviewed, FIELD_INVALID, ETAG_MISMATCH, CLASS_MAP_MISMATCH and GRID_MISMATCH, and what
-    `fusing.next_policy` does.
+    A round that was started before (see `due`) is not started again. `ensemble`, if given, works from now on; it must
+    be on the campaign's grid. Raises CLASS_MAP_MISMATCH, GRID_MISMATCH, and what `due` and `fusing.next_policy` do.
     """
     campaign = journal.lock(session, name)
-    if number and campaigns.is_started(number, campaign.round):
-        return campaign
-    campaigns.require_etag(etag, str(campaign.version))
-    campaigns.require_startable(State(campaign.state), f"campaigns/{campaign.id}")
-    reviewed = pool.reviewed(campaign.id)
-    mine = Item.campaign == campaign.id
-    again = session.scalar(select(func.count()).select_from(Item).where(mine, Item.volume.not_in(reviewed))) or 0
+    again = due(session, campaign, number, etag)
     if not again:
-        raise AtlasError(
-            Reason.CAMPAIGN_STATE,
-            f"Every volume of campaigns/{campaign.id} has been reviewed.",
-            field="name",
-            remedy="Create a new campaign to look at them again.",
-        )
+        return campaign
     if ensemble:
         ensembles.require_same(ensemble, campaign.class_map, campaign.spacing_mm)
         campaign.merge_policy = fusing.next_policy(campaign.asked_policy, campaign.merge_policy, ensemble)
@@ -169,14 +177,15 @@ def start_next(
     campaign.state = State.RUNNING
     campaign.ready_count = campaign.volume_count - again
     campaign.failed_count = 0
-    session.execute(update(Item).where(mine).values(rank=0, round=campaign.round))
+    session.execute(update(Item).where(Item.campaign == campaign.id).values(rank=0, round=campaign.round))
     session.execute(
         update(Item)
-        .where(mine, Item.volume.not_in(reviewed))
+        .where(*_unreviewed(campaign))
         .values(state=ItemState.PENDING, queued=False, age=now, predictions=[], attention_map="", organs=[], error="")
     )
     message = f"Round {campaign.round} over {amount(again, 'volume')}."
     journal.record(session, campaign, Kind.ROUND_STARTED, now, message=message, actor=actor)
+    demand.met(session)
     return campaign
 
 
@@ -209,3 +218,7 @@ def page(session: Session, before: tuple[int, str] | None, limit: int) -> list[C
             or_(Campaign.create_time < time, (Campaign.create_time == time) & (Campaign.id > name))
         )
     return list(session.scalars(statement))
+
+
+def _unreviewed(campaign: Campaign) -> tuple[ColumnElement[bool], ...]:
+    return Item.campaign == campaign.id, Item.volume.not_in(pool.reviewed(campaign.id))

@@ -20,7 +20,8 @@ def start_audit(
     """Draw the next audit's sample and open its reviews. Without a volume left unseen the campaign is finished at once.
 
     `number` is the audit's, or 0 for whichever is next. An audit that was started before is not started again.
-    Raises CAMPAIGN_STATE, also when only volumes that failed are left, FIELD_INVALID and ETAG_MISMATCH.
+    Raises CAMPAIGN_STATE, also when only volumes that failed are left and they are too many, FIELD_INVALID and
+    ETAG_MISMATCH.
     """
     campaign = journal.lock(session, name)
     if number and campaigns.is_audited(number, campaign.audit_count):
@@ -28,7 +29,7 @@ def start_audit(
     campaigns.require_etag(etag, str(campaign.version))
     campaigns.require_startable(State(campaign.state), f"campaigns/{campaign.id}")
     ready = pool.unseen(session, campaign.id)
-    if campaign.failed_count and not ready:
+    if not ready and audits.too_many_failed(campaign):
         raise AtlasError(
             Reason.CAMPAIGN_STATE,
             f"Nothing is left to look at but {amount(campaign.failed_count, 'volume')} that failed.",

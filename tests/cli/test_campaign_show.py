@@ -89,7 +89,8 @@ def test_the_report_in_lines() -> None:
         "Strategy arm: 8 of 9 reviews done, 7 revised, 56.0 ml relabelled, 96 min.",
         "Control arm: 1 of 1 reviews done, 0 revised, 5.0 min.",
         "Gain, cases revised: 87.5 % against 0 % by lot, +87.5 % (95% interval +1 to +98).",
-        "Aim: at most 5.00% wrong of the volumes that nobody had reviewed before an audit, with 95.00% confidence.",
+        "Aim: at most 5.00% wrong of the volumes that nobody had reviewed before an audit, with 95.00% confidence, "
+        "and at most 5.00% of all volumes failed.",
         "Audit 1: 2 of 72 cases wrong; at most 9.68% of the 972 volumes that nobody had reviewed before were, "
         "with 97.50% confidence: not passed.",
         "Audit 2: 0 of 80 cases wrong, 5 still to be looked at.",
@@ -98,9 +99,17 @@ def test_the_report_in_lines() -> None:
 
 
 def test_an_audit_of_all_that_was_unseen_leaves_nothing_to_bound() -> None:
+    """Nor does it say that everything was looked at: volumes that failed were not."""
     audit = sched.Audit(number=1, case_count=4, volume_count=4, done_count=4, error_count=3, passed=True)
     audit.error_share_bound = 0
-    assert audit_line(audit) == "Audit 1: 3 of 4 cases wrong; every volume has been looked at: passed."
+    told = "Audit 1: 3 of 4 cases wrong; all 4 volumes that nobody had reviewed before were looked at."
+    assert audit_line(audit) == told
+    failed = sched.Campaign(state=sched.Campaign.STATE_ROUND_DONE, failed_count=5)
+    report = sched.CampaignReport(audits=[audit], next_audit=sched.AuditPlan())
+    assert list(report_lines(failed, report))[-2:] == [
+        told,
+        "Nothing is left to look at but 5 volumes that failed in this round.",
+    ]
 
 
 def test_an_audit_that_nobody_has_begun_counts_nothing_yet() -> None:

@@ -5,7 +5,8 @@ from typing import Any
 
 from sqlalchemy import select
 
-from services.scheduler import decisions, desk, items, journal, rounds
+from abdomenatlas.scheduler.v1 import scheduler_pb2 as pb
+from services.scheduler import decisions, desk, items, journal, reports, rounds, sampling
 from services.scheduler.campaigns import Arm
 from services.scheduler.database import Database
 from services.scheduler.decisions import Submission
@@ -88,6 +89,16 @@ class Campaign:
         with self.database.change() as session:
             rounds.start_next(session, self.name, 0, "", self.now)
         self.score()
+
+    def audit(self, number: int = 0, cases: int = 0, etag: str = "") -> None:
+        """Start an audit."""
+        with self.database.change() as session:
+            sampling.start_audit(session, self.name, number, etag, cases, self.now, "opal")
+
+    def report(self) -> pb.CampaignReport:
+        """What its reviews have brought."""
+        with self.database.read() as session:
+            return reports.report(session, journal.find(session, self.name))
 
     def state(self) -> int:
         """Where it stands."""

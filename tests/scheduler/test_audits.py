@@ -4,20 +4,10 @@ import pytest
 
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as pb
 from services.core.errors import AtlasError, Reason
-from services.scheduler import journal, messages, reports, rounds, sampling
+from services.scheduler import journal, messages, rounds, sampling
 from services.scheduler.campaigns import Arm, Kind, State
 from services.scheduler.database import Database
 from tests.scheduler.rounds_of import Campaign, volumes
-
-
-def audit(campaign: Campaign, number: int = 0, cases: int = 0, etag: str = "") -> None:
-    with campaign.database.change() as session:
-        sampling.start_audit(session, "c", number, etag, cases, campaign.now, "opal")
-
-
-def report(campaign: Campaign) -> pb.CampaignReport:
-    with campaign.database.read() as session:
-        return reports.report(session, journal.find(session, "c"))
 
 
 def done(database: Database, count: int = 40, **asked: object) -> Campaign:
@@ -30,24 +20,24 @@ def done(database: Database, count: int = 40, **asked: object) -> Campaign:
 
 def test_an_audit_without_an_error_finishes_the_campaign(database: Database) -> None:
     campaign = done(database)
-    plan = report(campaign).next_audit
+    plan = campaign.report().next_audit
     assert (plan.case_count, plan.volume_count, plan.confidence) == (17, 40, 0.975)
     assert plan.expected_time.seconds == 17 * 15 * 60
-    audit(campaign)
+    campaign.audit()
     assert campaign.messages(Kind.AUDIT_STARTED) == ["Audit 1: 17 of 40 volumes that nobody has reviewed."]
     assert {review.arm for review in campaign.open()} == {Arm.AUDIT}
     for review in campaign.open():
         assert campaign.state() == State.IN_REVIEW
         campaign.review(review)
     assert campaign.state() == State.FINISHED
-    (found,) = report(campaign).audits
+    (found,) = campaign.report().audits
     assert (found.case_count, found.done_count, found.error_count, found.passed) == (17, 17, 0, True)
     assert found.error_share_bound == pytest.approx(1 - 0.025 ** (1 / 17))
     assert campaign.messages(Kind.AUDIT_DONE) == [
         "0 of 17 cases were wrong. At most 19.51% of the 40 volumes that nobody had reviewed before were, with 97.50% "
         "confidence, and 20.00% were allowed: the campaign is finished."
     ]
-    assert not report(campaign).HasField("next_audit")
+    assert not campaign.report().HasField("next_audit")
     with pytest.raises(AtlasError) as refused, database.change() as session:
         rounds.start_next(session, "c", 0, "", campaign.now)
     assert refused.value.reason == Reason.CAMPAIGN_STATE
@@ -57,26 +47,26 @@ def test_an_audit_without_an_error_finishes_the_campaign(database: Database) -> 
 
 def test_an_error_sends_the_campaign_into_another_round_and_the_next_audit_is_held_to_more(database: Database) -> None:
     campaign = done(database, count=60)
-    audit(campaign)
+    campaign.audit()
     first, *rest = campaign.open()
     campaign.review(first, revised_mm3=50.0)
     for review in rest:
         campaign.review(review)
     assert campaign.state() == State.ROUND_DONE
-    (found,) = report(campaign).audits
+    (found,) = campaign.report().audits
     assert (found.error_count, found.passed) == (1, False)
     # 1 of 17 at 97.5 %, one-sided.
     assert found.error_share_bound == pytest.approx(0.2869, abs=1e-4)
     campaign.next_round()
-    plan = report(campaign).next_audit
+    plan = campaign.report().next_audit
     assert (plan.case_count, plan.volume_count, plan.confidence) == (20, 43, 0.9875)
-    audit(campaign)
+    campaign.audit()
     assert len(campaign.open()) == 20
     assert {review.volume for review in campaign.open()}.isdisjoint({first.volume, *(r.volume for r in rest)})
     for review in campaign.open():
         campaign.review(review)
     assert campaign.state() == State.FINISHED
-    assert [(found.number, found.round, found.passed) for found in report(campaign).audits] == [
+    assert [(found.number, found.round, found.passed) for found in campaign.report().audits] == [
         (1, 1, False),
         (2, 2, True),
     ]
@@ -85,7 +75,7 @@ def test_an_error_sends_the_campaign_into_another_round_and_the_next_audit_is_he
 def test_a_larger_sample_leaves_room_for_errors(database: Database) -> None:
     """3 of 40 at 97.5 % bound the share at 20.4 %, 2 of 40 at 16.9 %."""
     campaign = done(database, count=60)
-    audit(campaign, cases=40)
+    campaign.audit(cases=40)
     for place, review in enumerate(campaign.open()):
         campaign.review(review, revised_mm3=50.0 if place < 2 else None)
     assert campaign.state() == State.FINISHED
@@ -105,10 +95,10 @@ def test_a_case_is_wrong_when_more_than_the_tolerated_share_was_changed(
     database: Database, tolerance: float, revised_mm3: float, known: bool, wrong: bool
 ) -> None:
     campaign = done(database, tolerance=tolerance)
-    audit(campaign)
+    campaign.audit()
     for review in campaign.open():
         campaign.review(review, revised_mm3=revised_mm3, known=known)
-    (found,) = report(campaign).audits
+    (found,) = campaign.report().audits
     assert found.error_count == (17 if wrong else 0)
     assert found.passed is not wrong
 
@@ -116,11 +106,11 @@ def test_a_case_is_wrong_when_more_than_the_tolerated_share_was_changed(
 def test_who_has_looked_at_everything_is_finished(database: Database) -> None:
     """Fewer volumes than an audit takes: all are looked at, and what was wrong is right now."""
     campaign = done(database, count=3)
-    audit(campaign)
+    campaign.audit()
     for review in campaign.open():
         campaign.review(review, revised_mm3=9000.0)
     assert campaign.state() == State.FINISHED
-    (found,) = report(campaign).audits
+    (found,) = campaign.report().audits
     assert (found.case_count, found.error_count, found.error_share_bound, found.passed) == (3, 3, 0.0, True)
     assert campaign.messages(Kind.AUDIT_DONE) == [
         "3 of 3 cases were wrong. Every volume has been looked at: the campaign is finished."
@@ -133,57 +123,8 @@ def test_without_a_volume_left_unseen_an_audit_ends_at_once(database: Database) 
     for review in campaign.open():
         campaign.review(review)
     assert campaign.state() == State.ROUND_DONE
-    audit(campaign)
+    campaign.audit()
     assert campaign.state() == State.FINISHED
-
-
-def failing(database: Database, count: int, failed: int) -> Campaign:
-    """As `done`, but the work of the first `failed` volumes has failed."""
-    campaign = Campaign(database, volumes(count), review_share=0.0, target_error_share=0.2)
-    campaign.failing = set(volumes(failed))
-    campaign.score()
-    return campaign
-
-
-def test_an_audit_of_nothing_but_failed_volumes_is_refused_and_they_may_be_tried_again(database: Database) -> None:
-    campaign = failing(database, count=3, failed=3)
-    with pytest.raises(AtlasError, match="Nothing is left to look at but 3 volumes that failed") as refused:
-        audit(campaign)
-    assert (refused.value.reason, refused.value.field) == (Reason.CAMPAIGN_STATE, "name")
-    campaign.failing = set()
-    campaign.next_round()
-    audit(campaign)
-    assert len(campaign.open()) == 3
-
-
-def test_who_has_looked_at_everything_but_failed_volumes_is_not_finished(database: Database) -> None:
-    campaign = failing(database, count=4, failed=1)
-    audit(campaign)
-    for review in campaign.open():
-        campaign.review(review)
-    assert campaign.messages(Kind.AUDIT_DONE) == [
-        "0 of 3 cases were wrong. Nothing is left to look at but 1 volume that failed: go on with another round."
-    ]
-    (found,) = report(campaign).audits
-    assert (found.error_share_bound, found.passed) == (0.0, True)
-    assert campaign.state() == State.ROUND_DONE
-    campaign.failing = set()
-    campaign.next_round()
-    audit(campaign)
-    (review,) = campaign.open()
-    campaign.review(review)
-    assert campaign.state() == State.FINISHED
-
-
-def test_a_bound_on_what_is_labelled_tells_how_many_failed(database: Database) -> None:
-    """No sample could tell of them: volumes that fail in every round must not keep the others from being finished."""
-    campaign = failing(database, count=45, failed=5)
-    audit(campaign)
-    for review in campaign.open():
-        campaign.review(review)
-    assert campaign.state() == State.FINISHED
-    (told,) = campaign.messages(Kind.AUDIT_DONE)
-    assert told.endswith("and 20.00% were allowed: the campaign is finished. In no sample: 5 volumes that failed.")
 
 
 def test_labels_that_are_wholly_missing_are_audited_too(database: Database) -> None:
@@ -201,9 +142,9 @@ def test_an_audit_that_is_named_is_started_once(database: Database) -> None:
     campaign = done(database)
     with database.read() as session:
         etag = str(journal.find(session, "c").version)
-    audit(campaign, number=1, etag=etag)
-    audit(campaign, number=1, etag=etag)
-    audit(campaign, number=1)
+    campaign.audit(number=1, etag=etag)
+    campaign.audit(number=1, etag=etag)
+    campaign.audit(number=1)
     assert len(campaign.all()) == 17
     with database.read() as session:
         (event,) = [e for e in journal.after(session, "c", 0, 1000) if e.kind == Kind.AUDIT_STARTED]
@@ -225,7 +166,7 @@ def test_an_audit_that_could_not_prove_anything_is_refused(
 ) -> None:
     campaign = done(database)
     with pytest.raises(AtlasError) as refused:
-        audit(campaign, number, cases, etag)
+        campaign.audit(number, cases, etag)
     assert (refused.value.reason, refused.value.field) == (reason, field)
     assert campaign.all() == []
 
@@ -234,17 +175,17 @@ def test_an_audit_waits_for_the_reviews_of_the_round(database: Database) -> None
     campaign = Campaign(database, volumes(4), review_share=0.5)
     campaign.score()
     with pytest.raises(AtlasError) as refused:
-        audit(campaign)
+        campaign.audit()
     assert refused.value.reason == Reason.CAMPAIGN_STATE
 
 
 def test_a_cancelled_audit_proves_nothing(database: Database) -> None:
     campaign = done(database)
-    audit(campaign)
+    campaign.audit()
     campaign.review(campaign.open()[0])
     with database.change() as session:
         rounds.cancel(session, "c", "", campaign.now, "opal")
-    (found,) = report(campaign).audits
+    (found,) = campaign.report().audits
     assert not found.HasField("error_share_bound")
     assert not found.passed
     assert campaign.state() == State.CANCELLED
@@ -254,12 +195,12 @@ def test_the_report_compares_the_arms(database: Database) -> None:
     """What the strategy wants is revised by 9 ml in 12 minutes; what the lot drew is accepted in 4."""
     campaign = Campaign(database, volumes(40), review_share=0.5, control_share=0.2, budget_cases=25)
     campaign.score()
-    assert [arm.review_count for arm in report(campaign).arms] == [16, 4]
-    assert report(campaign).gains == []
+    assert [arm.review_count for arm in campaign.report().arms] == [16, 4]
+    assert campaign.report().gains == []
     for review in campaign.open():
         is_wanted = review.arm == Arm.STRATEGY
         campaign.review(review, revised_mm3=9000.0 if is_wanted else None, minutes=12 if is_wanted else 4)
-    found = report(campaign)
+    found = campaign.report()
     strategy, control = found.arms
     assert (strategy.arm, strategy.done_count, strategy.revised_count) == (pb.Review.ARM_STRATEGY, 16, 16)
     assert (strategy.revised_mm3, strategy.measured_count) == (144_000, 16)

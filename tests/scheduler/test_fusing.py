@@ -12,15 +12,23 @@ from services.scheduler.database import Database
 from services.scheduler.ensembles import Card, Ensemble, agree
 from tests.scheduler.rounds_of import Campaign, volumes
 
-FIRST, SECOND = "models/unet/versions/1", "models/unet/versions/2"
+FIRST, SECOND, THIRD = (f"models/unet/versions/{number}" for number in (1, 2, 3))
 OTHER = "models/segresnet/versions/1"
 GIVEN = ModelReliability(model="models/unet", organ="liver", dsc=0.9)
 GIVEN_FIRST = ModelReliability(model=FIRST, organ="liver", dsc=0.9)
 
 
-def ensemble(*names: str, dsc: float | None = 0.8) -> Ensemble:
-    measured = {} if dsc is None else {"liver": dsc, "spleen": dsc}
-    return agree([Card(name, ("liver", "spleen"), "abdomenatlas-1.0", 1.5, measured) for name in names])
+def ensemble(*names: str, dsc: float = 0.8) -> Ensemble:
+    return agree([card(name, liver=dsc, spleen=dsc) for name in names])
+
+
+def partial(name: str, **dsc: float) -> Ensemble:
+    """One model, whose card tells its DSC for some of its organs."""
+    return agree([card(name, **dsc)])
+
+
+def card(name: str, **dsc: float) -> Card:
+    return Card(name, ("liver", "spleen"), "abdomenatlas-1.0", 1.5, dsc)
 
 
 def weighted(
@@ -73,19 +81,40 @@ def test_of_a_campaign_from_before_it_is_kept_what_can_be_no_card_s(database: Da
     }
 
 
+@pytest.mark.parametrize("before", [False, True])
+def test_where_its_card_tells_nothing_a_version_weighs_what_the_one_before_it_did(
+    database: Database, before: bool
+) -> None:
+    """A tuned version's card tells of the organs that its held-out cases have."""
+    campaign = weighted(database, before=before)
+    assert next_weights(campaign, partial(SECOND, liver=0.9)) == {(SECOND, "liver"): 0.9, (SECOND, "spleen"): 0.8}
+    campaign.score()
+    assert next_weights(campaign, partial(THIRD, spleen=0.7)) == {(THIRD, "liver"): 0.9, (THIRD, "spleen"): 0.7}
+
+
 @pytest.mark.parametrize(
-    ("given", "dsc", "reason", "told"),
+    ("given", "models", "reason", "told"),
     [
-        (GIVEN_FIRST, 0.8, Reason.MODEL_NOT_FOUND, f"{FIRST} is given a DSC, but does not take part"),
-        (GIVEN, None, Reason.FIELD_REQUIRED, f"The card of {SECOND} does not tell how good it is at: spleen"),
+        (
+            GIVEN_FIRST,
+            ensemble(SECOND),
+            Reason.MODEL_NOT_FOUND,
+            f"{FIRST} is given a DSC, but does not take part",
+        ),
+        (
+            GIVEN,
+            partial(OTHER, liver=0.9),
+            Reason.FIELD_REQUIRED,
+            f"The card of {OTHER} does not tell how good it is at: spleen",
+        ),
     ],
 )
 def test_a_version_that_nothing_weighs_starts_no_round(
-    database: Database, given: ModelReliability, dsc: float | None, reason: Reason, told: str
+    database: Database, given: ModelReliability, models: Ensemble, reason: Reason, told: str
 ) -> None:
     campaign = weighted(database, given)
     with pytest.raises(AtlasError, match=told) as refused:
-        next_weights(campaign, ensemble(SECOND, dsc=dsc))
+        next_weights(campaign, models)
     assert (refused.value.reason, refused.value.field) == (reason, "models")
     with database.read() as session:
         assert journal.find(session, "c").round == 1

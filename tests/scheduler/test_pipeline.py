@@ -106,8 +106,25 @@ def test_labels_of_another_class_map_fail_a_volume_before_a_prediction_is_paid_f
     state, error = work_on("b")
     assert state == ItemState.FAILED
     assert error.startswith(f"plan: CLASS_MAP_MISMATCH: volume: {label.name} speaks of other-1")
+    assert f"Import its labels by {CLASS_MAP} too" in error
     assert not any(world.calls["predict", "b", model] for model in MODELS)
     assert work_on("a") == (ItemState.READY, "")
+
+
+def test_a_revision_of_another_class_map_fails_a_volume_that_no_import_could_mend(
+    tables: Database, world: World, pipeline: Pipeline, decide: Callable[[Campaign, str], tuple[str, ...]]
+) -> None:
+    revision = world.add_label("a", storage_pb2.ORIGIN_REVISION, ["liver"], "ann")
+    decide(in_review(tables, world, "first"), revision)
+    world.labels[revision].class_map = "other-1"
+    Campaign(tables, {"a": 1}, name="second")
+    pipeline.volume(run, Work("second", 1, "a"))
+    with tables.read() as session:
+        error = session.get_one(Item, ("second", "a")).error
+    assert error == (
+        f"plan: CLASS_MAP_MISMATCH: volume: {revision} speaks of other-1, the campaign of {CLASS_MAP}. "
+        "Use models of its class map, or leave the volume out."
+    )
 
 
 def test_of_labels_by_two_class_maps_the_campaign_takes_its_own(

@@ -5,9 +5,12 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
 from abdomenatlas.scheduler.v1 import scheduler_pb2 as pb
 from services.core.errors import AtlasError, Reason
+from services.scheduler import clock, demand
+from services.scheduler.database import Database
 from tests.components.processes import wait_until
 from tests.scheduler.running import Scheduler
 from tests.scheduler.world import MODELS, Server, World, model
@@ -59,6 +62,41 @@ def test_a_round_that_is_refused_for_want_of_a_network_counts_as_work_until_it_i
     scheduler.rpc.StartRound(request)
     scheduler.rest("c1")
     _await_backlog(scheduler, 0)
+
+
+def test_a_round_that_cannot_begin_or_has_begun_asks_for_no_network_and_takes_none_back(
+    scheduler: Scheduler, world: World, tmp_path: Path
+) -> None:
+    tables = Database(make_url(f"sqlite:///{tmp_path}/scheduler.db"))
+
+    def backlog() -> int:
+        with tables.read() as session:
+            return demand.backlog(session, clock.now())
+
+    def refused(name: str, number: int = 0) -> Reason:
+        with pytest.raises(AtlasError) as found:
+            scheduler.rpc.StartRound(pb.StartRoundRequest(name=f"campaigns/{name}", round=number, models=MODELS))
+        return found.value.reason
+
+    for name, share in (("c1", 0.0), ("open", 1.0)):
+        scheduler.create(name, ["a"], review_share=share)
+        scheduler.rest(name)
+    second = pb.StartRoundRequest(name="campaigns/c1", round=2, models=MODELS)
+    scheduler.rpc.StartRound(second)
+    scheduler.rest("c1")
+    world.models = [model(name, ready=False) for name in MODELS]
+    assert refused("nowhere") == Reason.RESOURCE_NOT_FOUND
+    assert refused("open") == Reason.CAMPAIGN_STATE
+    assert refused("c1", 4) == Reason.FIELD_INVALID
+    assert scheduler.rpc.StartRound(second).campaign.round == 2
+    assert backlog() == 0
+
+    assert refused("c1", 3) == Reason.MODEL_NOT_READY
+    assert backlog() == 1
+    world.models = [model(name) for name in MODELS]
+    assert scheduler.rpc.StartRound(second).campaign.round == 2
+    assert backlog() == 1
+    tables.close()
 
 
 def _await_backlog(scheduler: Scheduler, volumes: int) -> None:

@@ -66,7 +66,8 @@ def create(
     audit_target: Annotated[
         float,
         typer.Option(
-            help="Share of wrong cases, among those not reviewed before an audit, that finishes the campaign."
+            help="Share of wrong cases, among those not reviewed before an audit, and of failed volumes, among all, "
+            "up to which the campaign is finished."
         ),
     ] = 0.05,
     audit_confidence: Annotated[float, typer.Option(help="How sure of that, over all audits together.")] = 0.95,

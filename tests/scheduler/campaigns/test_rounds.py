@@ -157,16 +157,22 @@ def test_the_merges_of_the_next_round_weigh_its_own_models(scheduler: Scheduler,
     scheduler.create(name, ["a"], models=["models/unet"], review_share=0.0, merge_policy=policy)
     scheduler.rest(name)
     world.models.append(model("models/unet/versions/2"))
+    world.models[-1].organs.append("aorta")
     request = pb.StartRoundRequest(name=f"campaigns/{name}", models=["models/unet/versions/2"])
-    with pytest.raises(AtlasError, match="does not tell how good it is at: spleen, pancreas") as refused:
+    with pytest.raises(AtlasError, match="does not tell how good it is at: aorta") as refused:
         scheduler.rpc.StartRound(request)
     assert (refused.value.reason, refused.value.field) == (Reason.FIELD_REQUIRED, "models")
-    world.models[-1].dsc.update(dict.fromkeys(ORGANS, 0.7))
+    world.models[-1].dsc.update(spleen=0.7, aorta=0.6)
     scheduler.rpc.StartRound(request)
     scheduler.rest(name)
     told = {(entry.model, entry.organ): entry.dsc for entry in world.policies[-1].reliabilities}
     newest = "models/unet/versions/2"
-    assert told == {("models/unet", "liver"): 0.9, (newest, "spleen"): 0.7, (newest, "pancreas"): 0.7}
+    assert told == {
+        ("models/unet", "liver"): 0.9,
+        (newest, "spleen"): 0.7,
+        (newest, "pancreas"): 0.8,
+        (newest, "aorta"): 0.6,
+    }
 
 
 def test_a_campaign_draws_lots_learns_what_cases_are_and_stops_when_an_audit_says_so(

@@ -48,8 +48,8 @@ class Campaign(_message.Message):
         STATE_CANCELLED: Campaign._State.ValueType  # 4
         """Closed by CancelCampaign."""
         STATE_FINISHED: Campaign._State.ValueType  # 5
-        """An audit has bounded the share of wrong cases, or people have looked at every volume: the aim is
-        reached, and no round follows.
+        """An audit has bounded the share of wrong cases, or people have looked at every volume that has labels, and few
+        volumes failed: the aim is reached, and no round follows.
         """
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
@@ -68,8 +68,8 @@ class Campaign(_message.Message):
     STATE_CANCELLED: Campaign.State.ValueType  # 4
     """Closed by CancelCampaign."""
     STATE_FINISHED: Campaign.State.ValueType  # 5
-    """An audit has bounded the share of wrong cases, or people have looked at every volume: the aim is
-    reached, and no round follows.
+    """An audit has bounded the share of wrong cases, or people have looked at every volume that has labels, and few
+    volumes failed: the aim is reached, and no round follows.
     """
 
     class _Strategy:
@@ -259,8 +259,8 @@ class AuditPolicy(_message.Message):
     CONFIDENCE_FIELD_NUMBER: _builtins.int
     TOLERANCE_FIELD_NUMBER: _builtins.int
     target_error_share: _builtins.float
-    """The campaign is finished when the bound on the share of wrong cases is at most this; from 0.00001, below 1. In a
-    request 0 means 0.05.
+    """The campaign is finished when the bound on the share of wrong cases is at most this, and the share of its volumes
+    that failed in the newest round too; from 0.00001, below 1. In a request 0 means 0.05.
     """
     confidence: _builtins.float
     """How sure the bound is, over all audits of the campaign together: at least 0.5 and at most 0.9999. The n-th audit is
@@ -698,8 +698,9 @@ class StartRoundRequest(_message.Message):
     def models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The ensemble from this round on, named as in CreateCampaignRequest; empty keeps it as it is. It must answer on the
         campaign's grid and speak of its class map. At most 16. With FUSION_WEIGHTED, models without an entry in
-        CreateCampaignRequest.merge_policy take their card's DSC; refused are a model whose card tells none, and another
-        version of a model in the place of one that has an entry of its own.
+        CreateCampaignRequest.merge_policy take their card's DSC, or for organs of which it tells none that of the model in
+        the round before; refused are a model with neither, and another version of a model in the place of one that has an
+        entry of its own.
         """
 
     def __init__(
@@ -839,7 +840,7 @@ class Audit(_message.Message):
     was all of them, because then none of these is left unseen. Not set before the audit is done.
     """
     passed: _builtins.bool
-    """Whether the bound is at most the target."""
+    """Whether the bound is at most the target. May be true of a campaign that volumes which failed keep open."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was drawn."""

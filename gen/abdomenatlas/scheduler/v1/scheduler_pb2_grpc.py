@@ -188,8 +188,9 @@ class SchedulerServiceServicer:
     def StartAudit(self, request, context):
         """Asks people to look at a random sample of the volumes that nobody has reviewed. When they have, the exact bound on
         the share of wrong cases decides: the campaign is finished, or another round may follow. Allowed between rounds.
-        Volumes that failed in the newest round are in no sample: where nothing else is left to look at, the campaign is not
-        finished but waits for another round, and an audit is refused.
+        Volumes that failed in the newest round are in no sample: where they are a larger share of the campaign's volumes
+        than AuditPolicy.target_error_share, it is not finished whatever the bound, and an audit is refused if nothing else
+        is left to look at.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

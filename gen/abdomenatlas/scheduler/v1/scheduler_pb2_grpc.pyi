@@ -55,8 +55,9 @@ class SchedulerServiceStub:
     StartAudit: _grpc.UnaryUnaryMultiCallable[_scheduler_pb2.StartAuditRequest, _scheduler_pb2.StartAuditResponse]
     """Asks people to look at a random sample of the volumes that nobody has reviewed. When they have, the exact bound on
     the share of wrong cases decides: the campaign is finished, or another round may follow. Allowed between rounds.
-    Volumes that failed in the newest round are in no sample: where nothing else is left to look at, the campaign is not
-    finished but waits for another round, and an audit is refused.
+    Volumes that failed in the newest round are in no sample: where they are a larger share of the campaign's volumes
+    than AuditPolicy.target_error_share, it is not finished whatever the bound, and an audit is refused if nothing else
+    is left to look at.
     """
     GetCampaignReport: _grpc.UnaryUnaryMultiCallable[_scheduler_pb2.GetCampaignReportRequest, _scheduler_pb2.GetCampaignReportResponse]
     """Tells what the reviews have brought: both arms, the gain of the strategy over the control arm, the audits, what was
@@ -119,8 +120,9 @@ class SchedulerServiceAsyncStub(SchedulerServiceStub):
     StartAudit: _aio.UnaryUnaryMultiCallable[_scheduler_pb2.StartAuditRequest, _scheduler_pb2.StartAuditResponse]  # type: ignore[assignment]
     """Asks people to look at a random sample of the volumes that nobody has reviewed. When they have, the exact bound on
     the share of wrong cases decides: the campaign is finished, or another round may follow. Allowed between rounds.
-    Volumes that failed in the newest round are in no sample: where nothing else is left to look at, the campaign is not
-    finished but waits for another round, and an audit is refused.
+    Volumes that failed in the newest round are in no sample: where they are a larger share of the campaign's volumes
+    than AuditPolicy.target_error_share, it is not finished whatever the bound, and an audit is refused if nothing else
+    is left to look at.
     """
     GetCampaignReport: _aio.UnaryUnaryMultiCallable[_scheduler_pb2.GetCampaignReportRequest, _scheduler_pb2.GetCampaignReportResponse]  # type: ignore[assignment]
     """Tells what the reviews have brought: both arms, the gain of the strategy over the control arm, the audits, what was
@@ -216,8 +218,9 @@ class SchedulerServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_scheduler_pb2.StartAuditResponse, _abc.Awaitable[_scheduler_pb2.StartAuditResponse]]:
         """Asks people to look at a random sample of the volumes that nobody has reviewed. When they have, the exact bound on
         the share of wrong cases decides: the campaign is finished, or another round may follow. Allowed between rounds.
-        Volumes that failed in the newest round are in no sample: where nothing else is left to look at, the campaign is not
-        finished but waits for another round, and an audit is refused.
+        Volumes that failed in the newest round are in no sample: where they are a larger share of the campaign's volumes
+        than AuditPolicy.target_error_share, it is not finished whatever the bound, and an audit is refused if nothing else
+        is left to look at.
         """
 
     @_abc_1.abstractmethod
