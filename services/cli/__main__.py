@@ -26,7 +26,7 @@ from services.cli.commands import (
     zoo,
 )
 from services.cli.exits import Exit, exit_code
-from services.cli.output import err, show_error
+from services.cli.output import say, show_error
 from services.core.errors import AtlasError
 from services.core.rpc import request_id
 
@@ -64,7 +64,7 @@ def main() -> None:
             show_error(error)
             sys.exit(exit_code(error))
         except OSError as error:
-            err.print(f"error: {error.filename or 'file'}: {error.strerror or error}", style="red")
+            say(f"error: {error.filename or 'file'}: {error.strerror or error}", "red")
             sys.exit(Exit.REFUSED)
         except KeyboardInterrupt:
             sys.exit(Exit.INTERRUPTED)

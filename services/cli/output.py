@@ -1,6 +1,7 @@
 """What the command says: results on stdout, everything else on stderr."""
 
 import json
+import os
 import sys
 from collections.abc import Iterable
 from typing import Any
@@ -13,10 +14,18 @@ from rich.table import Table
 
 from services.core.errors import AtlasError
 
+
+class _Told(Console):
+    """What people are told while something is done. That nobody reads it any more must not end it half-way."""
+
+    def on_broken_pipe(self) -> None:
+        drop(2)
+
+
 _WIDE = 240
 # Without a terminal nothing may be cut to its width: names are read by programs.
 out = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else _WIDE)
-err = Console(stderr=True, highlight=False, markup=False)
+err = _Told(stderr=True, highlight=False, markup=False)
 
 
 def printable(text: str) -> str:
@@ -24,19 +33,30 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
+def drop(*descriptors: int) -> None:
+    """Have what is written to these file descriptors from now on go nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in descriptors:
+        os.dup2(nowhere, descriptor)
+    os.close(nowhere)
+
+
+def say(message: str, style: str = "") -> None:
+    """One line about the progress, on stderr."""
+    try:
+        err.print(printable(message), style=style, soft_wrap=True)
+    except OSError:  # the terminal is gone
+        drop(2)
+
+
 def show_error(error: AtlasError, field: str = "") -> None:
     """One error on stderr: "error: <field>: <message> <remedy>"."""
-    err.print(printable(f"error: {error.at(field) if field else error}"), style="red", soft_wrap=True)
+    say(f"error: {error.at(field) if field else error}", "red")
 
 
 def warn(message: str) -> None:
     """One warning on stderr."""
-    err.print(printable(f"warning: {message}"), style="yellow", soft_wrap=True)
-
-
-def say(message: str) -> None:
-    """One line about the progress, on stderr."""
-    err.print(printable(message), soft_wrap=True)
+    say(f"warning: {message}", "yellow")
 
 
 def print_json(data: Any) -> None:

@@ -54,7 +54,7 @@ def running(supervisor: Supervisor) -> Iterator[None]:
     try:
         yield
     finally:
-        supervisor.stop_event.set()
+        supervisor.stop()
         thread.join(20)
         assert not thread.is_alive()
 
@@ -150,7 +150,7 @@ def test_hurry_cuts_draining_short(state: StateFolder) -> None:
     began = time.monotonic()
     with running(supervisor):
         until(lambda: endpoints(state))
-        supervisor.hurry_event.set()
+        supervisor.stop()
     assert time.monotonic() - began < 20
     assert child.exit_code() == -signal.SIGKILL
 

@@ -1,10 +1,11 @@
-"""A terminal that is closed takes the stack that was started in it along, gently, and leaves nothing running."""
+"""What happens to a stack whose terminal is closed, or whose output nobody reads any more."""
 
 import contextlib
 import os
 import pty
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from services.cli.stack.launch import STOP_SECONDS
 from services.cli.stack.state import Endpoints, StateFolder
 from tests.cli.test_command_line import atlas
 from tests.cli.test_stack import save_case, until
@@ -69,6 +71,11 @@ def stack(state: Path) -> Endpoints | None:
     return found if found and found.phase == "ready" else None
 
 
+def restarted(state: Path) -> list[str]:
+    found = stack(state)
+    return [e.name for e in found.endpoints if e.restarts and e.ready] if found else []
+
+
 def lives(pid: int) -> bool:
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
@@ -83,7 +90,7 @@ def test_a_closed_terminal_stops_the_stack(home: Path, words: tuple[str, ...], s
         until(lambda: stack(home / state) is not None)
         found = stack(home / state)
         assert found
-    command.wait(60)
+    command.wait(STOP_SECONDS)
     pids = [found.supervisor.pid, *(e.process.pid for e in found.endpoints if e.process)]
     try:
         assert not [pid for pid in pids if lives(pid)]
@@ -92,6 +99,28 @@ def test_a_closed_terminal_stops_the_stack(home: Path, words: tuple[str, ...], s
         assert '"event": "killed"' not in log, "calls in flight may end"
     finally:
         atlas("down", "--state", state, cwd=home)
+
+
+@pytest.mark.parametrize("script", ['exec "$0" "$@"', '"$0" "$@" 2>&1 | true'], ids=["terminal", "pipe"])
+def test_it_goes_on_when_nobody_reads_what_it_tells(home: Path, script: str) -> None:
+    words = (sys.executable, "-m", "services.cli", "up", "--models", "models")
+    state = home / ".atlas"
+    with terminal(home, "sh", "-c", f"trap '' HUP; {script}", *words) as command:
+        until(lambda: stack(state) is not None)
+    try:
+        found = stack(state)
+        assert found
+        merging = next(e.process for e in found.endpoints if e.name == "merging")
+        assert merging
+        os.kill(merging.pid, signal.SIGKILL)
+        until(lambda: restarted(state) == ["merging"])
+        found = stack(state)
+        assert found
+    finally:
+        stopped = atlas("down", cwd=home)
+    assert stopped.returncode == 0, stopped.stderr
+    command.wait(STOP_SECONDS)
+    assert not [e.name for e in found.endpoints if e.process and lives(e.process.pid)]
 
 
 def test_nohup_keeps_it(home: Path) -> None:
@@ -103,4 +132,4 @@ def test_nohup_keeps_it(home: Path) -> None:
         assert atlas("status", cwd=home).returncode == 0
     finally:
         atlas("down", cwd=home)
-        command.wait(60)
+        command.wait(STOP_SECONDS)

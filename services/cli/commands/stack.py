@@ -3,7 +3,6 @@
 import time
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import structlog
@@ -11,7 +10,7 @@ import typer
 
 from services.cli.commands.options import STATE, Json, State
 from services.cli.exits import Exit
-from services.cli.output import err, out, print_json, say, table
+from services.cli.output import out, print_json, say, table
 from services.cli.stack import launch
 from services.cli.stack.child import is_serving, rotate
 from services.cli.stack.ending import on_end
@@ -64,13 +63,7 @@ def run_stack(folder: StateFolder, models: Path, show: "StackDisplay") -> None:
         if count := stop_leftovers(folder):
             structlog.get_logger().warning("stopped leftovers of a killed supervisor", processes=count)
         supervisor = Supervisor(plan(folder, models), folder, on_change=show)
-
-        def on_signal(signum: int, frame: FrameType | None) -> None:
-            if supervisor.stop_event.is_set():
-                supervisor.hurry_event.set()
-            supervisor.stop_event.set()
-
-        on_end(on_signal)
+        on_end(lambda *_: supervisor.stop())
         show.logs = folder.logs
         supervisor.run()
 
@@ -167,8 +160,8 @@ class StackDisplay:
         if endpoints.phase != self._phase:
             self._phase = endpoints.phase
             if endpoints.phase == "starting":
-                err.print("Starting five services and Triton …")
+                say("Starting five services and Triton …")
             else:
-                err.print(f"Ready after {time.monotonic() - self._began:.0f} s.")
+                say(f"Ready after {time.monotonic() - self._began:.0f} s.")
                 if self.logs:
-                    err.print(f"Logs: {self.logs}\nCtrl-C stops everything.", soft_wrap=True)
+                    say(f"Logs: {self.logs}\nCtrl-C stops everything.")

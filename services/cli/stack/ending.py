@@ -5,6 +5,8 @@ import signal
 from collections.abc import Callable
 from types import FrameType
 
+from services.cli.output import drop
+
 Handler = Callable[[int, FrameType | None], None]
 
 
@@ -19,10 +21,7 @@ def on_end(handler: Handler) -> None:
     def hang_up(number: int, frame: FrameType | None) -> None:
         # The shell and the system tell it both; to be told twice would be to hurry.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        for terminal in terminals:
-            os.dup2(nowhere, terminal)
-        os.close(nowhere)
+        drop(*terminals)
         handler(number, frame)
 
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -12,6 +12,8 @@ from services.cli.stack.state import Endpoints, StateFolder, already_up
 from services.core.errors import AtlasError, Reason
 
 POLL_SECONDS = 0.2
+STOP_SECONDS = 180.0
+"""More than the longest that a supervisor may take to drain all its layers."""
 SUPERVISOR = "supervisor"
 
 
@@ -62,10 +64,10 @@ def _wait_ready(
         time.sleep(POLL_SECONDS)
 
 
-def stop(state: StateFolder, on_change: Callable[[Endpoints], None], *, patience_seconds: float = 180.0) -> bool:
+def stop(state: StateFolder, on_change: Callable[[Endpoints], None]) -> bool:
     """Stop the stack of this folder and wait until it is gone. Returns whether there was one.
 
-    Raises DEADLINE_EXCEEDED if it is still there after `patience_seconds`.
+    Raises DEADLINE_EXCEEDED if it is still there after STOP_SECONDS.
     """
     endpoints = state.read()
     if endpoints is None:
@@ -74,12 +76,12 @@ def stop(state: StateFolder, on_change: Callable[[Endpoints], None], *, patience
     if supervisor is None:
         return stop_leftovers(state) > 0
     supervisor.terminate()
-    deadline = time.monotonic() + patience_seconds
+    deadline = time.monotonic() + STOP_SECONDS
     while endpoints.is_running:
         if time.monotonic() > deadline:
             raise AtlasError(
                 Reason.DEADLINE_EXCEEDED,
-                f"The supervisor (process {supervisor.pid}) still runs after {patience_seconds:.0f} s.",
+                f"The supervisor (process {supervisor.pid}) still runs after {STOP_SECONDS:.0f} s.",
                 field=str(state.root),
                 remedy=f"Look at {state.log(SUPERVISOR)}.",
             )

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ TICK_SECONDS = 0.2
 START_SECONDS = 180.0
 STABLE_SECONDS = 60.0
 MAX_DELAY_SECONDS = 30.0
+HURRIED_SECONDS = 2.0
 
 OnChange = Callable[[Endpoints], None]
 log = structlog.get_logger()
@@ -38,10 +38,7 @@ class _Watched:
 
 
 class Supervisor:
-    """Runs `layers` of children: all start at once, and a layer stops only after the layers behind it have.
-
-    `stop_event` ends `run`; `hurry_event` cuts draining short.
-    """
+    """Runs `layers` of children: all start at once, and a layer stops only after the layers behind it have."""
 
     def __init__(
         self,
@@ -60,18 +57,23 @@ class Supervisor:
         me = ProcessId.of(os.getpid())
         assert me is not None
         self._me = me
-        self.stop_event = threading.Event()
-        self.hurry_event = threading.Event()
+        self._times_stopped = 0
+
+    def stop(self) -> None:
+        """End `run`; a second time, cut draining short. Signal handlers and other threads may call it."""
+        # No Event: a handler that sets one while its own thread enters `wait` never gets the lock inside it.
+        self._times_stopped += 1
 
     def run(self, *, start_seconds: float = START_SECONDS) -> None:
-        """Start everything, keep it running until `stop_event`, stop everything.
+        """Start everything, keep it running until `stop`, stop everything.
 
         Raises DEPENDENCY_UNAVAILABLE with the end of its log if a process cannot start; nothing is left running.
         """
         try:
             self._start_all(time.monotonic() + start_seconds)
-            while not self.stop_event.wait(TICK_SECONDS):
+            while not self._times_stopped:
                 self._look_after_all()
+                time.sleep(TICK_SECONDS)
         finally:
             self._stop_all()
 
@@ -80,7 +82,8 @@ class Supervisor:
             watched.child.start()
             watched.started_at = time.monotonic()
         self._publish("starting")
-        while not all(w.ready for w in self._all) and not self.stop_event.wait(TICK_SECONDS):
+        while not all(w.ready for w in self._all) and not self._times_stopped:
+            time.sleep(TICK_SECONDS)
             for watched in self._all:
                 code = watched.child.exit_code()
                 if code is not None:
@@ -91,7 +94,7 @@ class Supervisor:
             if time.monotonic() > deadline:
                 late = next(w.child for w in self._all if not w.ready)
                 raise _cannot_start(late, "is still not ready")
-        if not self.stop_event.is_set():
+        if not self._times_stopped:
             log.info("ready", seconds=round(time.time() - self._started, 1))
             self._publish("ready")
 
@@ -145,9 +148,9 @@ class Supervisor:
                 child.terminate()
             deadline = time.monotonic() + self._drain_seconds
             while any(c.exit_code() is None for c in running) and time.monotonic() < deadline:
-                if self.hurry_event.wait(TICK_SECONDS):
-                    deadline = min(deadline, time.monotonic() + 2)
-                    time.sleep(TICK_SECONDS)
+                time.sleep(TICK_SECONDS)
+                if self._times_stopped > 1:
+                    deadline = min(deadline, time.monotonic() + HURRIED_SECONDS)
             for child in running:
                 if child.exit_code() is None:
                     log.warning("killed", process=child.name, waited_seconds=self._drain_seconds)
