@@ -14,7 +14,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 
-from services.core.errors import AtlasError
+from services.core.errors import AtlasError, Reason
 
 _BUSY_SECONDS = 30
 _CONNECT_SECONDS = 5
@@ -58,18 +58,31 @@ def connect(url: URL, connections: int) -> Engine:
     """An engine over at most `connections` at once, of which ten are kept. Nothing is opened yet.
 
     On SQLite (write-ahead log) its transactions may only read; `writing` gives the engine whose transactions may write.
+    Raises DEPENDENCY_UNAVAILABLE if the folder of its file cannot be made.
     """
     kept = min(connections, _KEPT_CONNECTIONS)
     pool = {"pool_size": kept, "max_overflow": connections - kept, "pool_timeout": _POOL_SECONDS}
     if url.get_backend_name() != "sqlite":
         return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": _CONNECT_SECONDS}, **pool)
     if url.database and url.database != ":memory:":
-        Path(url.database).absolute().parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(Path(url.database).absolute().parent)
     waiting = {"timeout": _BUSY_SECONDS, "check_same_thread": False}
     engine = create_engine(url, connect_args=waiting, **pool)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise AtlasError(
+            Reason.DEPENDENCY_UNAVAILABLE,
+            f"The folder of the database cannot be made: {error.strerror or type(error).__name__}.",
+            field="database_url",
+            remedy=f"Check the disk and the permissions of {folder}.",
+        ) from error
 
 
 def writing(engine: Engine) -> Engine:

@@ -13,10 +13,10 @@ from services.scheduler.settings import Settings
 def main() -> None:
     """Serve until SIGTERM."""
     settings = Settings.load()
-    if sys.argv[1:] == ["migrate"]:
-        _migrate(Database(settings.url))
-        return
     try:
+        if sys.argv[1:] == ["migrate"]:
+            _migrate(Database(settings.url))
+            return
         service = Service(settings)
         service.prepare()
     except AtlasError as error:
@@ -35,8 +35,6 @@ def main() -> None:
 def _migrate(database: Database) -> None:
     try:
         database.migrate()
-    except AtlasError as error:
-        raise SystemExit(f"scheduler: {error}") from error
     finally:
         database.close()
 

@@ -38,8 +38,9 @@ def terminal(home: Path, *words: str) -> Iterator["subprocess.Popen[bytes]"]:
     ours, theirs = pty.openpty()
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("ATLAS_")}
     running = subprocess.Popen(
-        # What opens a terminal first in a session of its own is who is told that it was closed.
-        ["setsid", "--ctty", *words],
+        # What opens a terminal first in a session of its own is who is told that it was closed; under nohup, in which
+        # these tests may run, it would not listen.
+        ["env", "--default-signal=HUP", "setsid", "--ctty", *words],
         cwd=home,
         env={**inherited, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
         stdin=theirs,
@@ -91,6 +92,7 @@ def test_a_closed_terminal_stops_the_stack(home: Path, words: tuple[str, ...], s
         found = stack(home / state)
         assert found
     command.wait(STOP_SECONDS)
+    assert not (home / "out" / "report.html").exists(), "the demonstration went on to its end"
     pids = [found.supervisor.pid, *(e.process.pid for e in found.endpoints if e.process)]
     try:
         assert not [pid for pid in pids if lives(pid)]

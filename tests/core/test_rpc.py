@@ -10,6 +10,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,15 @@ import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from abdomenatlas.uncertainty.v1 import uncertainty_pb2 as pb
-from abdomenatlas.uncertainty.v1.uncertainty_pb2_grpc import UncertaintyServiceStub
+from abdomenatlas.uncertainty.v1.uncertainty_pb2_grpc import (
+    UncertaintyServiceServicer,
+    UncertaintyServiceStub,
+    add_UncertaintyServiceServicer_to_server,
+)
+from services.cli.stack.ports import free_ports
 from services.core.errors import AtlasError, Reason
 from services.core.rpc import request_id
-from services.core.rpc.client import connect
+from services.core.rpc.client import PAUSES_SECONDS, connect
 from services.core.rpc.progress import stream
 
 # A real service process whose methods succeed, refuse, break, and take their time, as the request says.
@@ -166,6 +172,55 @@ def test_sigterm_refuses_who_waits_for_memory_and_cuts_off_what_outlasts_the_dra
         assert service.process.wait(30) == 0
     finally:
         service.process.kill()
+
+
+class Profiles(UncertaintyServiceServicer):
+    """Answers, or says that it cannot, and counts how often it is asked."""
+
+    def __init__(self, *, is_ready: bool = True) -> None:
+        self.asked, self._is_ready = 0, is_ready
+
+    def ListProfiles(self, request: Any, context: Any) -> pb.ListProfilesResponse:  # noqa: N802
+        self.asked += 1
+        if not self._is_ready:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "not now")
+        return pb.ListProfilesResponse(profiles=[pb.Profile(name="parity")])
+
+    def serve(self, port: int) -> grpc.Server:
+        server = grpc.server(ThreadPoolExecutor(1))
+        add_UncertaintyServiceServicer_to_server(self, server)
+        server.add_insecure_port(f"127.0.0.1:{port}")
+        server.start()
+        return server
+
+
+def test_a_request_outlives_the_moment_in_which_a_service_begins_again() -> None:
+    [port] = free_ports(1)
+    with ThreadPoolExecutor(1) as beside:
+        stub = UncertaintyServiceStub(connect(f"127.0.0.1:{port}"))
+        asked = beside.submit(stub.ListProfiles, pb.ListProfilesRequest())
+        assert not wait([asked], timeout=0.3).done
+        server = Profiles().serve(port)
+        try:
+            assert asked.result().profiles
+        finally:
+            server.stop(None)
+
+
+def test_a_request_that_nobody_takes_is_sent_again_within_its_time() -> None:
+    [port] = free_ports(1)
+    profiles = Profiles(is_ready=False)
+    server = profiles.serve(port)
+    stub = UncertaintyServiceStub(connect(f"127.0.0.1:{port}"))
+    try:
+        with pytest.raises(AtlasError, match="does not answer"):
+            stub.ListProfiles(pb.ListProfilesRequest())
+        assert profiles.asked == 1 + len(PAUSES_SECONDS)
+        with pytest.raises(AtlasError):
+            stub.ListProfiles(pb.ListProfilesRequest(), timeout=0.9 * PAUSES_SECONDS[0])
+        assert profiles.asked == 2 + len(PAUSES_SECONDS)
+    finally:
+        server.stop(None)
 
 
 def test_nobody_listening_is_a_passing_error() -> None:

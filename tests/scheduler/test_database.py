@@ -1,6 +1,7 @@
 """Tables, migrations and transactions on SQLite and PostgreSQL."""
 
 import threading
+from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -63,6 +64,13 @@ def test_a_database_that_does_not_answer_is_a_passing_error() -> None:
     with pytest.raises(AtlasError) as refused:
         database.occupy("one")
     assert refused.value.is_passing
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(AtlasError, match="Not a directory") as caught:
+        Database(make_url(f"sqlite:///{tmp_path}/file/folder/scheduler.db"))
+    assert (caught.value.reason, caught.value.field) == (Reason.DEPENDENCY_UNAVAILABLE, "database_url")
 
 
 def test_a_database_whose_connections_are_all_taken_is_a_passing_error(

@@ -202,3 +202,20 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     with pytest.raises(AtlasError, match="Not a directory") as caught:
         choose(Settings(objects=f"file:{tmp_path}/file/objects"))
     assert (caught.value.reason, caught.value.field) == (Reason.DEPENDENCY_UNAVAILABLE, "objects")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"objects": "s3://a..b"},
+        {"objects": "s3://192.168.1.1"},
+        {"s3_endpoint": "127.0.0.1:99999"},
+        {"s3_region": "eu west/1"},
+    ],
+)
+def test_names_that_no_s3_server_can_have_are_told(wrong: Environment) -> None:
+    given = {"objects": "s3://atlas", "s3_endpoint": "127.0.0.1:9", "s3_access_key": "a", "s3_secret_key": "secret"}
+    with pytest.raises(AtlasError, match="S3_ENDPOINT") as caught:
+        choose(Settings.model_validate({**given, **wrong}))
+    assert caught.value.reason == Reason.FIELD_INVALID
+    assert "secret" not in str(caught.value)
