@@ -51,7 +51,8 @@ def connect(
     lets calls to another machine go through the proxy that the environment names, for people who call from elsewhere.
 
     It connects when it is first used. A unary call without a timeout gets one of 60 s, and is sent again while nobody
-    answers (PAUSES_SECONDS); streams go on for as long as the caller listens. Every failure is raised as an `AtlasError`, by the call itself or, for streams, by the iteration.
+    answers (PAUSES_SECONDS); streams go on for as long as the caller listens. Every failure is raised as an
+    `AtlasError`, by the call itself or, for streams, by the iteration.
     Raises FIELD_INVALID if a file of the credentials cannot be used, or if a token would go to another machine without
     TLS.
     """
