@@ -73,18 +73,6 @@ def connect(url: URL, connections: int) -> Engine:
     return engine
 
 
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise AtlasError(
-            Reason.DEPENDENCY_UNAVAILABLE,
-            f"The folder of the database cannot be made: {error.strerror or type(error).__name__}.",
-            field="database_url",
-            remedy=f"Check the disk and the permissions of {folder}.",
-        ) from error
-
-
 def writing(engine: Engine) -> Engine:
     """The same engine, for transactions that write: on SQLite each waits for the one before it from its start on."""
     return engine.execution_options(writes=True)
@@ -111,6 +99,18 @@ def answering(unavailable: Callable[[], AtlasError]) -> Iterator[None]:
         yield
     except (OperationalError, InterfaceError, PoolExhausted) as error:
         raise unavailable() from error
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise AtlasError(
+            Reason.DEPENDENCY_UNAVAILABLE,
+            f"The folder of the database cannot be made: {error.strerror or type(error).__name__}.",
+            field="database_url",
+            remedy=f"Check the disk and the permissions of {folder}.",
+        ) from error
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:

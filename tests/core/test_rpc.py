@@ -186,6 +186,11 @@ class Profiles(UncertaintyServiceServicer):
             context.abort(grpc.StatusCode.UNAVAILABLE, "not now")
         return pb.ListProfilesResponse(profiles=[pb.Profile(name="parity")])
 
+    def Score(self, request: Any, context: Any) -> Iterator[pb.ScoreResponse]:  # noqa: N802
+        self.asked += 1
+        context.abort(grpc.StatusCode.UNAVAILABLE, "not now")
+        yield pb.ScoreResponse()
+
     def serve(self, port: int) -> grpc.Server:
         server = grpc.server(ThreadPoolExecutor(1))
         add_UncertaintyServiceServicer_to_server(self, server)
@@ -221,6 +226,19 @@ def test_a_request_that_nobody_takes_is_sent_again_within_its_time() -> None:
         assert profiles.asked == 2 + len(PAUSES_SECONDS)
     finally:
         server.stop(None)
+
+
+def test_a_stream_is_sent_once() -> None:
+    """Under a retry policy of gRPC's it could be lost for ever when its service is killed."""
+    [port] = free_ports(1)
+    profiles = Profiles()  # type: ignore[abstract]
+    server = profiles.serve(port)
+    try:
+        with pytest.raises(AtlasError, match="does not answer"):
+            list(UncertaintyServiceStub(connect(f"127.0.0.1:{port}")).Score(pb.ScoreRequest()))
+    finally:
+        server.stop(None)
+    assert profiles.asked == 1
 
 
 def test_nobody_listening_is_a_passing_error() -> None:

@@ -85,7 +85,7 @@ class _Calls(
     def __init__(self, credentials: Credentials, service: str) -> None:
         self._credentials, self._service = credentials, service
 
-    def _prepare(self, given: Any, timeout: float | None) -> "_CallDetails":
+    def _prepare(self, given: Any, timeout: float | None = None) -> "_CallDetails":
         added: list[tuple[str, str | bytes]] = [*self._credentials.metadata()]
         if self._service:
             added.append((SERVICE_KEY, self._service))
@@ -94,7 +94,7 @@ class _Calls(
         # For whom a service calls; only a service's certificate makes the callee believe it.
         if person := identity.actor():
             added.append((BEHALF_KEY, person.encode()))
-        return _CallDetails(given, timeout, added)
+        return _CallDetails(given, given.timeout if timeout is None else timeout, added)
 
     def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
         """One request, one response."""
@@ -108,18 +108,15 @@ class _Calls(
 
     def intercept_stream_unary(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
         """Many requests, one response."""
-        details = self._prepare(client_call_details, client_call_details.timeout)
-        return _Single(continuation(details, request_iterator), client_call_details)
+        return _Single(continuation(self._prepare(client_call_details), request_iterator), client_call_details)
 
     def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
         """One request, many responses."""
-        details = self._prepare(client_call_details, client_call_details.timeout)
-        return _Stream(continuation(details, request), client_call_details)
+        return _Stream(continuation(self._prepare(client_call_details), request), client_call_details)
 
     def intercept_stream_stream(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
         """Many requests, many responses."""
-        details = self._prepare(client_call_details, client_call_details.timeout)
-        return _Stream(continuation(details, request_iterator), client_call_details)
+        return _Stream(continuation(self._prepare(client_call_details), request_iterator), client_call_details)
 
 
 class _CallDetails(grpc.ClientCallDetails):
